@@ -1,0 +1,77 @@
+"""What a reader hands out: the raw k-space of one slice (:class:`Scan`) or one image (:class:`Picture`)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where an item lies in the patient, as far as its file says.
+
+    Attributes
+    ----------
+    affine
+        Voxel indices to millimetres in RAS+ (NIfTI's convention), float64, shape (4, 4); None when the file does
+        not say. Left and right are never guessed.
+    spacing_mm
+        Pixel spacing in millimetres, in the order of the image's spatial axes (y, x), followed by the slice
+        spacing where it is known; None when the file does not say.
+    """
+
+    affine: np.ndarray | None = None
+    spacing_mm: tuple[float, ...] | None = None
+
+
+UNKNOWN = Geometry()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The raw k-space of one slice, in the units of its file.
+
+    Attributes
+    ----------
+    id
+        The item's name, unique within its source and the same on every machine.
+    kspace
+        complex64, shape (coil, y, x), centred; y is the readout. Single-coil data have one coil.
+    acquired
+        bool, shape (x,): the columns the scanner really measured. Columns that were never measured are zero in
+        ``kspace``, and a zero there carries no information.
+    maps
+        Coil sensitivities measured apart from this k-space (a calibration scan), complex64, shape (coil, y, x); None
+        when they have to be estimated.
+    acs_lines
+        The number of fully sampled central columns when the file says it, else None.
+    geometry
+        Position and spacing, as far as known.
+    """
+
+    id: str
+    kspace: Tensor
+    acquired: Tensor
+    maps: Tensor | None = None
+    acs_lines: int | None = None
+    geometry: Geometry = field(default=UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image.
+
+    Attributes
+    ----------
+    id
+        The item's name, unique within its source and the same on every machine.
+    image
+        float32 in [-1, 1], shape (C, H, W), for photographs and magnitude images; complex64, shape (1, H, W), for
+        complex images.
+    geometry
+        Position and spacing, as far as known.
+    """
+
+    id: str
+    image: Tensor
+    geometry: Geometry = field(default=UNKNOWN)

@@ -1,0 +1,42 @@
+"""The one interface of every reader."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from rsd_med.data.scan import Picture, Scan
+
+
+class Source(ABC):
+    """A sequence of scans or pictures.
+
+    Building a source reads at most an index of its files; the data of an item are read when the item is asked for. A
+    source can be sent to worker processes: it holds no open file.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Scan | Picture:
+        """Read one item.
+
+        Raises
+        ------
+        IndexError
+            Past the end.
+        DataError
+            When the item's data are missing, damaged or impossible.
+        """
+
+    @abstractmethod
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Return the item's shape without reading its data: (coil, y, x) of a scan, (C, H, W) of a picture."""
+
+    @abstractmethod
+    def id(self, index: int) -> str:
+        """Return the item's id without reading its data."""
+
+    def __iter__(self) -> Iterator[Scan | Picture]:
+        """Read the items one after the other."""
+        return (self[index] for index in range(len(self)))
