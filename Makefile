@@ -1,0 +1,61 @@
+# Everything runs in .venv, made by `make install` (which the other targets call when it is missing or out of date).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_APP := $(VENV)/.installed-app
+DEMO_RUN := runs/quickstart
+# One thread for each test process: two of them on two cores would otherwise start four threads and wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format schema app bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(INSTALLED)  ## install into .venv, with the tested versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or newer, or name one: make install PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: rsd_med needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): name a newer one, for example: make install PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment: on Debian or Ubuntu run  apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+demo: $(INSTALLED)  ## from corrupted scans to a one-step generator, about 10 minutes on two cores
+	$(BIN)/python -m rsd_med.train protocols/quickstart.yaml --run-dir $(DEMO_RUN)
+	@echo "The report: $(DEMO_RUN)/report.html (open it in a browser)"
+
+test: $(INSTALLED)  ## run the tests
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+lint: $(INSTALLED)  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## mend style and format where a machine can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(INSTALLED)  ## renew the JSON schema that editors use to complete and check protocols
+	$(BIN)/python -m rsd_med.schema --out docs/protocol.schema.json
+
+$(INSTALLED_APP): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app]'
+	@touch $@
+
+app: $(INSTALLED_APP)  ## open the browser app
+	$(BIN)/python -m apps.inspector
+
+bench: $(INSTALLED)  ## run every benchmark; fails if a figure falls short of its bound
+	@failed=; for file in $(wildcard benchmarks/[a-z]*.py); do \
+	  name=$$(basename $$file .py); echo "== $$name"; \
+	  $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "fell short or failed:$$failed" >&2; exit 1; }
+
+clean:  ## remove what tools cache; keeps .venv and runs
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
