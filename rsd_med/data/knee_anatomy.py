@@ -104,6 +104,9 @@ class _Painter:
     def __init__(self, x: Tensor, y: Tensor, edge: float, tissues: dict[str, float], draws: KneeDraws) -> None:
         self.x, self.y, self.edge, self.tissues, self.draws = x, y, edge, tissues, draws
         self.image = torch.zeros_like(x)
+        between = draws.between
+        self.cap: Point = (-0.50 + between(-0.03, 0.02), -0.30 + between(-0.08, 0.06))  # the patella's centre
+        self.cap_size = (between(0.10, 0.125), between(0.18, 0.23))
 
     def paint(self) -> Tensor:
         """Return the image."""
@@ -125,12 +128,12 @@ class _Painter:
     # --- tissues -----------------------------------------------------------------------------------------------
 
     def _leg(self) -> Tensor:
-        x, y, draws = self.x, self.y, self.draws
-        thigh, calf, cap = draws.between(0.0, 0.12), draws.between(0.02, 0.16), draws.between(0.05, 0.12)
+        x, y, between = self.x, self.y, self.draws.between
+        thigh, calf, cap = between(0.0, 0.12), between(0.02, 0.16), between(0.06, 0.13)
         front = -0.56 - cap * torch.exp(-(((y + 0.22) / 0.28) ** 2)) - thigh * torch.sigmoid(-(y + 0.65) / 0.12)
-        front = front + 0.10 * torch.sigmoid((y - 0.6) / 0.15)
+        front = front + between(0.14, 0.24) * torch.sigmoid((y - 0.5) / 0.12)
         hollow = torch.exp(-(((y - 0.05) / 0.35) ** 2))
-        back = draws.between(0.62, 0.74) - 0.10 * hollow + calf * torch.sigmoid((y - 0.5) / 0.12)
+        back = between(0.62, 0.74) - 0.10 * hollow + calf * torch.sigmoid((y - 0.5) / 0.12)
         back = back + 0.5 * thigh * torch.sigmoid(-(y + 0.6) / 0.12)
         return torch.maximum(front - x, x - back)
 
@@ -174,10 +177,7 @@ class _Painter:
         return torch.maximum(whole, 0.275 - self.y + slope * (self.x - 0.05))
 
     def _patella(self) -> Tensor:
-        between = self.draws.between
-        self.cap = (-0.50 + between(-0.03, 0.02), -0.30 + between(-0.08, 0.06))
-        self.cap_size = (between(0.085, 0.115), between(0.17, 0.22))
-        return self._ellipse(self.cap, *self.cap_size, turn=between(-0.05, 0.25)) - 0.01
+        return self._ellipse(self.cap, *self.cap_size, turn=self.draws.between(-0.05, 0.25)) - 0.01
 
     def _joint(self, femur: Tensor, tibia: Tensor, patella: Tensor) -> None:
         x, y, between = self.x, self.y, self.draws.between
@@ -186,9 +186,8 @@ class _Painter:
         # The capsule: fluid lines the joint; with an effusion it fills the pouch above the patella.
         effusion = between(0, 1) ** 2
         line = torch.maximum(torch.minimum(femur, tibia) - thickness - 0.012, (y - 0.05).abs() - 0.30)
-        pouch = self._limb(
-            (cap_x + 0.13, cap_y - 0.12), (-0.27, -0.85), 0.02 + 0.05 * effusion, 0.012 + 0.03 * effusion
-        )
+        width = 0.02 + 0.05 * effusion
+        pouch = self._limb((cap_x + 0.13, cap_y - 0.12), (-0.27, -0.85), width, 0.6 * width)
         behind = self._limb((0.44, 0.02), (0.42, 0.20), 0.02 + 0.04 * effusion, 0.02)
         for fluid in (line, pouch, behind):
             self._over(fluid, self.tissues["fluid"])
@@ -222,9 +221,9 @@ class _Painter:
 
     def _bone(self, distance: Tensor) -> None:
         """Paint a dark cortical rim around bright marrow with its trabeculae."""
-        rim = self.draws.between(0.018, 0.030)
+        rim = self.draws.between(0.014, 0.025)
         self._over(distance, self.tissues["fibrous"])
-        self._over(distance + rim, self.tissues["marrow"] * self._mottled(14, 0.07) * self._mottled(4, 0.05))
+        self._over(distance + rim, self.tissues["marrow"] * (self._mottled(24, 0.05) + self._mottled(5, 0.06) - 1))
 
     def _physis(self, bone: Tensor, height: float) -> None:
         """Paint the scar of the growth plate: a thin, slightly wavy dark line across a bone."""
