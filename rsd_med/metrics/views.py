@@ -1,0 +1,67 @@
+"""What a feature extractor sees: the one place that maps images of the model to images for a metric."""
+
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError
+
+
+def magnitude_view(images: Tensor) -> Tensor:
+    """Map complex images to ``2 |x| - 1`` and let real images pass.
+
+    Parameters
+    ----------
+    images
+        Complex ``(N, 1, H, W)``; or their channels, float ``(N, 2, H, W)`` with (real, imaginary); or natural images,
+        float ``(N, 1, H, W)`` or ``(N, 3, H, W)`` in [-1, 1].
+
+    Returns
+    -------
+    Tensor
+        Float32 ``(N, 1, H, W)``, with -1 for no signal and +1 for a magnitude of one scale, not clipped; natural images
+        keep their channels and values.
+
+    Raises
+    ------
+    DataError
+        If the shape is none of the above.
+    """
+    if images.ndim == 4 and images.is_complex() and images.shape[1] == 1:
+        return (2.0 * images.abs() - 1.0).float()
+    if images.ndim == 4 and not images.is_complex() and images.shape[1] == 2:
+        return 2.0 * torch.linalg.vector_norm(images.float(), dim=1, keepdim=True) - 1.0
+    if images.ndim == 4 and not images.is_complex() and images.shape[1] in (1, 3):
+        return images.float()
+    msg = (
+        f"a metric cannot look at images of shape {tuple(images.shape)} and type {images.dtype}; "
+        "pass complex (N, 1, H, W), (real, imaginary) channels (N, 2, H, W), or real (N, 1 or 3, H, W)"
+    )
+    raise DataError(msg)
+
+
+def checked_view(view: Tensor) -> Tensor:
+    """Return ``view`` as float32, or say why it is no view: float ``(N, 1 or 3, H, W)``, all finite.
+
+    Parameters
+    ----------
+    view
+        What `magnitude_view` returned.
+
+    Returns
+    -------
+    Tensor
+        Float32 of the same shape.
+
+    Raises
+    ------
+    DataError
+        If the shape or type does not fit, or a value is not finite.
+    """
+    if view.ndim != 4 or view.is_complex() or view.shape[1] not in (1, 3):
+        msg = f"a feature extractor needs real images (N, 1 or 3, H, W), not {tuple(view.shape)} {view.dtype}"
+        raise DataError(msg + "; map them through magnitude_view first")
+    view = view.float()
+    if not bool(torch.isfinite(view).all()):
+        msg = "the images to be compared contain NaN or infinity; the model that drew them has diverged"
+        raise DataError(msg)
+    return view
