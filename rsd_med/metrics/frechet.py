@@ -8,7 +8,6 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +72,7 @@ class ReferenceStatistics:
             raise DataError(msg)
         if count <= dimension:
             _log.warning(
-                "%d images are too few for a Fréchet distance of %d features (%s): it is biased upwards; use at least %d",
+                "%d images are too few for a Fréchet distance of %d features (%s), biased upwards: use %d or more",
                 count,
                 dimension,
                 features_name,
