@@ -1,0 +1,59 @@
+"""The centred orthonormal Fourier transform over (y, x)."""
+
+import torch
+from torch import Tensor
+
+from rsd_med.operators.linear import LinearOperator
+
+_PLANE = (-2, -1)
+
+
+def fft2c(x: Tensor) -> Tensor:
+    """Transform images to k-space, centred and orthonormal.
+
+    Image centre and zero frequency both lie at index ``n // 2``. Equal to the last bit to fastMRI's ``fft2c``
+    (ifftshift, FFT with ``norm="ortho"``, fftshift), for odd sizes too.
+
+    Parameters
+    ----------
+    x
+        Images ``(..., y, x)``, complex64 or complex128.
+
+    Returns
+    -------
+        K-space of the same shape and dtype.
+    """
+    return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(x, dim=_PLANE), norm="ortho"), dim=_PLANE)
+
+
+def ifft2c(k: Tensor) -> Tensor:
+    """Transform k-space to images: the inverse, and the adjoint, of `fft2c`.
+
+    Parameters
+    ----------
+    k
+        K-space ``(..., y, x)``, complex64 or complex128.
+
+    Returns
+    -------
+        Images of the same shape and dtype.
+    """
+    return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(k, dim=_PLANE), norm="ortho"), dim=_PLANE)
+
+
+class CentredFourier(LinearOperator):
+    """The centred orthonormal Fourier transform over (y, x) as an operator; unitary."""
+
+    complex_domain = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform images ``(..., y, x)`` to k-space."""
+        return fft2c(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Transform k-space ``(..., y, x)`` to images."""
+        return ifft2c(y)
+
+    def apply_normal(self, x: Tensor) -> Tensor:
+        """Return a copy of ``x``: the transform is unitary."""
+        return x.clone()
