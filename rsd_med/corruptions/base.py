@@ -1,0 +1,137 @@
+"""The corruption: a distribution over operators, with noise of a known level."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.operators.linear import Identity, LinearOperator
+from rsd_med.operators.noise import complex_or_real_noise
+
+
+class Corruption(ABC):
+    """What could have happened to an image: y = A(x) + sigma e with A drawn at random.
+
+    Every draw takes the generator it draws from; the global random state is never touched.
+
+    Attributes
+    ----------
+    sigma
+        Known standard deviation of the noise per real component, in scaled units.
+    """
+
+    sigma: float
+
+    @abstractmethod
+    def draw(self, like: Measurement, generator: torch.Generator) -> LinearOperator:
+        """Draw a fresh operator for a batch shaped like ``like``.
+
+        Parameters
+        ----------
+        like
+            Measurements whose number, shape, device and coil maps the operator takes over.
+        generator
+            The source of randomness.
+
+        Raises
+        ------
+        ProtocolError
+            If the settings cannot be met for this shape.
+        """
+
+    @abstractmethod
+    def further(self, operator: LinearOperator, generator: torch.Generator) -> LinearOperator:
+        """Draw an operator that measures a part of what ``operator`` measures.
+
+        Raises
+        ------
+        ProtocolError
+            If nothing is left to be removed.
+        """
+
+    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+        """Add noise of the corruption's sigma to data ``A(x)``, where the operator measures.
+
+        Parameters
+        ----------
+        data
+            ``(b, ...)``, real or complex.
+        operator
+            The A that gave them.
+        generator
+            The source of randomness.
+        """
+        return data + complex_or_real_noise(data, self.sigma, generator) if self.sigma else data
+
+    def corrupt(self, image: Tensor, like: Measurement, generator: torch.Generator) -> Measurement:
+        """Measure images with a fresh operator: y = A(x) + sigma e, differentiable in the images.
+
+        Parameters
+        ----------
+        image
+            ``(b, C, y, x)`` float32 or ``(b, 1, y, x)`` complex64, in scaled units.
+        like
+            As many measurements, whose shape, coil maps and scale are taken over.
+        generator
+            The source of randomness.
+
+        Raises
+        ------
+        ValueError
+            If the numbers of images and measurements differ.
+        ProtocolError
+            If the settings cannot be met for this shape.
+        """
+        if len(image) != len(like):
+            msg = f"{len(image)} images cannot be corrupted like {len(like)} measurements."
+            raise ValueError(msg)
+        operator = self.draw(like, generator)
+        return Measurement(
+            data=self.add_noise(operator(image), operator, generator),
+            operator=operator,
+            sigma=torch.full_like(like.sigma, self.sigma),
+            scale=like.scale,
+            ids=("generated",) * len(image),
+        )
+
+
+class ImageCorruption(Corruption):
+    """A corruption of images that measures every pixel: A is the identity."""
+
+    def draw(self, like: Measurement, generator: torch.Generator) -> LinearOperator:
+        """Return the identity: there is nothing to draw."""
+        return Identity()
+
+    def further(self, operator: LinearOperator, generator: torch.Generator) -> LinearOperator:
+        """Return the operator: of the identity, nothing can be removed."""
+        return operator
+
+    def measure_image(self, image: Tensor, item_id: str, generator: torch.Generator) -> Measurement:
+        """Turn one image of a source into a measurement.
+
+        Parameters
+        ----------
+        image
+            ``(C, y, x)`` float32 or ``(1, y, x)`` complex64, in scaled units.
+        item_id
+            The image's name.
+        generator
+            The source of randomness; from (seed, "corruption", id), so that the corruption is fixed for a run.
+
+        Returns
+        -------
+            A batch of one.
+        """
+        operator = Identity()
+        return Measurement(
+            data=self.measured(image[None], operator, generator),
+            operator=operator,
+            sigma=torch.full((1,), self.sigma),
+            scale=torch.ones(1),
+            ids=(item_id,),
+        )
+
+    def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+        """Return the data that a source's image becomes."""
+        return self.add_noise(operator(image), operator, generator)

@@ -1,0 +1,117 @@
+"""A batch of observations: the data, and everything known about how they were measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from rsd_med.operators.linear import LinearOperator, require_batch_index
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Observations y = A(x) + sigma e of a batch of images x.
+
+    Attributes
+    ----------
+    data
+        K-space ``(b, coil, y, x)`` complex64, zero where not sampled; or images ``(b, C, y, x)`` float32 or
+        ``(b, 1, y, x)`` complex64. In scaled units.
+    operator
+        A, with the parameters of each item.
+    sigma
+        Standard deviation of the noise per real component ``(b,)`` float32, in scaled units.
+    scale
+        ``(b,)`` float32: the data in the file are ``scale`` times the data here.
+    ids
+        The name of each item.
+
+    Raises
+    ------
+    ValueError
+        If the attributes disagree about the number of items.
+    """
+
+    data: Tensor
+    operator: LinearOperator
+    sigma: Tensor
+    scale: Tensor
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        items = len(self.ids)
+        if len(self.data) != items or self.sigma.shape != (items,) or self.scale.shape != (items,):
+            msg = (
+                f"A measurement of {items} ids needs as many data, sigmas and scales, not {len(self.data)}, "
+                f"{tuple(self.sigma.shape)} and {tuple(self.scale.shape)}."
+            )
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the measurement with all its tensors on a device."""
+        return replace(
+            self,
+            data=self.data.to(device),
+            operator=self.operator.to(device),
+            sigma=self.sigma.to(device),
+            scale=self.scale.to(device),
+        )
+
+    def __getitem__(self, index: slice | Tensor) -> Self:
+        """Select items by a slice or a 1-D tensor of numbers or booleans.
+
+        Raises
+        ------
+        TypeError
+            If ``index`` is anything else: a plain number would drop the batch dimension.
+        """
+        require_batch_index(index)
+        numbers = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
+        return replace(
+            self,
+            data=self.data[index],
+            operator=self.operator[index],
+            sigma=self.sigma[index],
+            scale=self.scale[index],
+            ids=tuple(self.ids[number] for number in numbers.tolist()),
+        )
+
+    @classmethod
+    def cat(cls, measurements: "Sequence[Measurement]") -> Self:
+        """Stack measurements of one shape and kind of operator to one batch.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or if shapes or operators do not fit together.
+        """
+        if not measurements:
+            msg = "There is no measurement to stack."
+            raise ValueError(msg)
+        shapes = {tuple(measurement.data.shape[1:]) for measurement in measurements}
+        if len(shapes) > 1:
+            msg = f"Measurements of different shapes cannot be stacked: {', '.join(map(str, sorted(shapes)))}."
+            raise ValueError(msg)
+        return cls(
+            data=torch.cat([measurement.data for measurement in measurements]),
+            operator=LinearOperator.cat([measurement.operator for measurement in measurements]),
+            sigma=torch.cat([measurement.sigma for measurement in measurements]),
+            scale=torch.cat([measurement.scale for measurement in measurements]),
+            ids=tuple(chain.from_iterable(measurement.ids for measurement in measurements)),
+        )
+
+    def image(self) -> Tensor:
+        """Return the measurement seen as an image: A^H y for k-space, the data themselves otherwise.
+
+        Returns
+        -------
+            ``(b, 1, y, x)`` complex64, or the images ``(b, C, y, x)``.
+        """
+        return self.operator.H(self.data) if self.operator.complex_domain else self.data
