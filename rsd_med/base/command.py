@@ -1,0 +1,107 @@
+"""The shell of a command: whatever goes wrong inside becomes one sentence on stderr and an exit code."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+
+from rsd_med.base.errors import RsdMedError
+
+DEBUG_VARIABLE = "RSD_MED_DEBUG"
+
+DONE = 0
+INTERNAL_ERROR = 1
+BAD_USAGE = 2
+RESUMABLE = 75
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report a program whose reader went away
+
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_FULL_DISK_TEXT = ("No space left on device", "errno = 28", "Disk quota exceeded")
+_WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run the body of a command and return its exit code, never letting a traceback through.
+
+    Exit codes: 0 done, 2 bad protocol or usage, 3 bad data, 4 diverged, 75 interrupted and resumable (a signal, a full
+    disk), 1 a defect of this program. With ``RSD_MED_DEBUG=1`` in the environment the traceback is printed as well.
+
+    Parameters
+    ----------
+    main
+        The command without arguments; it returns an exit code, or ``None`` for 0. ``SystemExit`` (argparse's way out
+        of ``--help`` and of wrong arguments) passes through.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _say("interrupted; run the same command again to go on", RESUMABLE, prefix="")
+    except BrokenPipeError:
+        # Whoever read our output (head, a pager) has gone. Python would complain once more while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+            traceback.print_exc()
+        return _say(*_explain(error))
+    return DONE if code is None else code
+
+
+def _say(sentence: str, code: int, prefix: str = "error: ") -> int:
+    """Print one sentence on stderr and return the exit code."""
+    print(f"{prefix}{sentence}", file=sys.stderr)
+    return code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Return the sentence and the exit code of an error."""
+    if isinstance(error, RsdMedError):
+        return str(error), error.exit_code
+    if _is_full_disk(error):
+        where = f" while writing {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return f"no space left on the disk{where}: free some space, then run the same command again", RESUMABLE
+    if _is_out_of_memory(error):
+        return "out of memory: lower the batch size or the image size", INTERNAL_ERROR
+    if isinstance(error, OSError):
+        return _explain_os_error(error)
+    detail = " ".join(str(error).split()) or "no message"
+    return (
+        f"internal error: {type(error).__name__}: {detail}; run again with {DEBUG_VARIABLE}=1 for the traceback",
+        INTERNAL_ERROR,
+    )
+
+
+def _explain_os_error(error: OSError) -> tuple[str, int]:
+    """Turn what the operating system refused into a sentence: a path that cannot be used is the caller's to mend."""
+    reason = (error.strerror or " ".join(str(error).split()) or type(error).__name__).lower()
+    sentence = f"{error.filename}: {reason}" if error.filename else f"the system refused: {reason}"
+    return sentence, BAD_USAGE if error.errno in _WRONG_PATH else INTERNAL_ERROR
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether a full disk is behind an error: HDF5, torch and safetensors wrap the system's error in their own."""
+    return any(
+        getattr(link, "errno", None) in _FULL_DISK or any(text in str(link) for text in _FULL_DISK_TEXT)
+        for link in _chain(error)
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the host or on an accelerator (recognised by name: torch stays unimported here)."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those it came from."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
