@@ -1,0 +1,1 @@
+"""The experiment as typed data; the only place that knows YAML."""
