@@ -1,0 +1,72 @@
+"""The scale of a scan and the fully sampled centre (ACS) it is taken from."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError
+from rsd_med.operators.fourier import ifft2c
+from rsd_med.operators.masks import acs_slice
+
+
+def central_run(acquired: Tensor) -> int:
+    """Count the central lines that are all sampled.
+
+    Parameters
+    ----------
+    acquired
+        bool, shape (x,), centred.
+
+    Returns
+    -------
+    int
+        The largest ``acs_lines`` that fits (``operators.masks.acs_slice``); 0 when the centre is missing.
+    """
+    size = acquired.shape[-1]
+    lines = 0
+    while lines < size and bool(acquired[acs_slice(size, lines + 1)].all()):
+        lines += 1
+    return lines
+
+
+def acs_scale(kspace: Tensor, acs_lines: int) -> float:
+    """Return the number a scan is divided by: the 99th percentile of its low-resolution magnitude image.
+
+    The image is the root-sum-of-squares over coils of the central ``acs_lines`` × ``acs_lines`` square of k-space,
+    zero-filled to the full matrix, so that its values compare with those of the image itself (data preparation of
+    A-DPS, Aali et al. 2024, arXiv:2403.08728, whose square is 20 or 24 wide).
+
+    Parameters
+    ----------
+    kspace
+        Measured k-space, complex, shape (coil, y, x), zero where not sampled.
+    acs_lines
+        Number of fully sampled central columns. With 0, all sampled columns are used.
+
+    Returns
+    -------
+    float
+        The scale, in the units of the file; positive.
+
+    Raises
+    ------
+    DataError
+        If the centre of k-space is zero or not finite.
+    """
+    rows, columns = kspace.shape[-2:]
+    if acs_lines > 0:
+        y, x = acs_slice(rows, min(acs_lines, rows)), acs_slice(columns, min(acs_lines, columns))
+        centre = torch.zeros_like(kspace)
+        centre[..., y, x] = kspace[..., y, x]
+    else:
+        centre = kspace
+    image = ifft2c(centre.to(torch.complex64)).abs().square().sum(0).sqrt()
+    scale = float(np.percentile(image.numpy(force=True), 99))
+    if not math.isfinite(scale) or scale <= 0:
+        raise DataError(
+            "The centre of k-space is zero or not finite, so the scan has no scale; check that k-space is centred and "
+            "that acs_lines central columns were sampled."
+        )
+    return scale
