@@ -1,0 +1,340 @@
+"""Slices of k-space in the HDF5 layout of the fastMRI data set, read one at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rsd_med.base.errors import DataError
+from rsd_med.base.settings import Settings
+from rsd_med.calibration.scale import central_run
+from rsd_med.data.hdf5 import checked_dataset, opened, read
+from rsd_med.data.ismrmrd_header import MAX_HEADER_BYTES, Header, parse_header
+from rsd_med.data.paths import resolve_root
+from rsd_med.data.scan import Geometry, Scan
+from rsd_med.data.source import Source
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_COILS = 128
+"""Most receive coils that are believed; more means that the axes are in another order."""
+
+_SUFFIXES = {".h5", ".hdf5"}
+
+
+class FastMRIHDF5Settings(Settings):
+    """Settings of the ``fastmri_hdf5`` reader.
+
+    Attributes
+    ----------
+    root
+        A folder of ``.h5`` files, or one file. Environment variables and ``~`` are expanded; a relative path is
+        relative to the protocol.
+    slices
+        How many central slices of each volume to use; None takes all.
+    remove_readout_oversampling
+        Crop the field of view along the readout to the header's reconstructed matrix. Scanners sample the readout
+        twice as densely as needed; the other half of the image is air.
+    limit
+        Use only this many slices, the first in the order of the file names; None takes all.
+    """
+
+    kind: Literal["fastmri_hdf5"] = "fastmri_hdf5"
+    root: str
+    slices: int | None = Field(default=None, gt=0)
+    remove_readout_oversampling: bool = True
+    limit: int | None = Field(default=None, gt=0)
+
+    def build(self, base_dir: Path | None = None, seed: int = 0) -> "FastMRIHDF5":
+        """Index the files; ``seed`` is not used, nothing here is random.
+
+        Raises
+        ------
+        DataError
+            If the root does not exist, holds no HDF5 file, or one of its files is not what it claims to be.
+        """
+        return FastMRIHDF5(
+            resolve_root(self.root, base_dir),
+            slices=self.slices,
+            remove_readout_oversampling=self.remove_readout_oversampling,
+            limit=self.limit,
+        )
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """What the index keeps of a file: sizes and the allow-listed part of its header."""
+
+    path: Path
+    slices: int
+    coils: int
+    stored: tuple[int, int]  # (y, x) in the file
+    rows: int  # y after removing readout oversampling
+    header: Header
+
+
+class FastMRIHDF5(Source):
+    """Slices of multi-coil or single-coil k-space.
+
+    Files hold ``kspace``, complex, (slice, coil, y, x) or (slice, y, x), with the readout along y; ``ismrmrd_header``;
+    for undersampled scans a ``mask``, (x,) or (slice, x). Files written by ``rsd_med.simulate`` also hold
+    ``sensitivity_maps``, (slice, coil, y, x), which stand for a calibration scan. Files may differ in size and number
+    of coils. Reconstructions in the files (``reconstruction_rss``, ``reconstruction_esc``) are never read.
+
+    An item's id is its file's name without the suffix and the slice number: give files neutral names, for ids appear
+    in logs. Patient identifiers (the ``patient_id`` attribute, the header's subject) are never read.
+
+    Parameters
+    ----------
+    root
+        Folder or file.
+    slices
+        Central slices per volume; None takes all.
+    remove_readout_oversampling
+        Crop the readout to the header's reconstructed matrix.
+    limit
+        Number of slices in all; None takes all.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to read, or a file is damaged, malformed or hides its data elsewhere.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        slices: int | None = None,
+        remove_readout_oversampling: bool = True,
+        limit: int | None = None,
+    ) -> None:
+        self._items: list[tuple[_Volume, int]] = []
+        for path in _files(root):
+            volume = _index(path, remove_readout_oversampling)
+            taken = volume.slices if slices is None else min(slices, volume.slices)
+            first = (volume.slices - taken) // 2
+            self._items.extend((volume, number) for number in range(first, first + taken))
+            if limit is not None and len(self._items) >= limit:
+                del self._items[limit:]
+                break
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return len(self._items)
+
+    def id(self, index: int) -> str:
+        """Return ``<file stem>_<slice>``."""
+        volume, number = self._items[index]
+        return f"{volume.path.stem}_{number:03d}"
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """Return (coil, y, x) without reading the slice."""
+        volume, _ = self._items[index]
+        return volume.coils, volume.rows, volume.stored[1]
+
+    def header(self, index: int) -> Header:
+        """Return the allow-listed part of the file's header."""
+        return self._items[index][0].header
+
+    def __getitem__(self, index: int) -> Scan:
+        """Read one slice.
+
+        Raises
+        ------
+        IndexError
+            Past the end.
+        DataError
+            If the slice is damaged, holds NaN or infinities, or nothing at all.
+        """
+        volume, number = self._items[index]
+        where = f"{volume.path.name}, slice {number}"
+        with opened(volume.path) as file:
+            kspace = _complex64(_read_slice(file, number))
+            declared = _declared_mask(file, volume, number)
+            lines = _declared_lines(file)
+            maps = _read_maps(file, volume, number)
+        if volume.coils == 1 and kspace.ndim == 2:
+            kspace = kspace[None]
+        if kspace.shape != (volume.coils, *volume.stored):
+            raise DataError(f"{where}: the file has changed since it was indexed; start again.")
+        # Whatever stands outside the mask is no measurement: gone before anything looks at it.
+        kspace[..., ~declared] = 0
+        if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
+            raise DataError(f"{where}: k-space holds NaN or infinite values; repair or remove the file.")
+        acquired = (kspace != 0).flatten(0, 1).any(0)
+        if not bool(acquired.any()):
+            raise DataError(f"{where}: k-space is zero everywhere; remove the slice or write it again.")
+        if volume.rows != volume.stored[0]:
+            kspace = _crop_readout(kspace, volume.rows)
+        return Scan(
+            id=self.id(index),
+            kspace=kspace,
+            acquired=acquired,
+            maps=maps,
+            acs_lines=_acs_lines(acquired, lines),
+            geometry=Geometry(spacing_mm=_spacing(volume)),
+        )
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the HDF5 files of a folder in the order of their names, or the one file."""
+    if root.is_file():
+        yield root
+        return
+    if not root.is_dir():
+        raise DataError(
+            f"The data root '{root.name}' does not exist; write the folder with the .h5 files into the protocol's "
+            "'root', or mount it."
+        )
+    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"The folder '{root.name}' holds no .h5 file; point 'root' to the folder that does.")
+    stems = [path.stem for path in paths]
+    for path in paths:
+        if stems.count(path.stem) > 1:
+            raise DataError(f"Two files are named '{path.stem}' but for their suffix; rename one, names are ids.")
+    yield from paths
+
+
+def _index(path: Path, remove_oversampling: bool) -> _Volume:
+    with opened(path) as file:
+        dataset = checked_dataset(file, "kspace", "c", (3, 4))
+        if dataset is None:
+            raise DataError(f"{path.name}: there is no 'kspace' in this file; is it a fastMRI file?")
+        slices, coils, rows, columns = dataset.shape if dataset.ndim == 4 else (dataset.shape[0], 1, *dataset.shape[1:])
+        if coils > MAX_COILS:
+            raise DataError(
+                f"{path.name}: 'kspace' has shape {dataset.shape}, that is {coils} coils; its axes must be (slice, "
+                "coil, readout, phase)."
+            )
+        header = _read_header(file, path.name)
+    target = rows
+    if remove_oversampling and header.encoded.matrix is not None and header.recon.matrix is not None:
+        encoded, recon = header.encoded.matrix[0], header.recon.matrix[0]
+        if encoded == rows and recon < encoded:
+            target = recon
+    return _Volume(path=path, slices=slices, coils=coils, stored=(rows, columns), rows=target, header=header)
+
+
+def _read_header(file: "h5py.File", name: str) -> Header:
+    import h5py
+
+    link = file.get("ismrmrd_header", getlink=True)
+    if link is None:
+        return Header()
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{name}: 'ismrmrd_header' is a link to somewhere else; store the header in the file itself.")
+    try:
+        dataset = file["ismrmrd_header"]
+        is_text = isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) is not None
+        if not is_text or dataset.size != 1 or dataset.external or dataset.is_virtual:
+            raise DataError(f"{name}: 'ismrmrd_header' must be one string of XML; write the file again.")
+        if dataset.dtype.itemsize > MAX_HEADER_BYTES:
+            raise DataError(f"{name}: the ISMRMRD header is too long to be one; write the file again.")
+        text = dataset[()] if dataset.shape == () else dataset[(0,) * dataset.ndim]
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{name}: the ISMRMRD header cannot be read, the file is damaged; copy it again.") from error
+    return parse_header(text if isinstance(text, bytes) else str(text).encode(), name)
+
+
+def _complex64(values: np.ndarray) -> Tensor:
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and infinities are reported with their file
+        return torch.from_numpy(values.astype(np.complex64, copy=False))
+
+
+def _read_slice(file: "h5py.File", number: int) -> np.ndarray:
+    dataset = checked_dataset(file, "kspace", "c", (3, 4))
+    if dataset is None or number >= dataset.shape[0]:
+        raise DataError(f"{Path(file.filename).name}: the file has changed since it was indexed; start again.")
+    return read(dataset, number)
+
+
+def _declared_mask(file: "h5py.File", volume: _Volume, number: int) -> Tensor:
+    """Return the columns that file and header call sampled, bool, (x,)."""
+    columns = volume.stored[1]
+    declared = torch.ones(columns, dtype=torch.bool)
+    dataset = checked_dataset(file, "mask", "biuf", (1, 2))
+    if dataset is not None:
+        if dataset.shape not in ((columns,), (volume.slices, columns)):
+            raise DataError(
+                f"{volume.path.name}: 'mask' has shape {dataset.shape}; it must be ({columns},) or "
+                f"({volume.slices}, {columns}), one entry per column of k-space."
+            )
+        values = read(dataset) if dataset.ndim == 1 else read(dataset, number)
+        declared &= torch.from_numpy(values != 0)
+    matrix, limits = volume.header.encoded.matrix, volume.header.phase_limits
+    if matrix is not None and limits is not None and matrix[1] == columns:
+        # Padding as fastMRI derives it: the first step lies as far left of the centre as the header's centre says.
+        _, last, centre = limits
+        left = columns // 2 - centre
+        inside = torch.arange(columns)
+        within = (inside >= left) & (inside <= left + last)
+        if left >= 0 and bool(within.any()):
+            declared &= within
+    return declared
+
+
+def _declared_lines(file: "h5py.File") -> int | None:
+    """Return fastMRI's ``num_low_frequency`` where it is a number."""
+    try:
+        value = file.attrs.get("num_low_frequency")
+        return None if value is None else int(np.asarray(value).reshape(()))
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def _acs_lines(acquired: Tensor, declared: int | None) -> int | None:
+    """Return the number of central lines of an undersampled scan, checked against the lines that are there."""
+    columns = torch.nonzero(acquired).flatten()
+    if len(columns) == int(columns[-1] - columns[0]) + 1:
+        return None  # no gap: the scan is fully sampled and has no ACS of its own
+    if declared is not None and 0 < declared <= central_run(acquired):
+        return declared
+    return central_run(acquired)
+
+
+def _read_maps(file: "h5py.File", volume: _Volume, number: int) -> Tensor | None:
+    dataset = checked_dataset(file, "sensitivity_maps", "c", (4,))
+    if dataset is None:
+        return None
+    columns = volume.stored[1]
+    allowed = {(volume.slices, volume.coils, rows, columns) for rows in (volume.rows, volume.stored[0])}
+    if dataset.shape not in allowed:
+        raise DataError(
+            f"{volume.path.name}: 'sensitivity_maps' has shape {dataset.shape}, which does not belong to a k-space of "
+            f"{volume.slices} slices, {volume.coils} coils, {volume.stored[0]} × {columns}."
+        )
+    maps = _complex64(read(dataset, number))
+    if not bool(torch.isfinite(torch.view_as_real(maps)).all()):
+        raise DataError(f"{volume.path.name}: 'sensitivity_maps' holds NaN or infinite values; write it again.")
+    return _central_rows(maps, volume.rows)
+
+
+def _central_rows(image: Tensor, rows: int) -> Tensor:
+    """Crop y about its centre, so that the central pixel stays the central pixel."""
+    start = image.shape[-2] // 2 - rows // 2
+    return image[..., start : start + rows, :].contiguous()
+
+
+def _crop_readout(kspace: Tensor, rows: int) -> Tensor:
+    """Remove readout oversampling: to the image along y, crop, and back (centred and orthonormal).
+
+    Columns stay apart, so what was not acquired stays exactly zero; the image keeps its values.
+    """
+    along = torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-2), dim=-2, norm="ortho")
+    cropped = _central_rows(torch.fft.fftshift(along, dim=-2), rows)
+    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(cropped, dim=-2), dim=-2, norm="ortho"), dim=-2)
+
+
+def _spacing(volume: _Volume) -> tuple[float, float] | None:
+    """Return the pixel spacing (y, x) in millimetres if the header's spaces fit the array."""
+    encoded = volume.header.encoded
+    if encoded.matrix is None or encoded.fov_mm is None or encoded.matrix[:2] != volume.stored:
+        return None
+    return encoded.fov_mm[0] / encoded.matrix[0], encoded.fov_mm[1] / encoded.matrix[1]

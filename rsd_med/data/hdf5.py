@@ -1,0 +1,188 @@
+"""Opening HDF5 files of unknown origin: what a file declares is checked before a byte of its data is read.
+
+HDF5 can point at other files, declare a size it does not hold, and name filters that load code. None of that belongs in
+a k-space file, so it is refused by name.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rsd_med.base.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_SIDE = 4096
+"""Longest allowed side of any array."""
+
+MAX_READ_BYTES = 1 << 30
+"""Largest single read: one slice, one chunk."""
+
+_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+_INFLATION = 1100  # deflate cannot expand by more than about 1030
+_READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError)
+
+
+@contextmanager
+def opened(path: Path) -> "Iterator[h5py.File]":
+    """Open an HDF5 file for reading and close it again.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Yields
+    ------
+    h5py.File
+        The open file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, truncated or no HDF5 file.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise DataError(f"{path.name}: there is no such file; check the path.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path.name}: the file is empty; copy it again or remove it.")
+    try:
+        file = h5py.File(path, "r")
+    except PermissionError as error:
+        raise DataError(f"{path.name}: the file may not be read; give yourself read permission.") from error
+    except _READ_ERRORS as error:
+        raise DataError(
+            f"{path.name}: not a readable HDF5 file (truncated, damaged or of another format); copy it again or "
+            "remove it."
+        ) from error
+    with file:
+        yield file
+
+
+def checked_dataset(file: "h5py.File", name: str, kinds: str, ranks: tuple[int, ...]) -> "h5py.Dataset | None":
+    """Return a dataset of the file's root once its declaration is known to be harmless.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    name
+        The dataset's name.
+    kinds
+        Allowed NumPy kinds, for example ``"c"`` or ``"biuf"``.
+    ranks
+        Allowed numbers of dimensions.
+
+    Returns
+    -------
+    h5py.Dataset or None
+        The dataset, not yet read; None when the file has none of this name.
+
+    Raises
+    ------
+    DataError
+        If it lies elsewhere (link, external storage, virtual), has a foreign type or filter, a wrong rank, an empty or
+        oversized side, or declares more data than the file can hold.
+    """
+    import h5py
+
+    where = f"{Path(file.filename).name}: '{name}'"
+    try:
+        link = file.get(name, getlink=True)
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(f"{where} is a link to somewhere else; store the data in the file itself.")
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataError(f"{where} is no dataset; write it as an array.")
+        if dataset.external:
+            raise DataError(f"{where} keeps its data in another file; store them in the file itself.")
+        if dataset.is_virtual:
+            raise DataError(f"{where} is a virtual dataset, put together from others; store the data themselves.")
+        _check_type(dataset, where, kinds)
+        _check_filters(dataset, where)
+        _check_size(dataset, where, ranks)
+    except _READ_ERRORS as error:
+        raise DataError(f"{where} cannot be opened, the file is damaged; copy it again or remove it.") from error
+    return dataset
+
+
+def read(dataset: "h5py.Dataset", index: int | None = None) -> np.ndarray:
+    """Read a checked dataset, or one entry along its first axis.
+
+    Parameters
+    ----------
+    dataset
+        From :func:`checked_dataset`.
+    index
+        Entry along the first axis; None reads everything.
+
+    Returns
+    -------
+    np.ndarray
+        A fresh C-ordered array of the dataset's dtype in native byte order.
+
+    Raises
+    ------
+    DataError
+        If the data are too large to read at once, or damaged.
+    """
+    where = f"{Path(dataset.file.filename).name}: '{str(dataset.name).lstrip('/')}'"
+    shape = dataset.shape if index is None else dataset.shape[1:]
+    size = int(np.prod(shape, dtype=np.int64)) * dataset.dtype.itemsize
+    if size > MAX_READ_BYTES:
+        raise DataError(f"{where} asks for {size / 2**30:.1f} GiB in one piece; write smaller slices.")
+    values = np.empty(shape, dtype=dataset.dtype.newbyteorder("="))
+    try:
+        # read_direct into an array of our own: plain indexing is known to leak memory with some HDF5 builds.
+        dataset.read_direct(values, source_sel=np.s_[:] if index is None else np.s_[index])
+    except _READ_ERRORS as error:
+        raise DataError(f"{where} cannot be read, the file is damaged; copy it again or remove it.") from error
+    return values
+
+
+def _check_type(dataset: "h5py.Dataset", where: str, kinds: str) -> None:
+    if dataset.dtype.hasobject:
+        raise DataError(f"{where} has entries of variable length or references; write plain numbers.")
+    if dataset.dtype.kind not in kinds:
+        wanted = "complex" if kinds == "c" else "real"
+        raise DataError(f"{where} holds values of type {dataset.dtype}; write {wanted} numbers.")
+
+
+def _check_filters(dataset: "h5py.Dataset", where: str) -> None:
+    plist = dataset.id.get_create_plist()
+    for number in range(plist.get_nfilters()):
+        code = plist.get_filter(number)[0]
+        if code not in _FILTERS:
+            known = ", ".join(_FILTERS.values())
+            raise DataError(f"{where} is packed with HDF5 filter {code}; only {known} are read, so rewrite the file.")
+
+
+def _check_size(dataset: "h5py.Dataset", where: str, ranks: tuple[int, ...]) -> None:
+    shape = dataset.shape
+    if shape is None or len(shape) not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        found = "none" if shape is None else len(shape)
+        raise DataError(f"{where} must have {wanted} dimensions, not {found}; reshape it.")
+    if 0 in shape:
+        raise DataError(f"{where} is empty (shape {shape}); remove the file or write it again.")
+    if max(shape, default=1) > MAX_SIDE:
+        raise DataError(f"{where} declares shape {shape}; no side may be longer than {MAX_SIDE}.")
+    declared = int(np.prod(shape, dtype=np.int64)) * dataset.dtype.itemsize
+    inflation = 1 if dataset.chunks is None else _INFLATION
+    if declared > inflation * dataset.id.get_storage_size():
+        raise DataError(
+            f"{where} declares {declared} bytes, far more than the file holds; the file is incomplete, copy it again "
+            "or remove it."
+        )
+    if dataset.chunks is not None and int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize > (
+        MAX_READ_BYTES
+    ):
+        raise DataError(f"{where} is stored in chunks of more than {MAX_READ_BYTES} bytes; rewrite it slice by slice.")
