@@ -1,1 +1,43 @@
 """The experiment as typed data; the only place that knows YAML."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rsd_med.protocol.checking import check
+from rsd_med.protocol.overrides import apply_overrides
+from rsd_med.protocol.protocol import Protocol
+from rsd_med.protocol.yaml_text import read_yaml, write_yaml
+
+__all__ = ["Protocol", "dump_protocol", "load_protocol", "protocol_json_schema"]
+
+
+def load_protocol(path: Path | str, overrides: Sequence[str] = ()) -> Protocol:
+    """Read a protocol file, lay overrides over it and check the result.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    overrides
+        ``key.path=value`` each, as given to ``--set``; see `rsd_med.protocol.overrides.apply_overrides`.
+
+    Raises
+    ------
+    ProtocolError
+        One sentence for each thing wrong, with the line or the path of the key.
+    """
+    path = Path(path)
+    source = path.name if not overrides else f"{path.name} with --set"
+    return check(Protocol, apply_overrides(read_yaml(path), overrides), source)
+
+
+def dump_protocol(protocol: Protocol) -> str:
+    """Write a protocol with every default spelt out, as YAML that `load_protocol` reads back to an equal one."""
+    return write_yaml(protocol.model_dump(mode="json"))
+
+
+def protocol_json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a protocol file, by which editors complete keys and mark mistakes."""
+    schema = Protocol.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "rsd_med protocol"}

@@ -41,11 +41,11 @@ _SENTENCES = {
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     "none_required": "must be null",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have {min_length} or more characters",
+    "string_too_long": "must have {max_length} or fewer characters",
     "string_pattern_mismatch": "must match the pattern {pattern}",
-    "too_short": "must have at least {min_length} items, not {actual_length}",
-    "too_long": "must have at most {max_length} items, not {actual_length}",
+    "too_short": "must have {min_length} or more items, not {actual_length}",
+    "too_long": "must have {max_length} or fewer items, not {actual_length}",
 }
 # What was written says nothing here: it is missing, a whole group, or counted in the sentence already.
 _WITHOUT_VALUE = {"missing", "too_short", "too_long", "value_error", "assertion_error"}
@@ -92,6 +92,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> list[str]:
             known.append(sentence)
         if detail["type"] not in _WITHOUT_VALUE and detail["type"] in _SENTENCES:
             values.setdefault(key, _got(detail["input"]))
+        if detail["type"] == "too_short" and any(other.startswith(f"{key}.") for other in sentences):
+            del sentences[key]  # pydantic counts the good items; that some are not good is said already
     return [
         (f"{key}: " if key else "") + _either(alternatives) + values.get(key, "")
         for key, alternatives in sentences.items()

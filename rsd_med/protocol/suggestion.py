@@ -19,6 +19,7 @@ def suggest(word: str, known: Iterable[str], list_all: bool = False) -> str:
     names = list(known)
     folded = {name.casefold(): name for name in names}
     near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    near = near or [name for name in folded if len(word) > 2 and name.startswith(word.casefold())]
     if near:
         return f"; did you mean `{folded[near[0]]}`?"
     return f"; known: {', '.join(names)}" if list_all and names else ""

@@ -181,6 +181,11 @@ class _Dumper(yaml.SafeDumper):
         style = '"' if any(char in text for char in "\x85\u2028\u2029") else None
         return self.represent_scalar(_TAG + "str", text, style=style)
 
+    def represent_items(self, items: list[Any]) -> yaml.SequenceNode:
+        """Write a list of single values in one line."""
+        single = all(not isinstance(item, list | dict) for item in items)
+        return self.represent_sequence(_TAG + "seq", items, flow_style=single)
+
 
 for _name, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
@@ -189,6 +194,7 @@ for _name, _pattern, _first in _SCALARS:
 _Loader.add_constructor(_TAG + "int", _Loader.construct_int)
 _Loader.add_constructor(_TAG + "float", _Loader.construct_float)
 _Dumper.add_representer(str, _Dumper.represent_text)
+_Dumper.add_representer(list, _Dumper.represent_items)
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:

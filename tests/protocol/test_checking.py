@@ -46,6 +46,7 @@ class Experiment(Settings):
     name: str = Field(min_length=1)
     corruption: Annotated[Noise | Undersampling, Field(discriminator="kind")]
     more: list[Annotated[Noise | Undersampling, Field(discriminator="kind")]] = []
+    samplers: tuple[Student, ...] = Field((Student(),), min_length=1)
     student: Student | None = None
 
     @model_validator(mode="after")
@@ -83,7 +84,7 @@ def test_good_values_pass():
         ({"student": {"average": 2}}, "student.average: must be true or false (got 2)"),
         ({"student": {"betas": [0.5, "x"]}}, "student.betas.1: must be a number (got 'x')"),
         ({"student": {"betas": 0.5}}, "student.betas: must be a list, [a, b] (got 0.5)"),
-        ({"student": {"betas": [1, 2, 3]}}, "student.betas: must have at most 2 items, not 3"),
+        ({"student": {"betas": [1, 2, 3]}}, "student.betas: must have 2 or fewer items, not 3"),
         ({"student": {"precision": "fp8"}}, "student.precision: must be 'float32' or 'bf16' (got 'fp8')"),
         ({"student": {"further": "all"}}, "student.further: must be a whole number or 'auto' (got 'all')"),
         ({"student": {"further": 0}}, "student.further: must be greater than 0 or 'auto' (got 0)"),
@@ -99,7 +100,7 @@ def test_good_values_pass():
         ({"Name": "x"}, "Name: there is no such key; did you mean `name`?"),
         ({"name": ...}, "name: is required"),
         ({"name": 1}, "name: must be text; put it in quotes (got 1)"),
-        ({"name": ""}, "name: must have at least 1 characters (got '')"),
+        ({"name": ""}, "name: must have 1 or more characters (got '')"),
         ({"name": "clash", "student": {}}, "name: `clash` has no student; leave it out"),
         ({"schema_version": 2}, "schema_version: must be 1 (got 2)"),
         ({"corruption": {"sigma": 1}}, "corruption.kind: is required, one of: noise, multicoil_fourier"),
@@ -135,6 +136,12 @@ def test_good_values_pass():
         ),
         ({"more": [{}]}, "more.0.kind: is required, one of: noise, multicoil_fourier"),
         ({"more": {}}, "more: must be a list, [a, b]"),
+        ({"samplers": []}, "samplers: must have 1 or more items, not 0"),
+        ({"samplers": [{"alpha": 0}]}, "samplers.0.alpha: must be greater than 0 (got 0)"),
+        (
+            {"corruption": {"kind": "multi"}},
+            "corruption.kind: there is no kind `multi`; did you mean `multicoil_fourier`?",
+        ),
     ],
 )
 def test_one_problem_is_one_sentence_with_the_path_of_the_key(changes, sentence):

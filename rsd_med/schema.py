@@ -1,0 +1,42 @@
+"""Command: print the JSON schema of a protocol, for editors that complete keys and mark mistakes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rsd_med.base.command import run_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run, return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rsd_med.schema",
+        description="Print the JSON schema of a protocol. Editors that know the YAML language server use it through "
+        "a first line such as: # yaml-language-server: $schema=../docs/protocol.schema.json",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _write_schema(options.out))
+
+
+def _write_schema(out: Path | None) -> None:
+    """Write the schema to a file or to stdout."""
+    text = schema_text()
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+def schema_text() -> str:
+    """Return the schema as it stands in ``docs/protocol.schema.json``."""
+    import json
+
+    from rsd_med.protocol import protocol_json_schema
+
+    return json.dumps(protocol_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
