@@ -8,7 +8,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
@@ -64,6 +64,13 @@ class ArraysSettings(Settings):
     indices: tuple[int, ...] | None = None
     resize: int | None = Field(default=None, ge=1, le=4096)
     pad: int | None = Field(default=None, ge=1, le=4096)
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("the value of black must be below that of white")
+        return value
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "Arrays":
         """Return the source; of the file only the header is read."""
@@ -213,12 +220,9 @@ class Arrays(Source):
         return layout, channels
 
     def _check_numbers(self) -> None:
-        limits = self.settings.range
         if self.dtype.hasobject or self.dtype.kind not in "uifc":
             raise self._error(f"holds {self.dtype}, not numbers")
-        if limits is not None and not limits[0] < limits[1]:
-            raise self._error(f"cannot be read with range {list(limits)}: the first must be below the second")
-        if not self.is_complex and self.dtype != np.uint8 and limits is None:
+        if not self.is_complex and self.dtype != np.uint8 and self.settings.range is None:
             raise self._error(f"holds {self.dtype}: say what is black and what is white, for example range: [0, 1]")
 
     def _chosen(self) -> tuple[int, ...]:

@@ -1,0 +1,200 @@
+"""Images in a folder: png, jpg, webp, tif; or sheets that hold many small images as tiles."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from rsd_med.base.errors import DataError
+from rsd_med.base.settings import Settings
+from rsd_med.data.fitting import fit
+from rsd_med.data.paths import resolve_root
+from rsd_med.data.recent import RecentArrays
+from rsd_med.data.scan import Picture
+from rsd_med.data.source import Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+MAX_PIXELS = 80_000_000
+"""Largest image that is decoded: a small file can declare billions of pixels."""
+
+Side = Annotated[int, Field(ge=1, le=8192)]
+
+
+class ImageFolderSettings(Settings):
+    """Images in a folder and the folders below it.
+
+    Attributes
+    ----------
+    root
+        The folder.
+    mode
+        "rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey images.
+    include
+        Which files to take, as a pattern of their names, for example ``train_*.png``.
+    tile
+        (height, width) of the tiles each file is cut into, in rows from the top left; None: a file is one image.
+    crop
+        Keep a central square of this side first.
+    resize
+        Resample to a square of this side (antialiased); an image that is not square is cut to its centre first.
+    pad
+        Place in the middle of a square of this side, on black.
+    limit
+        Take at most this many images, in the order of their names.
+    """
+
+    kind: Literal["image_folder"] = "image_folder"
+    root: str
+    mode: Literal["rgb", "gray"] = "rgb"
+    include: str = "*"
+    tile: tuple[Side, Side] | None = None
+    crop: Side | None = None
+    resize: Side | None = None
+    pad: Side | None = None
+    limit: int | None = Field(default=None, ge=1)
+
+    def build(self, base_dir: Path | None = None, seed: int = 0) -> "ImageFolder":
+        """Return the source; the folder is listed, and of sheets of tiles the sizes are read."""
+        del seed
+        return ImageFolder(self, resolve_root(self.root, base_dir))
+
+
+class ImageFolder(Source):
+    """The images of a folder in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder or no image in it, or a sheet is no whole number of tiles.
+    """
+
+    def __init__(self, settings: ImageFolderSettings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.files = self._listed()
+        self.items = self._listed_items()[: settings.limit]
+        self._sheets = RecentArrays()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.items)
+
+    def id(self, index: int) -> str:
+        """Return the file's path below the folder, and the tile's number."""
+        file, tile = self.items[index]
+        name = self.files[file].relative_to(self.folder).with_suffix("").as_posix()
+        return name if tile is None else f"{name}_{tile:04d}"
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Return (C, H, W), from the header of the file where the settings do not say it."""
+        file, _ = self.items[index]
+        settings = self.settings
+        side = settings.pad or settings.resize or settings.crop
+        if side is not None:
+            height, width = side, side
+        else:
+            height, width = settings.tile or self._size(self.files[file])
+        return (3 if settings.mode == "rgb" else 1, height, width)
+
+    def __getitem__(self, index: int) -> Picture:
+        """Read one image."""
+        file, tile = self.items[index]
+        path = self.files[file]
+        if self.settings.tile is None or tile is None:
+            pixels = self._pixels(path)
+        else:
+            height, width = self.settings.tile
+            sheet = self._sheets.get(file, lambda: self._pixels(path))
+            row, column = divmod(tile, sheet.shape[1] // width)
+            pixels = sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        white = np.iinfo(pixels.dtype).max
+        image = torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)) * (2 / white) - 1
+        settings = self.settings
+        fitted = fit(image, crop=settings.crop, resize=settings.resize, pad=settings.pad, background=-1.0)
+        return Picture(id=self.id(index), image=fitted.image.contiguous())
+
+    # --- the folder --------------------------------------------------------------------------------------------
+
+    def _listed(self) -> list[Path]:
+        if not self.folder.is_dir():
+            raise DataError(f"The image folder {self.folder.name} does not exist: check data.root.")
+        found = [
+            path
+            for path in self.folder.rglob("*")
+            if fnmatchcase(path.name, self.settings.include)
+            and path.suffix.lower() in SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+        ]
+        if not found:
+            raise DataError(
+                f"The image folder {self.folder.name} holds no png, jpg, webp or tif file whose name matches "
+                f"'{self.settings.include}': check data.root and data.include."
+            )
+        return sorted(found, key=lambda path: path.relative_to(self.folder).as_posix())
+
+    def _listed_items(self) -> list[tuple[int, int | None]]:
+        if self.settings.tile is None:
+            return [(file, None) for file in range(len(self.files))]
+        tile_height, tile_width = self.settings.tile
+        items: list[tuple[int, int | None]] = []
+        for file, path in enumerate(self.files):
+            height, width = self._size(path)
+            if height % tile_height or width % tile_width:
+                tiles = f"{tile_height} x {tile_width} tiles"
+                raise _error(path, f"is {height} x {width} pixels, no whole number of {tiles}")
+            items.extend((file, tile) for tile in range((height // tile_height) * (width // tile_width)))
+        return items
+
+    # --- one file ----------------------------------------------------------------------------------------------
+
+    def _size(self, path: Path) -> tuple[int, int]:
+        with _opened(path) as image:
+            return image.height, image.width
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        """Decode a file to uint8 or uint16, (H, W, C)."""
+        with _opened(path) as image:
+            try:
+                deep = image.mode.startswith("I")
+                if image.mode == "F":
+                    raise _error(path, "holds floating-point numbers without a known black and white: use arrays")
+                if deep:
+                    values = np.asarray(image)
+                    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+                        raise _error(path, "has more than 16 bits a pixel: use arrays")
+                    pixels = values.astype(np.uint16)[..., None]
+                    return np.repeat(pixels, 3, axis=-1) if self.settings.mode == "rgb" else pixels
+                pixels = np.asarray(image.convert("RGB" if self.settings.mode == "rgb" else "L"))
+            except (OSError, ValueError, SyntaxError, EOFError) as problem:
+                raise _error(path, "is damaged or cut short: copy it again") from problem
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _opened(path: Path) -> "Image":
+    """Open an image, decode nothing, and refuse what is no image or far too large."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except FileNotFoundError as problem:
+        raise _error(path, "was there a moment ago and is gone") from problem
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        raise _error(path, "declares far too many pixels") from problem
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as problem:
+        raise _error(path, "is no image, or a damaged one: remove it or copy it again") from problem
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise _error(path, f"declares {image.height} x {image.width} pixels, more than are read")
+    return image
+
+
+def _error(path: Path, problem: str) -> DataError:
+    return DataError(f"The image file {path.name} {problem}.")
