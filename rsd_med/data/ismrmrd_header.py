@@ -3,12 +3,17 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 from xml.etree import ElementTree
 
 from rsd_med.base.errors import DataError
 
 MAX_HEADER_BYTES = 1 << 20
 """Largest header that is parsed; real ones have a few kilobytes."""
+
+_LARGEST = 65535
+
+_Value = TypeVar("_Value")
 
 _SEQUENCE_NAME = re.compile(r"[A-Za-z0-9_.\- ]{1,32}")
 
@@ -105,9 +110,15 @@ def _child(element: ElementTree.Element | None, name: str) -> ElementTree.Elemen
 
 
 def _number(element: ElementTree.Element | None) -> float | None:
-    """Return a finite, positive number or None."""
+    """Return a positive number of ordinary size or None."""
     value = _any_number(element)
-    return value if value is not None and value > 0 else None
+    return value if value is not None and 0 < value <= _LARGEST else None
+
+
+def _whole(element: ElementTree.Element | None, smallest: int) -> int | None:
+    """Return a whole number, as far as ISMRMRD's unsignedShort reaches, or None."""
+    value = _any_number(element)
+    return int(value) if value is not None and value.is_integer() and smallest <= value <= _LARGEST else None
 
 
 def _any_number(element: ElementTree.Element | None) -> float | None:
@@ -119,19 +130,19 @@ def _any_number(element: ElementTree.Element | None) -> float | None:
 
 
 def _space(element: ElementTree.Element | None) -> EncodingSpace:
-    matrix = [_number(_child(_child(element, "matrixSize"), axis)) for axis in "xyz"]
+    matrix = [_whole(_child(_child(element, "matrixSize"), axis), 1) for axis in "xyz"]
     fov = [_number(_child(_child(element, "fieldOfView_mm"), axis)) for axis in "xyz"]
-    known = [value for value in matrix if value is not None]
-    return EncodingSpace(
-        matrix=(round(known[0]), round(known[1]), round(known[2])) if len(known) == 3 else None,
-        fov_mm=(fov[0], fov[1], fov[2]) if fov[0] is not None and fov[1] is not None and fov[2] is not None else None,
-    )
+    return EncodingSpace(matrix=_triple(matrix), fov_mm=_triple(fov))
 
 
 def _limits(element: ElementTree.Element | None) -> tuple[int, int, int] | None:
-    values = [_any_number(_child(element, name)) for name in ("minimum", "maximum", "center")]
-    known = [round(value) for value in values if value is not None and value >= 0]
-    return (known[0], known[1], known[2]) if len(known) == 3 else None
+    return _triple([_whole(_child(element, name), 0) for name in ("minimum", "maximum", "center")])
+
+
+def _triple(values: list[_Value | None]) -> tuple[_Value, _Value, _Value] | None:
+    """Return three values if all are known."""
+    first, second, third = values
+    return None if first is None or second is None or third is None else (first, second, third)
 
 
 def _sequence(element: ElementTree.Element | None) -> str | None:
