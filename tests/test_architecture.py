@@ -1,0 +1,180 @@
+"""The house stands: imports run downwards only, nothing goes in circles, `import rsd_med` and `--help` stay light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rsd_med"
+
+# From the roof to the cellar: a room may import itself and the rooms after it. "commands" are the files of rsd_med/
+# that can be run with python -m; a new room or a new file beside them is entered here, in its place.
+ROOMS = (
+    "commands",
+    "workflow",
+    "dry_run",
+    "experiment",
+    "protocol",
+    "reporting",
+    "engine",
+    "students",
+    "teachers",
+    "inverse",
+    "metrics",
+    "diffusion",
+    "data",
+    "calibration",
+    "corruptions",
+    "operators",
+    "base",
+)
+# Seconds to import, each: used inside the functions that need them.
+HEAVY = {
+    "gradio",
+    "h5py",
+    "matplotlib",
+    "monai",
+    "nibabel",
+    "scipy",
+    "sigpy",
+    "skimage",
+    "tensorboard",
+    "torchmetrics",
+    "torchvision",
+}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Parse every module of rsd_med, by its dotted name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return found
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted names of everything imported, at any depth; `from a import b` gives a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import; write the full name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(name: str) -> set[str]:
+    """Return the modules of rsd_med that a module imports."""
+    found = set()
+    for target in imported(modules()[name]):
+        if target.split(".")[0] == "rsd_med":
+            while target not in modules():
+                target = target.rpartition(".")[0]
+            found.add(target)
+    return found - {name, "rsd_med"}
+
+
+def at_module_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield what runs when a module is imported: everything outside functions and `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def is_command(name: str) -> bool:
+    """Whether a module is a command: right below rsd_med, and runs with python -m."""
+    if name.count(".") != 1:
+        return False
+    return any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in modules()[name].body)
+
+
+def room(name: str) -> str:
+    return "commands" if is_command(name) else name.split(".")[1]
+
+
+MODULES = [name for name in modules() if name != "rsd_med"]
+COMMANDS = [name for name in MODULES if is_command(name)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_downwards(name):
+    assert room(name) in ROOMS, f"{name} is in no known room: enter it in ROOMS, in its place"
+    height = ROOMS.index(room(name))
+    upwards = {target for target in imported_modules(name) if ROOMS.index(room(target)) < height}
+    assert not upwards, f"{name} is below {sorted(upwards)} and must not import it"
+    if is_command(name):
+        assert not any(is_command(target) for target in imported_modules(name)), "a command must not import another"
+
+
+def test_no_import_goes_in_a_circle():
+    try:
+        TopologicalSorter({name: imported_modules(name) for name in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail("imports in a circle: " + " -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("name", modules())
+def test_heavy_packages_are_imported_where_they_are_used(name):
+    roots = {target.split(".")[0] for node in at_module_level(modules()[name]) for target in _direct(node)}
+    assert not roots & HEAVY, f"{name} imports {sorted(roots & HEAVY)} when it is imported itself"
+
+
+def test_the_physics_knows_torch_and_nothing_else():
+    allowed = {"torch", "rsd_med", *sys.stdlib_module_names}
+    for name in MODULES:
+        if room(name) == "operators":
+            assert {target.split(".")[0] for target in imported(modules()[name])} <= allowed, name
+
+
+def test_only_the_protocol_knows_yaml():
+    knowing = {name for name in MODULES if any(target.split(".")[0] == "yaml" for target in imported(modules()[name]))}
+    assert {room(name) for name in knowing} == {"protocol"}
+
+
+def test_the_package_calls_neither_app_nor_tests_nor_benchmarks():
+    for name in modules():
+        assert not {"apps", "tests", "benchmarks"} & {target.split(".")[0] for target in imported(modules()[name])}, (
+            name
+        )
+
+
+def test_importing_the_package_is_light():
+    program = "import sys, rsd_med; print(sorted({'torch', 'numpy', 'pydantic', 'monai', 'yaml'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_there_at_once(name):
+    """Not timed, which would depend on the machine: what makes it slow is not imported."""
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", name, "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(f"usage: python -m {name}")
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in shown.stderr.splitlines()}
+    assert not loaded & {"torch", "numpy", "pydantic", *HEAVY}
+
+
+def test_there_are_commands():
+    assert {"rsd_med.train", "rsd_med.schema", "rsd_med.doctor"} <= set(COMMANDS)
+
+
+def _direct(node: ast.AST) -> Iterator[str]:
+    """Yield what one node itself imports."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from imported(node)
