@@ -1,0 +1,82 @@
+"""Networks behind the preconditioning: tensor and noise label in, tensor out."""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from torch import nn
+from torch.nn import functional
+
+from rsd_med.base.settings import Settings
+
+
+class MonaiUNetSettings(Settings):
+    """MONAI's ``DiffusionModelUNet``: the default for medical images."""
+
+    kind: Literal["monai_unet"] = "monai_unet"
+    channels: tuple[PositiveInt, ...] = Field((64, 128, 192), description="features per resolution level")
+    attention: tuple[bool, ...] = Field((False, False, True), description="self-attention per level")
+    residual_blocks: PositiveInt = Field(1, description="residual blocks per level")
+    norm_groups: PositiveInt = Field(8, description="groups of the group normalisation")
+    head_channels: PositiveInt = Field(16, description="features per attention head")
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Self:
+        if len(self.channels) != len(self.attention):
+            raise ValueError(
+                f"channels and attention need one entry per level, got {len(self.channels)} and {len(self.attention)}"
+            )
+        for features, attends in zip(self.channels, self.attention, strict=True):
+            if features % self.norm_groups:
+                raise ValueError(
+                    f"each of channels must be divisible by norm_groups ({self.norm_groups}), {features} is not"
+                )
+            if attends and features % self.head_channels:
+                raise ValueError(
+                    f"channels at levels with attention must be divisible by head_channels ({self.head_channels}), "
+                    f"{features} is not"
+                )
+        return self
+
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Build the network with fresh weights, drawn from the global generator (see ``build_denoiser``)."""
+        return MonaiUNet(self, in_channels, out_channels)
+
+
+class MonaiUNet(nn.Module):
+    """MONAI's U-Net for any image size.
+
+    The network halves the image ``len(channels) - 1`` times; sides that do not divide are padded by reflection and
+    cropped again, where MONAI itself would fail inside a concatenation.
+    """
+
+    def __init__(self, settings: MonaiUNetSettings, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        # MONAI takes seconds to import: only those who build a network wait for it.
+        from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
+
+        self.multiple = 2 ** (len(settings.channels) - 1)
+        self.net = DiffusionModelUNet(
+            spatial_dims=2,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            channels=settings.channels,
+            attention_levels=settings.attention,
+            num_res_blocks=settings.residual_blocks,
+            norm_num_groups=settings.norm_groups,
+            num_head_channels=settings.head_channels,
+        )
+
+    def forward(self, x: torch.Tensor, noise_label: torch.Tensor) -> torch.Tensor:
+        """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``."""
+        height, width = x.shape[-2:]
+        pad_y, pad_x = -height % self.multiple, -width % self.multiple
+        if pad_y or pad_x:
+            x = functional.pad(x, (0, pad_x, 0, pad_y), mode="reflect")
+        out: torch.Tensor = self.net(x, noise_label)
+        return out[..., :height, :width]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count the numbers in ``module`` that training may change or has changed."""
+    return sum(parameter.numel() for parameter in module.parameters())

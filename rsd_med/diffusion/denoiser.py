@@ -1,0 +1,111 @@
+"""The denoiser D(x; σ, context): a network under EDM's preconditioning (arXiv 2206.00364, section 5, table 1)."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from rsd_med.base.settings import Settings
+from rsd_med.diffusion.backbones import MonaiUNetSettings
+
+
+class DiffusionSettings(Settings):
+    """Constants of the diffusion that teacher, fake score and student share."""
+
+    sigma_data: float = Field(0.5, gt=0, description="standard deviation of the clean images, per real component")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="inside the network only; auto takes bfloat16 where the processor computes in it"
+    )
+
+
+class Denoiser(nn.Module):
+    """``D(x; σ) = c_skip x + c_out F(c_in x, context; c_noise)``.
+
+    Autocast wraps the network alone: preconditioning stays in float32.
+
+    Parameters
+    ----------
+    network
+        ``F``: takes ``(b, channels + context_channels, y, x)`` and labels ``(b,)``.
+    sigma_data
+        σ_d, standard deviation of the clean images per real component.
+    autocast
+        Data type inside the network, or None for float32.
+    """
+
+    def __init__(self, network: nn.Module, sigma_data: float = 0.5, autocast: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.sigma_data = sigma_data
+        self.autocast = autocast
+
+    def weight(self, sigma: torch.Tensor) -> torch.Tensor:
+        """Weigh a squared error at noise level σ: ``w(σ) = (σ² + σ_d²) / (σ σ_d)²`` (table 1), shape kept."""
+        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
+
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        """Estimate the clean image.
+
+        Parameters
+        ----------
+        x
+            Noisy image, ``(b, channels, y, x)`` float32.
+        sigma
+            Noise level per item, ``(b,)`` float32, standard deviation per real component.
+        context
+            What the network is told besides, ``(b, context_channels, y, x)``; passed to the network unscaled.
+
+        Returns
+        -------
+        ``(b, channels, y, x)`` float32.
+        """
+        s = sigma.to(torch.float32).reshape(-1, 1, 1, 1)
+        variance = s**2 + self.sigma_data**2
+        c_skip = self.sigma_data**2 / variance
+        c_out = s * self.sigma_data / variance.sqrt()
+        c_in = 1 / variance.sqrt()
+        c_noise = sigma.to(torch.float32).log() / 4
+        seen = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
+        with torch.autocast(x.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            raw = self.network(seen, c_noise)
+        return c_skip * x + c_out * raw.to(torch.float32)
+
+
+def build_denoiser(
+    backbone: MonaiUNetSettings,
+    diffusion: DiffusionSettings,
+    channels: int,
+    context_channels: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Denoiser:
+    """Build a denoiser with weights drawn from ``generator`` alone; the global random state is kept.
+
+    Parameters
+    ----------
+    channels
+        Real channels of the image: 1 or 3, or 2 for complex images.
+    context_channels
+        Further input channels of the network (for masks, say).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        network = backbone.build(channels + context_channels, channels)
+    return Denoiser(network, diffusion.sigma_data, choose_autocast(diffusion.precision, device)).to(device)
+
+
+def choose_autocast(precision: str, device: torch.device | str) -> torch.dtype | None:
+    """Turn the setting ``precision`` into an autocast type for ``device``; None is float32."""
+    if precision == "float32":
+        return None
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    # Without the processor's own bf16 instructions the conversions cost more than they save.
+    return (
+        torch.bfloat16
+        if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        else None
+    )

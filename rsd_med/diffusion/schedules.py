@@ -1,0 +1,51 @@
+"""Noise levels: how training draws them and how samplers walk down them (arXiv 2206.00364)."""
+
+import torch
+from pydantic import Field
+
+from rsd_med.base.settings import Settings
+
+
+def karras_levels(
+    steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Return the decreasing levels ``σ_0 … σ_{steps-1}``, then 0 (EDM, equation 5): ``(steps + 1,)`` float32."""
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+    return torch.cat([levels, levels.new_zeros(1)]).to(device, torch.float32)
+
+
+def karras_quantile(
+    u: torch.Tensor, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
+) -> torch.Tensor:
+    """Map ``u`` in [0, 1] to a level: 0 is σ_min, 1 is σ_max (methods §2.5)."""
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return (low + u * (high - low)) ** rho
+
+
+def karras_fraction(sigma: float, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> float:
+    """Invert ``karras_quantile``: the fraction in [0, 1] of the ramp at which the level is ``sigma``."""
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return (sigma ** (1 / rho) - low) / (high - low)
+
+
+class LogNormalLevels(Settings):
+    """Training levels with ``ln σ ~ N(mean, std²)`` (EDM, table 1)."""
+
+    mean: float = Field(-1.2, description="mean of ln σ")
+    std: float = Field(1.2, gt=0, description="standard deviation of ln σ")
+
+    def draw(self, count: int, generator: torch.Generator, above: float = 0.0) -> torch.Tensor:
+        """Draw ``(count,)`` levels, from the part of the distribution above ``above``.
+
+        The truncated normal is inverted exactly, so that no draw is wasted: Ambient Tweedie's clamp spends 37 % of a
+        batch at σ_n = 0.2, and 59 % at σ_n = 0.4, on terms without a gradient (methods §4.1).
+        """
+        u = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        if above > 0:
+            edge = (torch.tensor(above, dtype=torch.float64).log() - self.mean) / self.std
+            low = torch.special.ndtr(edge).to(u.device)
+            u = low + u * (1 - low)
+        u = u.clamp(1e-12, 1 - 1e-12)
+        levels = (self.mean + self.std * torch.special.ndtri(u)).exp()
+        return levels.clamp_min(above * (1 + 1e-6)).to(torch.float32)

@@ -1,0 +1,1 @@
+"""Distillation: how a teacher's score and a fake score become a loss of the one-step student."""

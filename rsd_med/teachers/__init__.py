@@ -1,0 +1,1 @@
+"""Corruption-aware objectives: what a denoiser can learn from measurements alone."""

@@ -1,0 +1,74 @@
+"""Fourier-space Ambient Diffusion: clean images from undersampled k-space alone (arXiv 2403.08728; methods §6.3)."""
+
+from typing import Literal
+
+import torch
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.view import View
+from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.teachers.base import Objective, ObjectiveSettings, weighted_error
+
+
+class AmbientFourierSettings(ObjectiveSettings):
+    """Hide further k-space lines from the network and ask for all that were acquired."""
+
+    kind: Literal["ambient_fourier"] = "ambient_fourier"
+
+    def build(self, corruption: Corruption) -> "AmbientFourier":
+        """Build the objective; ProtocolError where the corruption is no undersampling."""
+        if not isinstance(corruption, MultiCoilUndersampling):
+            raise ProtocolError(
+                "teacher.objective: ambient_fourier needs undersampled k-space; set corruption.kind: multicoil_fourier."
+            )
+        return AmbientFourier(corruption, self.levels)
+
+
+class AmbientFourier(Objective):
+    """``w(σ) ‖A^H A D − A^H y‖²`` where the network sees only ``Ã^H Ã (x + σn)`` and the mask of ``Ã ⊂ A``.
+
+    The network cannot tell which lines of A were hidden from it, so it must fill in all of them. Nothing but ``A^H y``
+    is used: ``Ã^H Ã x`` is the measured k-space under the further mask.
+    """
+
+    context_channels = 1
+
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Return the loss of each item; see the class."""
+        operator = _multicoil(measurement.operator)
+        seen = _multicoil(self.corruption.further(operator, generator))
+        sigma = self.levels.draw(len(measurement), generator)
+        target = operator.H(measurement.data)
+        noise = complex_or_real_noise(target, sigma, generator)
+        # Ã^H (Ã x + σ Ã n): one adjoint for signal and noise, both under the further mask.
+        noisy = to_channels(seen.H(measurement.data * seen.mask + seen(noise)))
+        estimate = to_complex(denoiser(noisy, sigma, mask_context(seen)))
+        return weighted_error(denoiser, to_channels(operator.normal(estimate) - target), sigma)
+
+    def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Return the image itself: given the mask, the score describes the whole clean image (methods §2.10)."""
+        return image
+
+    def view(self, operator: LinearOperator, generator: torch.Generator) -> View:
+        """Draw a further mask: the networks see ``Ã^H Ã`` of an image and the mask of ``Ã``."""
+        seen = _multicoil(self.corruption.further(operator, generator))
+        return View(lambda x: to_channels(seen.normal(to_complex(x))), mask_context(seen))
+
+
+def mask_context(operator: MultiCoilFourier) -> torch.Tensor:
+    """Show the mask to the network as an image: ``(b, 1, y, x)`` float32."""
+    height, width = operator.maps.shape[-2:]
+    return operator.mask.to(torch.float32).expand(-1, -1, height, width)
+
+
+def _multicoil(operator: LinearOperator) -> MultiCoilFourier:
+    if not isinstance(operator, MultiCoilFourier):
+        raise TypeError(f"ambient_fourier works on MultiCoilFourier operators, not on {type(operator).__name__}")
+    return operator

@@ -1,0 +1,66 @@
+"""The signature that every objective shares.
+
+The same object trains the teacher on real measurements and the fake score on corrupted generations: mixing
+objectives between the two diverges (methods §2.4).
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from pydantic import Field
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.diffusion.view import View
+from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.operators.linear import LinearOperator
+
+
+class ObjectiveSettings(Settings):
+    """What all objectives can be told."""
+
+    levels: LogNormalLevels = Field(default_factory=LogNormalLevels, description="distribution of the training σ")
+
+
+class Objective(ABC):
+    """How a denoiser is trained on measurements, shown an image, and compared on one.
+
+    Attributes
+    ----------
+    context_channels
+        How many channels the networks are given beside the image.
+    """
+
+    context_channels: int = 0
+
+    def __init__(self, corruption: Corruption, levels: LogNormalLevels) -> None:
+        self.corruption = corruption
+        self.levels = levels
+
+    @abstractmethod
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Return the loss of each item, ``(b,)`` float32, summed over the pixels and weighted by w(σ)."""
+
+    @abstractmethod
+    def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Map a generated image to what the teacher's score describes: ``A(G(z))``, without measurement noise.
+
+        ``image`` and the result are in channels, ``(b, channels, y, x)``; gradients pass.
+        """
+
+    def view(self, operator: LinearOperator, generator: torch.Generator) -> View:
+        """Draw a way in which the networks see images measured by ``operator``; by default they see all of it."""
+        return View()
+
+
+def apply(operator: LinearOperator, image: torch.Tensor) -> torch.Tensor:
+    """Apply an image-to-image operator to an image in channels, ``(b, channels, y, x)``; complex where it must be."""
+    return to_channels(operator(to_complex(image))) if operator.complex_domain else operator(image)
+
+
+def weighted_error(denoiser: Denoiser, residual: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Sum ``w(σ) |residual|²`` over channels and pixels: ``(b, channels, y, x)`` to ``(b,)``."""
+    return denoiser.weight(sigma) * residual.square().flatten(1).sum(1)

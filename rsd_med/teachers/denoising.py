@@ -1,0 +1,44 @@
+"""Ordinary denoising score matching on the measurements as they are (methods §2.3, L_SD)."""
+
+from typing import Literal
+
+import torch
+
+from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.teachers.base import Objective, ObjectiveSettings, apply, weighted_error
+
+
+class DenoisingSettings(ObjectiveSettings):
+    """EDM's own objective: the teacher models the law of the measurements, corruption included."""
+
+    kind: Literal["denoising"] = "denoising"
+
+    def build(self, corruption: Corruption) -> "Denoising":
+        """Build the objective."""
+        return Denoising(corruption, self.levels)
+
+
+class Denoising(Objective):
+    """``w(σ) ‖D(y + σn; σ) − y‖²`` (EDM, arXiv 2206.00364, equation 8).
+
+    k-space is seen as the zero-filled image ``A^H y``, so that the teacher models the law of ``A^H A x``.
+    """
+
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Return the loss of each item; see the class."""
+        y = to_channels(measurement.image())
+        sigma = self.levels.draw(len(y), generator)
+        noisy = y + complex_or_real_noise(y, sigma, generator)
+        return weighted_error(denoiser, denoiser(noisy, sigma) - y, sigma)
+
+    def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Return ``A(x)``, or the zero-filled image ``A^H A x`` for a Fourier operator."""
+        if isinstance(operator, MultiCoilFourier):
+            return to_channels(operator.normal(to_complex(image)))
+        return apply(operator, image)
