@@ -1,0 +1,59 @@
+"""The order in which measurements are met: a function of (seed, count), so that there is no state to restore."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import torch
+
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.data.measurements import MeasurementDataset
+
+
+class BatchOrder:
+    """Endless shuffled batches of one shape each.
+
+    Every epoch meets every item at least once; a group of one shape is filled up to whole batches with items from its
+    own beginning.
+
+    Parameters
+    ----------
+    groups
+        Indices of the items, by shape.
+    batch_size
+        Items in each batch.
+    seed
+        The run's seed.
+    purpose
+        Which order; stages use different ones.
+    """
+
+    def __init__(
+        self, groups: Mapping[tuple[int, ...], Sequence[int]], batch_size: int, seed: int, purpose: str
+    ) -> None:
+        self.groups = [list(group) for group in groups.values()]
+        self.batch_size = batch_size
+        self.seed = seed
+        self.purpose = purpose
+        self.batches_per_epoch = sum(-(-len(group) // batch_size) for group in self.groups)
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+
+    def __getitem__(self, number: int) -> list[int]:
+        """Return the indices of batch ``number`` of the endless sequence."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        return self._epoch(epoch)[place]
+
+    def _draw_epoch(self, epoch: int) -> list[list[int]]:
+        generator = generator_for(self.seed, self.purpose, epoch)
+        batches = []
+        for group in self.groups:
+            order = torch.randperm(len(group), generator=generator).tolist()
+            whole = -(-len(group) // self.batch_size) * self.batch_size
+            filled = [group[order[i % len(order)]] for i in range(whole)]
+            batches += [filled[i : i + self.batch_size] for i in range(0, whole, self.batch_size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def load_batch(dataset: MeasurementDataset, indices: Sequence[int], device: torch.device) -> Measurement:
+    """Collect the measurements at ``indices``, all of one shape, on ``device``."""
+    return Measurement.cat([dataset[i] for i in indices]).to(device)

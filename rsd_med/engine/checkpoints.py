@@ -1,0 +1,169 @@
+"""Checkpoints that are whole or not there: written to the side, hashed, flushed, renamed; verified when read."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rsd_med.base.errors import DataError
+from rsd_med.engine.stage import Stage
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint.
+
+    Attributes
+    ----------
+    folder
+        Where it lies: ``checkpoints/<images>``, images counted over all stages.
+    stage
+        The stage it belongs to.
+    images
+        Images of that stage seen so far.
+    finished
+        Whether the stage was done.
+    """
+
+    folder: Path
+    stage: str
+    images: int
+    finished: bool
+
+    def load_network(self, name: str, into: nn.Module) -> None:
+        """Fill ``into`` with the weights called ``name``; DataError where they do not fit."""
+        from safetensors.torch import load_file
+
+        try:
+            into.load_state_dict(load_file(self.folder / f"{name}.safetensors"))
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"checkpoint {self.folder.name}: {name} does not fit the network of the protocol "
+                f"({str(error).splitlines()[0]}); was the protocol changed since?"
+            ) from error
+
+    def load_state(self) -> dict[str, Any]:
+        """Read optimisers and counters (``weights_only``: nothing is unpickled into code)."""
+        state: dict[str, Any] = torch.load(self.folder / "state.pt", weights_only=True)
+        return state
+
+
+class CheckpointStore:
+    """The ``checkpoints`` folder of a run.
+
+    Parameters
+    ----------
+    folder
+        Created when the first checkpoint is written.
+    keep
+        How many unfinished checkpoints stay; finished ones always do.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, stage: Stage, images: int, total_images: int, finished: bool) -> Path:
+        """Write a checkpoint of ``stage`` after ``images`` of its images, and ``total_images`` of the run's."""
+        from safetensors.torch import save_file
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / f"{total_images:010d}"
+        side = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
+        try:
+            for name, network in stage.networks().items():
+                save_file(_plain_state(network), side / f"{name}.safetensors")
+            optimisers = {name: optimiser.state_dict() for name, optimiser in stage.optimisers().items()}
+            torch.save({"optimisers": optimisers, "extra": stage.extra_state()}, side / "state.pt")
+            files = {path.name: _fingerprint(path) for path in sorted(side.iterdir())}
+            manifest = {"format": FORMAT, "stage": stage.name, "images": images, "finished": finished, "files": files}
+            (side / "manifest.json").write_text(json.dumps(manifest, indent=2))
+            for path in side.iterdir():
+                _flush(path)
+            os.chmod(side, 0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(side, target)
+            _flush(self.folder)
+        except BaseException:
+            shutil.rmtree(side, ignore_errors=True)
+            raise
+        self._rotate()
+        return target
+
+    def newest(self, stage: str | None = None) -> tuple[Checkpoint | None, list[str]]:
+        """Find the newest undamaged checkpoint, of ``stage`` or of any.
+
+        Returns
+        -------
+        The checkpoint or None, and a sentence for every damaged one that was passed over.
+        """
+        warnings = []
+        for folder in sorted(self._folders(), reverse=True):
+            try:
+                checkpoint = verify(folder)
+            except DataError as error:
+                warnings.append(f"{error}; the one before it is used")
+                continue
+            if stage in (None, checkpoint.stage):
+                return checkpoint, warnings
+        return None, warnings
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if path.name.isdigit()]
+
+    def _rotate(self) -> None:
+        for stale in self.folder.glob(".writing-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        unfinished = [folder for folder in sorted(self._folders()) if not _read_manifest(folder).get("finished", False)]
+        for folder in unfinished[: -self.keep]:
+            shutil.rmtree(folder)
+
+
+def verify(folder: Path) -> Checkpoint:
+    """Check every hash of a checkpoint; DataError with a sentence where something is damaged or missing."""
+    manifest = _read_manifest(folder)
+    if manifest.get("format") != FORMAT:
+        raise DataError(f"checkpoint {folder.name} has no readable manifest of format {FORMAT}")
+    for name, fingerprint in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or _fingerprint(path) != fingerprint:
+            raise DataError(f"checkpoint {folder.name} is damaged: {name} is not what was written")
+    return Checkpoint(folder, manifest["stage"], manifest["images"], manifest["finished"])
+
+
+def _plain_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_manifest(folder: Path) -> Mapping[str, Any]:
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return manifest

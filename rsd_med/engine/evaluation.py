@@ -1,0 +1,133 @@
+"""Teacher against student: samples, distances, seconds per image, side by side."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field, PositiveInt
+
+from rsd_med.base.randomness import generator_for
+from rsd_med.base.settings import Settings
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.engine.generation import Draw, draw_images, student_draw, teacher_draw
+from rsd_med.engine.monitor import ProximalMonitor
+from rsd_med.metrics.distances import compare
+from rsd_med.metrics.features import FeatureExtractor, FeatureSettings, RandomConvSettings
+from rsd_med.metrics.views import magnitude_view
+from rsd_med.teachers.base import Objective
+
+
+class EvaluationSettings(Settings):
+    """What is measured at the end of a run."""
+
+    num_samples: PositiveInt = Field(1000, description="samples behind every distance")
+    features: FeatureSettings = Field(default_factory=RandomConvSettings, description="extractor behind the distances")
+    monitor_images: PositiveInt = Field(1000, description="measurements behind the proximal distance")
+    samplers: tuple[SamplerSettings, ...] = Field((SamplerSettings(),), min_length=1, description="the teacher's")
+
+
+class Evaluator:
+    """Measures one model after the other with the same conditions, noise and reference.
+
+    Parameters
+    ----------
+    objective
+        How networks see images.
+    monitor
+        Proximal distances, and the conditions to sample under.
+    extractor
+        Features behind the distances.
+    reference
+        Clean images for evaluation alone, in channels or complex, ``(n, c, y, x)``, or None.
+    num_samples, seed
+        How many, and which.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        monitor: ProximalMonitor,
+        extractor: FeatureExtractor,
+        reference: torch.Tensor | None,
+        num_samples: int,
+        seed: int,
+    ) -> None:
+        self.objective = objective
+        self.monitor = monitor
+        self.extractor = extractor
+        self.reference = reference
+        self.num_samples = num_samples
+        self.seed = seed
+
+    def measure(self, draw: Draw) -> tuple[dict[str, float], torch.Tensor]:
+        """Draw samples and measure them.
+
+        Returns
+        -------
+        Figures (``fd`` and ``kid`` where there is a reference, ``proximal_fd``, ``seconds_per_image``) and the samples
+        in channels, ``(n, channels, y, x)``.
+        """
+        conditions = self.monitor.measurements
+        # One batch beforehand: the first call pays for kernels and memory that the others find ready.
+        draw_images(draw, self.objective, conditions, 1, self.seed)
+        began = time.perf_counter()
+        images = draw_images(draw, self.objective, conditions, self.num_samples, self.seed)
+        seconds = (time.perf_counter() - began) / self.num_samples
+        figures = {"proximal_fd": self.monitor.distance(images), "seconds_per_image": seconds}
+        return self.distances(images) | figures, images
+
+    def distances(self, images: torch.Tensor) -> dict[str, float]:
+        """Return ``fd`` and ``kid`` to the reference; nothing without one."""
+        if self.reference is None:
+            return {}
+        generator = generator_for(self.seed, "distances")
+        found = compare(magnitude_view(images), magnitude_view(self.reference), self.extractor, generator)
+        return {"fd": found["fd"], "kid": found["kid"]}
+
+
+def sampler_name(sampler: SamplerSettings, others: Sequence[SamplerSettings]) -> str:
+    """Name a sampler by its kind, and by its steps where another has the same kind."""
+    alone = sum(other.kind == sampler.kind for other in others) == 1
+    return sampler.kind if alone else f"{sampler.kind}_{sampler.steps}"
+
+
+def evaluate_models(
+    evaluator: Evaluator,
+    teacher: Denoiser,
+    samplers: Sequence[SamplerSettings],
+    student: Denoiser | None,
+    sigma_init: float,
+) -> tuple[dict[str, Any], Mapping[str, torch.Tensor]]:
+    """Measure the teacher with every sampler, and the student.
+
+    Returns
+    -------
+    The content of ``metrics.json``, and samples by the name of the model.
+    """
+    samples: dict[str, torch.Tensor] = {}
+    teacher_figures: dict[str, dict[str, float]] = {}
+    data_sigma = evaluator.objective.corruption.sigma
+    for sampler in samplers:
+        name = sampler_name(sampler, samplers)
+        figures, images = evaluator.measure(teacher_draw(teacher, sampler, data_sigma))
+        teacher_figures[name] = figures | {"network_calls": sampler.calls(data_sigma)}
+        samples[f"teacher.{name}"] = images
+    metrics: dict[str, Any] = {
+        "teacher": teacher_figures,
+        "features": evaluator.extractor.name,
+        "num_samples": evaluator.num_samples,
+        "num_reference": 0 if evaluator.reference is None else len(evaluator.reference),
+        "seed": evaluator.seed,
+    }
+    if student is not None:
+        figures, images = evaluator.measure(student_draw(student, sigma_init))
+        samples["student"] = images
+        metrics["student"] = figures | {"network_calls": 1}
+        criterion = "proximal_fd" if evaluator.reference is None else "fd"
+        best = min(teacher_figures, key=lambda name: teacher_figures[name][criterion])
+        metrics["best_teacher"] = best
+        metrics["ratio"] = figures[criterion] / teacher_figures[best][criterion]
+        metrics["speedup"] = teacher_figures[best]["seconds_per_image"] / figures["seconds_per_image"]
+    return metrics, samples

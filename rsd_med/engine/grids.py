@@ -1,0 +1,44 @@
+"""Pictures of samples, at one fixed window, from fixed latents."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rsd_med.metrics.views import magnitude_view
+
+GALLERY = 64
+"""Images in a gallery."""
+
+
+def to_grey_levels(images: torch.Tensor) -> np.ndarray:
+    """Map images in channels to 8-bit levels at the fixed window of their units.
+
+    Parameters
+    ----------
+    images
+        ``(n, 2, y, x)``: magnitude 0 is black, 1 (the scale) is white. ``(n, 1 or 3, y, x)``: -1 to 1.
+
+    Returns
+    -------
+    uint8 ``(n, y, x)`` or ``(n, y, x, 3)``.
+    """
+    levels = ((magnitude_view(images) + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+    return levels[:, 0].numpy() if levels.shape[1] == 1 else levels.permute(0, 2, 3, 1).numpy()
+
+
+def save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
+    """Write a PNG of images in channels, ``(n, channels, y, x)``, row by row without gaps."""
+    from PIL import Image
+
+    levels = to_grey_levels(images[: len(images) // columns * columns])
+    rows, height, width = len(levels) // columns, *levels.shape[1:3]
+    tiles = levels.reshape(rows, columns, height, width, -1).swapaxes(1, 2)
+    sheet = tiles.reshape(rows * height, columns * width, -1).squeeze(-1)
+    Image.fromarray(sheet).save(path)
+
+
+def save_gallery(folder: Path, name: str, images: torch.Tensor) -> None:
+    """Write the first images of a model, or of the data, as ``<name>.npy``: float32 channels, scaled units."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name}.npy", images[:GALLERY].to(torch.float32).cpu().numpy())

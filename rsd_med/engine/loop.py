@@ -1,0 +1,170 @@
+"""One loop for both stages. Progress is counted in images; all randomness derives from (seed, stage, images)."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+from rsd_med.base.errors import DivergedError, InterruptedRunError
+from rsd_med.base.randomness import generator_for
+from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.engine.batches import BatchOrder, load_batch
+from rsd_med.engine.checkpoints import Checkpoint
+from rsd_med.engine.journal import Journal
+from rsd_med.engine.run_folder import RunFolder
+from rsd_med.engine.settings import EngineSettings
+from rsd_med.engine.signals import StopRequest
+from rsd_med.engine.stage import Stage
+
+PATIENCE = 10
+"""Steps in a row with a gradient that is not finite before a run counts as diverged."""
+
+
+class Loop:
+    """Drive a stage from its first image, or from a checkpoint, to its last.
+
+    Parameters
+    ----------
+    dataset
+        The measurements.
+    settings
+        Logging and checkpoint intervals.
+    run, journal
+        Where results go.
+    seed
+        The run's seed.
+    device
+        Where batches are put.
+    stop
+        Asked after every step.
+    on_evaluation
+        Called with the stage after every evaluation, to save sample grids.
+    """
+
+    def __init__(
+        self,
+        dataset: MeasurementDataset,
+        settings: EngineSettings,
+        run: RunFolder,
+        journal: Journal,
+        seed: int,
+        device: torch.device,
+        stop: StopRequest,
+        on_evaluation: Callable[[Stage, int], None],
+    ) -> None:
+        self.dataset = dataset
+        self.settings = settings
+        self.run = run
+        self.journal = journal
+        self.seed = seed
+        self.device = device
+        self.stop = stop
+        self.on_evaluation = on_evaluation
+
+    def drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None = None) -> None:
+        """Train ``stage`` to its end and leave a finished checkpoint.
+
+        Parameters
+        ----------
+        stage
+            What to train.
+        offset
+            Images of the stages before this one; checkpoints are named by the total.
+        resume_from
+            Where to go on.
+
+        Raises
+        ------
+        DivergedError
+            After ten steps in a row whose gradients were not finite; names the items of the last one.
+        InterruptedRunError
+            After a signal; the state is saved.
+        """
+        images = 0 if resume_from is None else resume(stage, resume_from)
+        order = BatchOrder(self.dataset.groups(), stage.batch_size, self.seed, f"{stage.name}/order")
+        self.journal.begin_stage(stage.name, images, stage.images)
+        window = _Window()
+        bad_steps = 0
+        while images < stage.images:
+            before, began = images, time.monotonic()
+            indices = order[before // stage.batch_size]
+            batch = load_batch(self.dataset, indices, self.device)
+            generator = generator_for(self.seed, f"{stage.name}/step", before, device=self.device)
+            figures = stage.step(batch, before, generator)
+            images = before + stage.batch_size
+            last = images >= stage.images
+
+            bad_steps = bad_steps + 1 if figures["skipped"] else 0
+            if bad_steps >= PATIENCE:
+                raise DivergedError(
+                    f"{stage.name}: the gradients of {PATIENCE} steps in a row were not finite after {images:,} images; "
+                    f"the last batch held {', '.join(batch.ids[:8])}. Lower {stage.name}'s learning rate, or check "
+                    "these items; the last checkpoint is kept."
+                )
+            window.add(figures, stage.batch_size, time.monotonic() - began)
+            if last or crossed(before, images, self.settings.log_every):
+                self.journal.record(stage.name, images, window.close())
+            self.journal.progress(images)
+            if last or crossed(before, images, stage.evaluate_every):
+                self._evaluate(stage, images)
+            if last or self.stop.name or crossed(before, images, self.settings.checkpoint_every):
+                self.run.checkpoints.save(stage, images, offset + images, finished=last)
+            if self.stop.name and not last:
+                raise InterruptedRunError(
+                    f"stopped by {self.stop.name} after {images:,} of {stage.images:,} {stage.name} images; "
+                    "everything is saved, run the same command again to go on."
+                )
+        self.journal.end_stage()
+
+    def _evaluate(self, stage: Stage, images: int) -> None:
+        began = time.monotonic()
+        figures = stage.evaluate(images)
+        self.journal.record(stage.name, images, figures | {"evaluation_seconds": time.monotonic() - began})
+        named = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.journal.say(f"{stage.name} at {images:,} images: {named}")
+        self.on_evaluation(stage, images)
+
+
+def resume(stage: Stage, checkpoint: Checkpoint) -> int:
+    """Put ``stage`` back to where ``checkpoint`` was written; return its count of images."""
+    for name, network in stage.networks().items():
+        checkpoint.load_network(name, network)
+    state = checkpoint.load_state()
+    for name, optimiser in stage.optimisers().items():
+        optimiser.load_state_dict(state["optimisers"][name])
+    stage.load_extra_state(state["extra"])
+    return checkpoint.images
+
+
+def crossed(before: int, after: int, every: int | None) -> bool:
+    """Say whether a multiple of ``every`` lies in ``(before, after]``: batches need not divide intervals."""
+    return every is not None and after // every > before // every
+
+
+class _Window:
+    """Means since the last line of the log, with the rate."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+        self._images = 0
+        self._seconds = 0.0
+
+    def add(self, figures: dict[str, float], images: int, seconds: float) -> None:
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + (value if math.isfinite(value) else 0.0)
+        self._steps += 1
+        self._images += images
+        self._seconds += seconds
+
+    def close(self) -> dict[str, float]:
+        means = {name: value / self._steps for name, value in self._sums.items()}
+        means["skipped"] = self._sums.get("skipped", 0.0)
+        means["seconds"] = self._seconds
+        means["images_per_second"] = self._images / max(self._seconds, 1e-9)
+        self._clear()
+        return means

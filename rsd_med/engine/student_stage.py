@@ -1,0 +1,153 @@
+"""The student: a one-step generator distilled by comparing teacher and fake score on corrupted generations."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import one_step
+from rsd_med.engine.average import WeightAverage
+from rsd_med.engine.generation import draw_images, student_draw
+from rsd_med.engine.monitor import ProximalMonitor, corrupt_generation
+from rsd_med.engine.settings import AverageSettings, OptimiserSettings
+from rsd_med.engine.stage import Stage, build_optimiser, take_step
+from rsd_med.operators.channels import to_channels
+from rsd_med.students.sid import SiDSettings
+from rsd_med.teachers.base import Objective
+
+
+class StudentSettings(Settings):
+    """Phase II: distillation (methods §2.4)."""
+
+    loss: SiDSettings = Field(default_factory=SiDSettings)
+    images: PositiveInt = Field(description="length of the stage, in generated images per network")
+    batch_size: PositiveInt = Field(32, description="images in a step")
+    sigma_init: float = Field(2.5, gt=0, description="the generator is the denoiser at this noise level")
+    fake_steps: PositiveInt = Field(1, description="steps of the fake score for each step of the generator")
+    generator: OptimiserSettings = Field(default_factory=lambda: OptimiserSettings(betas=(0.0, 0.999)))
+    fake: OptimiserSettings = Field(default_factory=lambda: OptimiserSettings(betas=(0.0, 0.999)))
+    average: AverageSettings = Field(default_factory=AverageSettings)
+    evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
+    evaluate_samples: PositiveInt = Field(512, description="generations behind each proximal distance")
+
+
+class StudentStage(Stage):
+    """Distil ``teacher`` (frozen) into a generator.
+
+    Fake score and generator start as copies of the teacher. The fake score is trained with the teacher's own objective
+    on freshly corrupted generations, measurement noise included; the generator's loss sees ``A(G(z))`` without it.
+    The student is the averaged generator with the smallest proximal distance so far: no clean data chooses it.
+    """
+
+    name = "student"
+
+    def __init__(
+        self,
+        settings: StudentSettings,
+        teacher: Denoiser,
+        objective: Objective,
+        monitor: ProximalMonitor,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.images = settings.images
+        self.batch_size = settings.batch_size
+        self.evaluate_every = settings.evaluate_every
+        self.objective = objective
+        self.monitor = monitor
+        self.seed = seed
+        self.loss = settings.loss.build()
+        self.teacher = copy.deepcopy(teacher).requires_grad_(False)
+        self.fake = copy.deepcopy(teacher).requires_grad_(True)
+        self.generator = copy.deepcopy(teacher).requires_grad_(True)
+        self.average = WeightAverage(self.generator, settings.average)
+        self.best = copy.deepcopy(teacher).requires_grad_(False)
+        self.best_distance: float | None = None
+        self.best_images = 0
+        self.fake_optimiser = build_optimiser(self.fake, settings.fake)
+        self.generator_optimiser = build_optimiser(self.generator, settings.generator)
+
+    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+        """Take ``fake_steps`` steps of the fake score, then one of the generator."""
+        figures: dict[str, float] = {}
+        skipped = False
+        for _ in range(self.settings.fake_steps):
+            fake_loss = self._fake_loss(batch, generator)
+            torch.autograd.backward(fake_loss)
+            norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
+            figures |= {"fake_loss": float(fake_loss.detach()), "fake_gradient_norm": norm}
+            skipped |= not finite
+
+        loss = self._generator_loss(batch, generator)
+        torch.autograd.backward(loss)
+        norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
+        if finite:
+            self.average.update(self.generator, images + len(batch), len(batch))
+        skipped |= not finite
+        return figures | {"loss": float(loss.detach()), "gradient_norm": norm, "skipped": float(skipped)}
+
+    def _generate(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Generate as many images as ``batch`` has, under fresh masks and coil maps drawn from the batch."""
+        like = batch[torch.randperm(len(batch), generator=generator, device=generator.device)]
+        view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
+        shape = to_channels(batch.image()).shape
+        noise = torch.randn(shape, generator=generator, device=batch.data.device)
+        return one_step(self.generator, view, noise, self.settings.sigma_init)
+
+    def _fake_loss(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        with torch.no_grad():
+            images = self._generate(batch, generator)
+            measurement = corrupt_generation(self.objective.corruption, images, batch, generator)
+        return self.objective(self.fake, measurement, generator).mean()
+
+    def _generator_loss(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        corruption = self.objective.corruption
+        operator = corruption.draw(batch, generator)
+        view = self.objective.view(operator, generator)
+        observed = self.objective.observe(self._generate(batch, generator), operator)
+        # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.
+        self.fake.requires_grad_(False)
+        try:
+            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, generator).mean()
+        finally:
+            self.fake.requires_grad_(True)
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return generator, fake score, the generator's average and the student (the best average so far)."""
+        return {
+            "generator": self.generator,
+            "fake_score": self.fake,
+            "generator_average": self.average.module,
+            "student": self.best,
+        }
+
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return both optimisers."""
+        return {"generator": self.generator_optimiser, "fake_score": self.fake_optimiser}
+
+    def extra_state(self) -> dict[str, float | int | None]:
+        """Return what the choice of the student rests on."""
+        return {"best_distance": self.best_distance, "best_images": self.best_images}
+
+    def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
+        """Take back what ``extra_state`` returned."""
+        self.best_distance = state["best_distance"]
+        self.best_images = int(state["best_images"] or 0)
+
+    def draw(self, count: int) -> torch.Tensor:
+        """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
+        draw = student_draw(self.average.module, self.settings.sigma_init)
+        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed)
+
+    def evaluate(self, images: int) -> dict[str, float]:
+        """Measure the averaged generator, and keep it as the student where it is the best so far."""
+        distance = self.monitor.distance(self.draw(self.settings.evaluate_samples))
+        if self.best_distance is None or distance < self.best_distance:
+            self.best_distance, self.best_images = distance, images
+            self.best.load_state_dict(self.average.module.state_dict())
+        return {"proximal_fd": distance, "best_proximal_fd": self.best_distance}

@@ -1,0 +1,98 @@
+"""The teacher: one denoiser trained with a corruption-aware objective on the measurements."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.engine.average import WeightAverage
+from rsd_med.engine.generation import draw_images, teacher_draw
+from rsd_med.engine.monitor import ProximalMonitor
+from rsd_med.engine.settings import AverageSettings, OptimiserSettings
+from rsd_med.engine.stage import Stage, build_optimiser, take_step
+from rsd_med.teachers.ambient_fourier import AmbientFourierSettings
+from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
+from rsd_med.teachers.base import Objective
+from rsd_med.teachers.denoising import DenoisingSettings
+
+ObjectiveKind = Annotated[
+    DenoisingSettings | AmbientTweedieSettings | AmbientFourierSettings, Field(discriminator="kind")
+]
+
+
+class TeacherSettings(Settings):
+    """Phase I: the corruption-aware teacher."""
+
+    objective: ObjectiveKind
+    images: PositiveInt = Field(description="length of the stage, in images")
+    batch_size: PositiveInt = Field(32, description="images in a step")
+    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings)
+    average: AverageSettings = Field(default_factory=AverageSettings)
+    evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
+    evaluate_samples: PositiveInt = Field(256, description="samples behind each proximal distance")
+
+
+class TeacherStage(Stage):
+    """Train ``denoiser`` with ``objective``; the average of its weights is the teacher."""
+
+    name = "teacher"
+
+    def __init__(
+        self,
+        settings: TeacherSettings,
+        denoiser: Denoiser,
+        objective: Objective,
+        sampler: SamplerSettings,
+        monitor: ProximalMonitor,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.images = settings.images
+        self.batch_size = settings.batch_size
+        self.evaluate_every = settings.evaluate_every
+        self.denoiser = denoiser
+        self.objective = objective
+        self.sampler = sampler
+        self.monitor = monitor
+        self.seed = seed
+        self.average = WeightAverage(denoiser, settings.average)
+        self.optimiser = build_optimiser(denoiser, settings.optimiser)
+
+    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+        """Take one step on measurements."""
+        loss = self.objective(self.denoiser, batch, generator).mean()
+        torch.autograd.backward(loss)
+        norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
+        if finite:
+            self.average.update(self.denoiser, images + len(batch), len(batch))
+        return {"loss": float(loss.detach()), "gradient_norm": norm, "skipped": float(not finite)}
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return the trained network and its average."""
+        return {"teacher_online": self.denoiser, "teacher": self.average.module}
+
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return the one optimiser."""
+        return {"teacher_online": self.optimiser}
+
+    def extra_state(self) -> dict[str, float | int | None]:
+        """Return nothing: weights and optimiser are all there is."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
+        """Take nothing back."""
+
+    def draw(self, count: int) -> torch.Tensor:
+        """Draw ``count`` samples of the averaged teacher with its first sampler; channels, on the CPU."""
+        draw = teacher_draw(self.average.module, self.sampler, self.objective.corruption.sigma)
+        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed)
+
+    def evaluate(self, images: int) -> dict[str, float]:
+        """Return the proximal distance of the teacher's samples."""
+        return {"proximal_fd": self.monitor.distance(self.draw(self.settings.evaluate_samples))}
