@@ -50,7 +50,8 @@ class SamplingMask(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero what is not sampled, in data ``(*batch, channel, y, x)``."""
-        if torch.broadcast_shapes(self.mask.shape, x.shape) != x.shape:
+        aligned = x.shape[x.ndim - self.mask.ndim :] if x.ndim >= self.mask.ndim else ()
+        if not aligned or any(m not in (1, n) for m, n in zip(self.mask.shape, aligned, strict=True)):
             msg = f"Data of shape {tuple(x.shape)} do not fit a sampling mask of shape {tuple(self.mask.shape)}."
             raise ValueError(msg)
         return x.masked_fill(~self.mask, 0)

@@ -1,0 +1,53 @@
+"""Measure a trained run again: ``python -m rsd_med.evaluate RUN [--reference PATH] [--num N]``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rsd_med.base.command import run_command
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rsd_med.evaluate",
+        description="Compare teacher and student of a run: distances, seconds per image, report. Overwrites "
+        "metrics.json, the gallery and report.html.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder that rsd_med.train has filled")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="PATH",
+        help="clean data for evaluation alone, of the kind of the protocol's reference or else its data; "
+        "default: the protocol's",
+    )
+    parser.add_argument("--num", type=int, metavar="N", help="samples of each model (default: the protocol's)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = parse(arguments)
+
+    from rsd_med.base.errors import ProtocolError
+    from rsd_med.engine.journal import Journal
+    from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.experiment import open_run
+    from rsd_med.reporting.report import build_report
+    from rsd_med.workflow import evaluate
+
+    if options.num is not None and options.num < 2:
+        raise ProtocolError("--num must be at least 2: a distance needs a spread.")
+    run = RunFolder(options.run)
+    experiment = open_run(run, options.reference, options.num)
+    command = "python -m rsd_med.evaluate " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    with Journal(run) as journal:
+        evaluate(experiment, run, journal, command)
+    build_report(run)
+    print(run.report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,209 @@
+"""From a protocol to the objects that carry it out, and back from a run folder."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
+from rsd_med.engine.batches import load_batch
+from rsd_med.engine.checkpoints import Checkpoint
+from rsd_med.engine.conditions import load_conditions
+from rsd_med.engine.evaluation import Evaluator
+from rsd_med.engine.monitor import ProximalMonitor
+from rsd_med.engine.run_folder import RunFolder
+from rsd_med.engine.student_stage import StudentStage
+from rsd_med.engine.teacher_stage import TeacherStage
+from rsd_med.metrics.features import FeatureExtractor
+from rsd_med.metrics.views import magnitude_view
+from rsd_med.operators.channels import to_channels
+from rsd_med.protocol import Protocol, load_protocol
+from rsd_med.teachers.base import Objective
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A protocol's objects, each built when first asked for.
+
+    Attributes
+    ----------
+    protocol
+        The experiment as typed data.
+    base_dir
+        Folder that relative data roots refer to.
+    stored_conditions
+        Operators kept by a run, under which samples are drawn without the data; None takes those of the data.
+    """
+
+    protocol: Protocol
+    base_dir: Path
+    stored_conditions: Path | None = None
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks and batches live."""
+        wanted = self.protocol.engine.device
+        if wanted == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if wanted == "cuda" and not torch.cuda.is_available():
+            raise ProtocolError("engine.device: cuda is asked for but this machine has no usable GPU; use auto or cpu.")
+        return torch.device(wanted)
+
+    @cached_property
+    def corruption(self) -> Corruption:
+        """The distribution over operators."""
+        return self.protocol.corruption.build()
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What teacher and fake score are trained with."""
+        return self.protocol.teacher.objective.build(self.corruption)
+
+    @cached_property
+    def dataset(self) -> MeasurementDataset:
+        """The corrupted measurements: all that training ever sees."""
+        source = self.protocol.data.build(self.base_dir, self.protocol.seed)
+        if len(source) == 0:
+            raise DataError("data: the source holds no images; check data.root and the options that select files.")
+        cache = int(self.protocol.engine.cache_gib * 2**30)
+        return MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.maps, cache)
+
+    @cached_property
+    def main_group(self) -> list[int]:
+        """Indices of the items of the most frequent shape: the one that samples are drawn in."""
+        return max(self.dataset.groups().values(), key=len)
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """Features behind the distances."""
+        return self.protocol.evaluation.features.build(self.reference_view())
+
+    @cached_property
+    def measurements(self) -> Measurement:
+        """The measurements behind proximal distances, whose operators are also the conditions of samples."""
+        indices = self.main_group
+        wanted = min(self.protocol.evaluation.monitor_images, len(indices))
+        order = torch.randperm(len(indices), generator=generator_for(self.protocol.seed, "monitor")).tolist()
+        return load_batch(self.dataset, [indices[i] for i in order[:wanted]], self.device)
+
+    @cached_property
+    def monitor(self) -> ProximalMonitor:
+        """Distances without clean data."""
+        return ProximalMonitor(self.measurements, self.corruption, self.extractor, self.protocol.seed)
+
+    @cached_property
+    def reference(self) -> torch.Tensor | None:
+        """Clean images in channels, for evaluation alone, or None where the protocol names none."""
+        if self.protocol.evaluation.reference is None:
+            return None
+        source = self.protocol.evaluation.reference.build(self.base_dir, self.protocol.seed)
+        dataset = MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.maps, cache_bytes=0)
+        indices = max(dataset.groups().values(), key=len)
+        return to_channels(torch.stack([dataset.reference(i) for i in indices]))
+
+    def reference_view(self) -> torch.Tensor | None:
+        """Return the clean images as extractors see them."""
+        return None if self.reference is None else magnitude_view(self.reference)
+
+    @cached_property
+    def channels(self) -> int:
+        """Real channels of an image: 2 for complex ones."""
+        return to_channels(self.conditions[:1].image()).shape[1]
+
+    @cached_property
+    def conditions(self) -> Measurement:
+        """Measurements whose operators samples are drawn under."""
+        if self.stored_conditions is not None:
+            return load_conditions(self.stored_conditions, self.device)
+        return self.measurements
+
+    def build_denoiser(self) -> Denoiser:
+        """Build the network of teacher, fake score and student, with the run's first weights."""
+        return build_denoiser(
+            self.protocol.backbone,
+            self.protocol.diffusion,
+            self.channels,
+            self.objective.context_channels,
+            generator_for(self.protocol.seed, "weights"),
+            self.device,
+        )
+
+    def teacher_stage(self) -> TeacherStage:
+        """Build phase I."""
+        return TeacherStage(
+            self.protocol.teacher,
+            self.build_denoiser(),
+            self.objective,
+            self.protocol.evaluation.samplers[0],
+            self.monitor,
+            self.protocol.seed,
+        )
+
+    def student_stage(self, teacher: Denoiser) -> StudentStage:
+        """Build phase II from a trained teacher."""
+        return StudentStage(self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed)
+
+    def evaluator(self) -> Evaluator:
+        """Build what compares teacher and student."""
+        settings = self.protocol.evaluation
+        return Evaluator(
+            self.objective, self.monitor, self.extractor, self.reference, settings.num_samples, self.protocol.seed
+        )
+
+    def load_network(self, checkpoint: Checkpoint, name: str) -> Denoiser:
+        """Load the network called ``name`` from a checkpoint."""
+        denoiser = self.build_denoiser()
+        checkpoint.load_network(name, denoiser)
+        return denoiser.requires_grad_(False)
+
+
+def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
+    """Find the newest checkpoint of ``stage`` in a run; DataError where there is none."""
+    checkpoint, _ = run.checkpoints.newest(stage)
+    if checkpoint is None:
+        raise DataError(f"{run.path.name} holds no {stage} checkpoint; train it first: python -m rsd_med.train.")
+    return checkpoint
+
+
+def open_run(run: RunFolder, reference: Path | None = None, num_samples: int | None = None) -> Experiment:
+    """Rebuild the experiment of a run from its own protocol.
+
+    Parameters
+    ----------
+    run
+        A folder that ``rsd_med.train`` has filled.
+    reference
+        Root of other clean data for evaluation, read as the protocol reads its reference, or else its data.
+    num_samples
+        Samples behind every distance, in place of the protocol's.
+
+    Raises
+    ------
+    DataError
+        Where the folder is no run.
+    ProtocolError
+        Where the protocol's data have no root to replace.
+    """
+    if not run.protocol_resolved.is_file():
+        raise DataError(f"{run.path} is no run folder: it holds no {run.protocol_resolved.name}.")
+    base_dir = run.read_base_dir()
+    protocol = load_protocol(run.protocol_resolved)
+    changes: dict[str, object] = {}
+    if num_samples is not None:
+        changes["num_samples"] = num_samples
+    if reference is not None:
+        pattern = protocol.evaluation.reference or protocol.data
+        if not hasattr(pattern, "root"):
+            raise ProtocolError(
+                f"--reference: data of kind {pattern.kind} are simulated and have no folder to replace."
+            )
+        changes["reference"] = pattern.model_copy(update={"root": str(reference.resolve())})
+    evaluation = protocol.evaluation.model_copy(update=changes)
+    stored = run.conditions if run.conditions.exists() else None
+    return Experiment(protocol.model_copy(update={"evaluation": evaluation}), base_dir, stored)

@@ -1,0 +1,64 @@
+"""Draw images from a trained run: ``python -m rsd_med.sample RUN --num N --out DIR``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rsd_med.base.command import run_command
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rsd_med.sample", description="Draw images from the student or the teacher of a run."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder that rsd_med.train has filled")
+    parser.add_argument("--num", type=int, required=True, metavar="N", help="how many images")
+    parser.add_argument("--from", dest="model", choices=["student", "teacher"], default="student", help="which model")
+    parser.add_argument(
+        "--sampler", choices=["heun", "truncated"], default="heun", help="the teacher's sampler (default: heun)"
+    )
+    parser.add_argument("--steps", type=int, default=18, help="noise levels of the teacher's sampler (default: 18)")
+    parser.add_argument("--seed", type=int, default=0, help="image k of a seed does not depend on --num (default: 0)")
+    parser.add_argument(
+        "--format",
+        choices=["npy", "png", "nifti", "hdf5"],
+        default="npy",
+        help="npy: samples.npy, float32 (N, C, H, W) in the scaled units of training, C = 2 is (real, imaginary); "
+        "png: one picture each at the fixed window; nifti: samples.nii.gz, magnitude, orientation unknown; "
+        "hdf5: samples.h5 with the complex or real images",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = parse(arguments)
+
+    from rsd_med.base.errors import ProtocolError
+    from rsd_med.diffusion.samplers import SamplerSettings
+    from rsd_med.engine.export import write_images
+    from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
+    from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.experiment import newest_checkpoint, open_run
+
+    if options.num < 1 or options.steps < 1 or options.seed < 0:
+        raise ProtocolError("--num and --steps must be at least 1, and --seed at least 0.")
+    run = RunFolder(options.run)
+    experiment = open_run(run)
+    checkpoint = newest_checkpoint(run, options.model)
+    network = experiment.load_network(checkpoint, options.model)
+    if options.model == "student":
+        draw = student_draw(network, experiment.protocol.student.sigma_init)
+    else:
+        sampler = SamplerSettings(kind=options.sampler, steps=options.steps)
+        draw = teacher_draw(network, sampler, experiment.corruption.sigma)
+    images = draw_images(draw, experiment.objective, experiment.conditions, options.num, options.seed)
+    path = write_images(images, options.out, options.format)
+    print(f"{options.num} images of the {options.model} ({checkpoint.images:,} images of training): {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,100 @@
+"""Train a teacher and its one-step student: ``python -m rsd_med.train PROTOCOL.yaml``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rsd_med.base.command import run_command
+from rsd_med.base.errors import ProtocolError
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rsd_med.train",
+        description="Train a corruption-aware teacher on measurements, distil it into a one-step student, evaluate "
+        "both and write a report.",
+        epilog="Exit codes: 0 done, 2 bad protocol or usage, 3 bad data, 4 diverged, 75 interrupted and resumable.",
+    )
+    parser.add_argument("protocol", type=Path, metavar="PROTOCOL.yaml", help="what to do")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="a.b=c", help="override one value of the protocol (repeatable)"
+    )
+    parser.add_argument("--run-dir", type=Path, help="folder to fill (default: runs/<name of the protocol>)")
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|PATH",
+        help="auto: go on from the newest good checkpoint of the run folder; never: refuse a folder that has one; "
+        "PATH: start from this checkpoint",
+    )
+    parser.add_argument("--stage", choices=["teacher", "student", "all"], default="all", help="what to train")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the protocol, open the data, run every network forward and backward once; write nothing",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print warnings and errors alone")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = parse(arguments)
+
+    from rsd_med.experiment import Experiment
+    from rsd_med.protocol import dump_protocol, load_protocol
+
+    protocol = load_protocol(options.protocol, options.set)
+    experiment = Experiment(protocol, options.protocol.resolve().parent)
+    if options.dry_run:
+        from rsd_med.dry_run import dry_run
+
+        print(dry_run(experiment))
+        return 0
+
+    from rsd_med.engine.checkpoints import verify
+    from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.workflow import train
+
+    run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
+    resolved = dump_protocol(protocol)
+    checkpoint, warnings = None, []
+    if options.resume not in ("auto", "never"):
+        checkpoint = verify(Path(options.resume))
+    else:
+        checkpoint, warnings = run.checkpoints.newest()
+    if checkpoint is not None and options.resume == "never":
+        raise ProtocolError(
+            f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume out "
+            "to go on."
+        )
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if checkpoint is not None and options.resume == "auto":
+        refuse_other_protocol(run.protocol_resolved, resolved)
+        run.forget_metrics_after(checkpoint.stage, checkpoint.images)
+    # The data are opened before anything is written: a wrong root leaves no folder behind.
+    _ = experiment.objective, experiment.measurements, experiment.reference
+    run.create(options.protocol.read_text(encoding="utf-8"), resolved, protocol.seed, experiment.base_dir)
+    command = "python -m rsd_med.train " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    train(experiment, run, options.stage, checkpoint, command, options.quiet)
+    return 0
+
+
+def refuse_other_protocol(path: Path, resolved: str) -> None:
+    """Refuse to go on in a folder that another protocol has begun; ProtocolError names the first difference."""
+    if not path.exists():
+        return
+    before, now = path.read_text(encoding="utf-8").splitlines(), resolved.splitlines()
+    if before != now:
+        pairs = zip(before, now, strict=False)
+        old, new = next(((a, b) for a, b in pairs if a != b), ("(fewer lines)", "(more lines)"))
+        raise ProtocolError(
+            f"{path.parent}: this run was begun with another protocol ({old.strip()!r} then, {new.strip()!r} now); "
+            "choose another --run-dir, or go on with the old protocol."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,170 @@
+"""The main job: teacher, student, evaluation and report, from the start or from where it stopped."""
+
+import json
+import time
+from typing import Any, Literal
+
+from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.engine.checkpoints import Checkpoint
+from rsd_med.engine.conditions import save_conditions
+from rsd_med.engine.evaluation import evaluate_models
+from rsd_med.engine.grids import GALLERY, save_gallery, save_grid
+from rsd_med.engine.journal import Journal
+from rsd_med.engine.loop import Loop
+from rsd_med.engine.run_folder import RunFolder, write_text
+from rsd_med.engine.signals import StopRequest
+from rsd_med.engine.stage import Stage
+from rsd_med.engine.student_stage import StudentStage
+from rsd_med.engine.teacher_stage import TeacherStage
+from rsd_med.experiment import Experiment, newest_checkpoint
+from rsd_med.operators.channels import to_channels
+from rsd_med.reporting.model_card import write_model_card
+from rsd_med.reporting.report import build_report
+
+Stages = Literal["teacher", "student", "all"]
+
+
+def train(
+    experiment: Experiment, run: RunFolder, stages: Stages, resume_from: Checkpoint | None, command: str, quiet: bool
+) -> None:
+    """Carry out ``stages`` of an experiment and leave a filled run folder.
+
+    Parameters
+    ----------
+    experiment
+        What to do.
+    run
+        Where; already created.
+    stages
+        ``"student"`` needs a finished teacher in the run.
+    resume_from
+        Checkpoint to go on from, of either stage; None to start.
+    command
+        The command line, for the report.
+    quiet
+        Print warnings alone.
+
+    Raises
+    ------
+    RsdMedError
+        With the exit code of the command line contract; ``status.json`` says the same.
+    """
+    began = time.monotonic()
+    with Journal(run, quiet) as journal, StopRequest() as stop:
+        run.set_status("running", command=command)
+        try:
+            loop = _loop(experiment, run, journal, stop)
+            save_conditions(run.conditions, experiment.measurements)
+            _save_measurements(experiment, run)
+            if stages != "student":
+                _train_teacher(experiment, run, journal, loop, resume_from)
+            if stages != "teacher":
+                _train_student(experiment, run, journal, loop, resume_from)
+            evaluate(experiment, run, journal, command)
+        except (InterruptedRunError, KeyboardInterrupt):
+            run.set_status("interrupted", command=command, seconds=time.monotonic() - began)
+            _try_report(run, journal)
+            raise
+        except DivergedError as error:
+            run.set_status("diverged", command=command, reason=str(error))
+            _try_report(run, journal)
+            raise
+        except Exception as error:
+            run.set_status("failed", command=command, reason=str(error))
+            raise
+        run.set_status("done", command=command, seconds=time.monotonic() - began)
+        build_report(run)
+        write_model_card(run)
+        journal.say(f"Done in {time.monotonic() - began:.0f} s. Open {run.report}")
+
+
+def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: str) -> dict[str, Any]:
+    """Measure what the run has learned; write ``metrics.json`` and the gallery of the report."""
+    began = time.monotonic()
+    journal.say(f"evaluating on {experiment.protocol.evaluation.num_samples} samples of each model")
+    teacher, student = load_models(experiment, run)
+    settings = experiment.protocol.evaluation
+    metrics, samples = evaluate_models(
+        experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.sigma_init
+    )
+    gallery = run.samples / "gallery"
+    for name, images in samples.items():
+        save_gallery(gallery, name, images)
+    if experiment.reference is not None:
+        save_gallery(gallery, "reference", experiment.reference)
+    seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
+    metrics |= {"command": command, "seconds": seconds}
+    write_text(run.metrics, json.dumps(metrics, indent=2))
+    models = {f"teacher.{name}": figures for name, figures in metrics["teacher"].items()}
+    if student is not None:
+        models["student"] = metrics["student"]
+    for name, figures in models.items():
+        journal.say(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    if student is not None:
+        journal.say(
+            f"student against the teacher's best sampler ({metrics['best_teacher']}): "
+            f"{metrics['ratio']:.2f} x its distance, {metrics['speedup']:.0f} x as fast"
+        )
+    return metrics
+
+
+def load_models(experiment: Experiment, run: RunFolder) -> tuple[Denoiser, Denoiser | None]:
+    """Load the teacher, and the student where there is one, from the newest checkpoints of a run."""
+    teacher = experiment.load_network(newest_checkpoint(run, "teacher"), "teacher")
+    checkpoint, _ = run.checkpoints.newest("student")
+    return teacher, None if checkpoint is None else experiment.load_network(checkpoint, "student")
+
+
+def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRequest) -> Loop:
+    def save_samples(stage: Stage, images: int) -> None:
+        if isinstance(stage, TeacherStage | StudentStage):
+            save_grid(stage.draw(GALLERY), run.samples / f"{stage.name}_{images:010d}.png")
+
+    return Loop(
+        experiment.dataset,
+        experiment.protocol.engine,
+        run,
+        journal,
+        experiment.protocol.seed,
+        experiment.device,
+        stop,
+        save_samples,
+    )
+
+
+def _save_measurements(experiment: Experiment, run: RunFolder) -> None:
+    images = to_channels(experiment.measurements[:GALLERY].image())
+    save_gallery(run.samples / "gallery", "measurements", images)
+
+
+def _train_teacher(
+    experiment: Experiment, run: RunFolder, journal: Journal, loop: Loop, resume_from: Checkpoint | None
+) -> None:
+    if resume_from is not None and (resume_from.stage == "student" or resume_from.finished):
+        return
+    loop.drive(experiment.teacher_stage(), 0, resume_from)
+
+
+def _train_student(
+    experiment: Experiment, run: RunFolder, journal: Journal, loop: Loop, resume_from: Checkpoint | None
+) -> None:
+    found = newest_checkpoint(run, "teacher")
+    if not found.finished:
+        raise DataError(
+            f"{run.path.name}: the teacher stopped at {found.images:,} images; finish it first with --stage teacher."
+        )
+    if resume_from is not None and resume_from.stage == "teacher":
+        resume_from = None
+    if resume_from is not None and resume_from.finished:
+        return
+    teacher = experiment.load_network(found, "teacher")
+    loop.drive(experiment.student_stage(teacher), experiment.protocol.teacher.images, resume_from)
+
+
+def _try_report(run: RunFolder, journal: Journal) -> None:
+    """Leave a report of what there is; a run that already failed does not fail again over its report."""
+    try:
+        build_report(run)
+    except (OSError, ValueError, KeyError) as error:
+        journal.say(f"no report could be written: {error}", warning=True)
