@@ -5,8 +5,9 @@ import math
 import zlib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -300,7 +301,7 @@ def read_voxels(volume: NiftiVolume, number: int = 0) -> np.ndarray:
         return values.astype(np.complex64 if volume.is_complex else np.float32)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
