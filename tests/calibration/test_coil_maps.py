@@ -1,0 +1,227 @@
+"""Coil maps: normalised, right on known coils, from the centre alone, kept on disk."""
+
+import logging
+
+import pytest
+import torch
+
+from rsd_med.base.errors import DataError
+from rsd_med.calibration import coil_maps as module
+from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, coil_maps, common_phase, normalised
+from rsd_med.data.coils import birdcage_maps, smooth_phase
+from rsd_med.operators.fourier import fft2c, ifft2c
+from rsd_med.operators.masks import acs_slice
+
+SHAPE = (40, 36)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """True maps, the support, and the k-space of a disc with some structure."""
+    generator = torch.Generator().manual_seed(3)
+    maps = birdcage_maps(4, SHAPE, generator)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, SHAPE[0]), torch.linspace(-1, 1, SHAPE[1]), indexing="ij")
+    disc = (y**2 + x**2 < 0.6).float()
+    magnitude = disc * (1 + 0.3 * torch.cos(9 * x) * torch.cos(7 * y))
+    image = torch.polar(magnitude, smooth_phase(SHAPE, generator, amplitude=0.5))
+    return maps, disc.bool(), fft2c(maps * image)
+
+
+def only(kspace, lines):
+    sampled = torch.zeros(SHAPE[1], dtype=torch.bool)
+    sampled[acs_slice(SHAPE[1], lines)] = True
+    return torch.where(sampled, kspace, 0), sampled
+
+
+def misfit(kspace, maps):
+    """The part of the coil images that maps cannot explain."""
+    images = ifft2c(kspace)
+    combined = (maps.conj() * images).sum(0)
+    return float((images - maps * combined).norm() / images.norm())
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "bound"), [("espirit", 24, 0.02), ("espirit", 16, 0.03), ("walsh", 24, 0.08)]
+)
+def test_maps_explain_the_coil_images(truth, kind, lines, bound):
+    maps, disc, kspace = truth
+    found = coil_maps(*only(kspace, lines), CoilMapSettings(kind=kind, cache=False, crop=0.8))
+    assert misfit(kspace, found) < bound
+    likeness = (found.conj() * maps).sum(0).abs()[disc]
+    assert likeness.mean() > 0.99
+
+
+@pytest.mark.parametrize("kind", ["espirit", "walsh"])
+def test_maps_are_normalised_inside_the_support_and_zero_outside(truth, kind):
+    kspace, sampled = only(truth[2], 20)
+    maps = coil_maps(kspace, sampled, CoilMapSettings(kind=kind, cache=False))
+    power = maps.abs().square().sum(0)
+    inside = power > 0.5
+    assert maps.dtype == torch.complex64
+    assert maps.shape == kspace.shape
+    assert torch.allclose(power[inside], torch.ones(()), atol=1e-5)
+    assert not power[~inside].any()
+    assert inside.float().mean() > 0.3
+
+
+@pytest.mark.parametrize("kind", ["espirit", "walsh"])
+def test_maps_do_not_depend_on_the_units_of_k_space(truth, kind):
+    kspace, sampled = only(truth[2], 20)
+    settings = CoilMapSettings(kind=kind, cache=False)
+    small = coil_maps(kspace * 2.0**-80, sampled, settings)
+    assert torch.allclose(small, coil_maps(kspace, sampled, settings), atol=1e-4)
+
+
+def test_espirit_normalisation_on_the_real_brain(shared_data):
+    import h5py
+
+    with h5py.File(shared_data / "mri_kspace_real" / "brain_8ch_full.h5") as file:
+        kspace = torch.from_numpy(file["kspace"][()])
+        known = torch.from_numpy(file["sens_maps_espirit"][()])
+    maps = coil_maps(kspace, torch.ones(180, dtype=torch.bool), CoilMapSettings(kind="espirit", iterations=15))
+    power = maps.abs().square().sum(0)
+    inside = power > 0
+    assert torch.allclose(power[inside], torch.ones(()), atol=1e-5)
+    assert 0.6 < inside.float().mean() < 0.8
+    both = inside & (known.abs().sum(0) > 0)
+    assert (known.conj() * maps).sum(0).abs()[both].mean() > 0.999
+    assert misfit(kspace, maps) < 0.12
+
+
+@pytest.mark.parametrize("kind", ["espirit", "walsh"])
+def test_only_the_sampled_centre_is_looked_at(truth, kind):
+    kspace, sampled = only(truth[2], 16)
+    settings = CoilMapSettings(kind=kind, cache=False)
+    other = torch.where(sampled, kspace, torch.randn(kspace.shape, dtype=torch.complex64))
+    assert torch.equal(coil_maps(kspace, sampled, settings), coil_maps(other, sampled, settings))
+
+
+@pytest.mark.parametrize("lines", [2, 3, 5, 8, 11])
+def test_few_lines_still_give_maps(truth, lines):
+    maps = coil_maps(*only(truth[2], lines))
+    power = maps.abs().square().sum(0)
+    assert torch.isfinite(torch.view_as_real(maps)).all()
+    assert (power > 0.5)[truth[1]].float().mean() > 0.9
+
+
+def test_espirit_adapts_its_kernel_to_a_small_centre(truth):
+    maps = coil_maps(*only(truth[2], 6), CoilMapSettings(kind="espirit", crop=0.5, cache=False))
+    assert torch.isfinite(torch.view_as_real(maps)).all()
+
+
+@pytest.mark.parametrize("columns", [36, 35])
+def test_odd_matrices(columns):
+    generator = torch.Generator().manual_seed(0)
+    maps = birdcage_maps(3, (33, columns), generator)
+    kspace = fft2c(maps * torch.ones(1, 33, columns, dtype=torch.complex64))
+    for kind in ("espirit", "walsh"):
+        for lines in (14, 15):
+            sampled = torch.zeros(columns, dtype=torch.bool)
+            sampled[acs_slice(columns, lines)] = True
+            found = coil_maps(torch.where(sampled, kspace, 0), sampled, CoilMapSettings(kind=kind, cache=False, crop=0))
+            assert (found.conj() * maps).sum(0).abs().mean() > 0.95
+
+
+def test_auto_takes_what_applies(truth, monkeypatch):
+    taken = []
+    monkeypatch.setattr(module, "espirit", lambda *a: taken.append("espirit") or truth[0])
+    monkeypatch.setattr(module, "walsh", lambda *a: taken.append("walsh") or truth[0])
+    off = CoilMapSettings(cache=False)
+    kspace, sampled = only(truth[2], 20)
+    coil_maps(kspace, sampled, off)
+    coil_maps(*only(kspace, 8), off)
+    assert taken == ["espirit", "walsh"]
+    assert torch.allclose(coil_maps(kspace, sampled, off, stored=3 * truth[0]), truth[0], atol=1e-5)
+    assert torch.equal(coil_maps(kspace[:1], sampled, off), torch.ones(1, *SHAPE, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "because"),
+    [("file", 20, "no coil maps"), ("ones", 20, "4 coils"), ("walsh", 0, "not sampled"), ("espirit", 1, "not sampled")],
+)
+def test_maps_that_cannot_be_had(truth, kind, lines, because):
+    with pytest.raises(DataError, match=because):
+        coil_maps(*only(truth[2], lines), CoilMapSettings(kind=kind))
+
+
+def test_a_centre_of_zeros(truth):
+    kspace, sampled = only(truth[2], 20)
+    with pytest.raises(DataError, match="zero"):
+        coil_maps(torch.zeros_like(kspace), sampled)
+
+
+def test_noise_has_no_support_in_espirit_but_maps_in_auto():
+    noise = torch.randn(4, *SHAPE, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    everything = torch.ones(SHAPE[1], dtype=torch.bool)
+    strict = {"crop": 0.9999, "threshold": 0.5, "cache": False}
+    with pytest.raises(DataError, match=r"coil_maps\.crop"):
+        coil_maps(noise, everything, CoilMapSettings(kind="espirit", **strict))
+    assert coil_maps(noise, everything, CoilMapSettings(**strict)).any()
+
+
+def test_normalised_keeps_zeros():
+    maps = torch.zeros(2, 1, 3, dtype=torch.complex64)
+    maps[:, 0, 0] = torch.tensor([3, 4j])
+    maps[0, 0, 1] = 1e-12
+    assert torch.allclose(normalised(maps).abs().square().sum(0), torch.tensor([[1.0, 1.0, 0.0]]))
+
+
+def test_the_common_phase_is_smooth_and_ignores_the_phase_it_was_given(truth):
+    maps, _, kspace = truth
+    centre = kspace[..., 8:32, 6:30]
+    turned = maps * torch.polar(torch.ones(SHAPE), 6.28 * torch.rand(SHAPE))
+    assert torch.allclose(common_phase(maps, centre), common_phase(turned, centre), atol=1e-5)
+
+
+# --- the cache ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    calls = []
+    original = module.espirit
+    monkeypatch.setattr(module, "espirit", lambda *a: calls.append(1) or original(*a))
+    return calls
+
+
+def test_maps_are_computed_once(truth, tmp_path, counted):
+    kspace, sampled = only(truth[2], 20)
+    settings = CoilMapSettings(kind="espirit", cache_dir=str(tmp_path))
+    first = coil_maps(kspace, sampled, settings)
+    assert torch.equal(coil_maps(kspace, sampled, settings), first)
+    assert len(counted) == 1
+    coil_maps(kspace, sampled, settings.model_copy(update={"crop": 0.9}))
+    coil_maps(kspace + 0.1 * sampled, sampled, settings)
+    assert len(counted) == 3
+    assert [path.suffix for path in (tmp_path / "coil_maps").iterdir()] == [".safetensors"] * 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_entry_is_computed_anew(truth, tmp_path, counted, damage):
+    kspace, sampled = only(truth[2], 20)
+    settings = CoilMapSettings(kind="espirit", cache_dir=str(tmp_path))
+    first = coil_maps(kspace, sampled, settings)
+    (entry,) = (tmp_path / "coil_maps").iterdir()
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[:-40] if damage is None else damage)
+    assert torch.equal(coil_maps(kspace, sampled, settings), first)
+    assert len(counted) == 2
+    assert entry.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(truth, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    kspace, sampled = only(truth[2], 20)
+    with caplog.at_level(logging.WARNING):
+        maps = coil_maps(kspace, sampled, CoilMapSettings(kind="espirit", cache_dir=str(tmp_path / "file")))
+    assert maps.any()
+    assert "cannot be cached" in caplog.text
+
+
+def test_the_cache_lies_with_the_users_caches(monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "rsd_med"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert cache_folder() == tmp_path / "x" / "rsd_med"
+    assert cache_folder("~/maps") == tmp_path / "maps"
