@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+
+from rsd_med.operators import CentredFourier, CoilMaps, MultiCoilFourier, SamplingMask, fft2c
+from tests.operators.contracts import check_operator, random_maps, random_tensor, relative_error
+
+SIZES = [(8, 6), (7, 9), (6, 5)]
+
+
+def line_mask(batch, x, seed=8):
+    return random_tensor((batch, 1, 1, x), torch.float32, seed) > 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_coil_maps_owe_what_an_operator_owes(size, coils, dtype):
+    check_operator(CoilMaps(random_maps((2, coils, *size), dtype)), (2, 1, *size), (2, coils, *size), dtype)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("lines", [True, False])
+def test_the_scan_owes_what_an_operator_owes(size, coils, dtype, lines):
+    mask = random_tensor((2, 1, 1 if lines else size[0], size[1]), torch.float32, 8) > 0
+    operator = MultiCoilFourier(mask, random_maps((2, coils, *size), dtype))
+    check_operator(operator, (2, 1, *size), (2, coils, *size), dtype)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_scan_is_the_composition_bit_for_bit(size):
+    mask, maps = line_mask(2, size[1]), random_maps((2, 3, *size), torch.complex64)
+    scan, composed = MultiCoilFourier(mask, maps), SamplingMask(mask) @ CentredFourier() @ CoilMaps(maps)
+    x, y = random_tensor((2, 1, *size), torch.complex64, 1), random_tensor((2, 3, *size), torch.complex64, 2)
+    assert scan(x).equal(composed(x))
+    assert scan.H(y).equal(composed.H(y))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (31, 33), (20, 24)])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_normal_of_line_masks_needs_no_transform_along_y(size, dtype):
+    mask, maps = line_mask(3, size[1]), random_maps((3, 4, *size), dtype)
+    x = random_tensor((3, 1, *size), dtype, 1)
+    along_x = MultiCoilFourier(mask, maps).normal(x)
+    in_two_dimensions = MultiCoilFourier(mask.expand(-1, -1, size[0], -1), maps).normal(x)
+    assert relative_error(along_x, in_two_dimensions) < 1e-6
+    assert relative_error(along_x, MultiCoilFourier(mask, maps).H(MultiCoilFourier(mask, maps)(x))) < 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("coils", [1, 4])
+def test_agrees_with_sigpy(size, coils):
+    sigpy_linop = pytest.importorskip("sigpy.mri.linop")
+    mask, maps = line_mask(1, size[1]), random_maps((1, coils, *size), torch.complex64)
+    scan = MultiCoilFourier(mask, maps)
+    sense = sigpy_linop.Sense(maps[0].numpy(), weights=mask[0].expand(coils, *size).numpy().astype(np.float32))
+    x, y = random_tensor((1, 1, *size), torch.complex64, 1), random_tensor((1, coils, *size), torch.complex64, 2)
+    assert relative_error(scan(x)[0], torch.from_numpy(sense(x[0, 0].numpy())).to(torch.complex64)) < 1e-6
+    assert relative_error(scan.H(y)[0, 0], torch.from_numpy(sense.H(y[0].numpy())).to(torch.complex64)) < 1e-6
+
+
+def test_fully_sampled_normalised_scan_is_an_isometry():
+    maps = random_maps((2, 3, 8, 7), torch.complex128)
+    scan = MultiCoilFourier(torch.ones(2, 1, 1, 7, dtype=torch.bool), maps)
+    x = random_tensor((2, 1, 8, 7), torch.complex128, 1)
+    assert relative_error(scan.H(scan(x)), x) < 1e-14
+    assert relative_error(scan.normal(x), x) < 1e-14
+
+
+def test_single_coil_is_one_map_of_ones():
+    mask = line_mask(2, 6)
+    scan = MultiCoilFourier(mask, torch.ones(1, 8, 6, dtype=torch.complex64))
+    x = random_tensor((2, 1, 8, 6), torch.complex64, 1)
+    assert scan(x).equal(fft2c(x).masked_fill(~mask, 0))
+    assert scan[1:].maps.shape == (1, 1, 8, 6)
+
+
+def test_mask_or_maps_without_batch_take_the_batch_of_the_other():
+    maps, mask = random_maps((3, 2, 8, 6), torch.complex64), line_mask(3, 6)
+    x = random_tensor((3, 1, 8, 6), torch.complex64, 1)
+    for scan in (MultiCoilFourier(mask[0], maps), MultiCoilFourier(mask[:1], maps), MultiCoilFourier(mask, maps[0])):
+        assert scan.mask.shape == (3, 1, 1, 6)
+        assert scan.maps.shape == (3, 2, 8, 6)
+        assert relative_error(scan[1:](x[1:]), scan(x)[1:]) < 1e-6
+    shared = MultiCoilFourier(mask[0], maps[0])
+    assert relative_error(shared(x)[1], shared(x[1])) < 1e-6
+
+
+def test_unsampled_entries_never_reach_the_image():
+    mask, maps = line_mask(2, 6), random_maps((2, 2, 8, 6), torch.complex64)
+    scan = MultiCoilFourier(mask, maps)
+    y = scan(random_tensor((2, 1, 8, 6), torch.complex64, 1))
+    assert scan.H(y.masked_fill(~mask, torch.nan)).equal(scan.H(y))
+    assert y.masked_select(~mask).count_nonzero() == 0
+
+
+def test_the_input_is_left_alone():
+    mask, maps = line_mask(2, 6), random_maps((2, 2, 8, 6), torch.complex64)
+    scan = MultiCoilFourier(mask, maps)
+    x, y = random_tensor((2, 1, 8, 6), torch.complex64, 1), random_tensor((2, 2, 8, 6), torch.complex64, 2)
+    before = x.clone(), y.clone(), maps.clone(), mask.clone()
+    scan(x), scan.H(y), scan.normal(x)
+    assert all(now.equal(then) for now, then in zip((x, y, maps, mask), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("shape", "method"),
+    [((2, 2, 8, 6), "H"), ((3, 3, 8, 6), "H"), ((2, 3, 8, 5), "H"), ((2, 3, 8, 6), "A"), ((1, 1, 8, 6), "A")],
+)
+def test_refuses_data_that_only_broadcasting_would_fit(shape, method):
+    scan = MultiCoilFourier(line_mask(2, 6), random_maps((2, 3, 8, 6), torch.complex64))
+    operator = scan if method == "A" else scan.H
+    with pytest.raises(ValueError, match="do not fit coil maps"):
+        operator(torch.zeros(shape, dtype=torch.complex64))
+
+
+def test_refuses_masks_and_maps_that_do_not_fit():
+    maps = random_maps((2, 3, 8, 6), torch.complex64)
+    with pytest.raises(ValueError, match="does not fit"):
+        MultiCoilFourier(line_mask(2, 5), maps)
+    with pytest.raises(ValueError, match="batches"):
+        MultiCoilFourier(line_mask(3, 6), maps)
+    with pytest.raises(ValueError, match="complex"):
+        CoilMaps(maps.real)
+    with pytest.raises(ValueError, match="boolean"):
+        MultiCoilFourier(line_mask(2, 6).float(), maps)
