@@ -13,8 +13,11 @@ from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.corruptions.noise import NoiseSettings
 from rsd_med.corruptions.none import NoCorruptionSettings
 from rsd_med.data.arrays import ArraysSettings
+from rsd_med.data.cifar10 import Cifar10Settings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5Settings
+from rsd_med.data.image_folder import ImageFolderSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
+from rsd_med.data.nifti import NiftiSettings
 from rsd_med.diffusion.backbones import MonaiUNetSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings
 from rsd_med.engine.evaluation import EvaluationSettings
@@ -23,7 +26,7 @@ from rsd_med.engine.student_stage import StudentSettings
 from rsd_med.engine.teacher_stage import TeacherSettings
 
 DataKind = Annotated[
-    KneePhantomSettings | FastMRIHDF5Settings | ArraysSettings,
+    KneePhantomSettings | FastMRIHDF5Settings | ArraysSettings | ImageFolderSettings | Cifar10Settings | NiftiSettings,
     Field(discriminator="kind"),
 ]
 CorruptionKind = Annotated[
