@@ -225,12 +225,14 @@ def _index(path: Path, remove_oversampling: bool) -> _Volume:
 def _read_header(file: "h5py.File", name: str) -> Header:
     import h5py
 
-    link = file.get("ismrmrd_header", getlink=True)
-    if link is None:
-        return Header()
-    if not isinstance(link, h5py.HardLink):
-        raise DataError(f"{name}: 'ismrmrd_header' is a link to somewhere else; store the header in the file itself.")
     try:
+        link = file.get("ismrmrd_header", getlink=True)
+        if link is None:
+            return Header()
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(
+                f"{name}: 'ismrmrd_header' is a link to somewhere else; store the header in the file itself."
+            )
         dataset = file["ismrmrd_header"]
         is_text = isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) is not None
         if not is_text or dataset.size != 1 or dataset.external or dataset.is_virtual:

@@ -51,6 +51,30 @@ def test_empty(tmp_path):
     refused(path, "empty")
 
 
+def test_flipped_bytes_never_raise_anything_else(write_file):
+    path = write_file(
+        kspace=complex_noise(1, 2, 16, 12),
+        mask=np.ones(12, bool),
+        ismrmrd_header=np.bytes_(header(16, 12)),
+        sensitivity_maps=complex_noise(1, 2, 16, 12),
+        attrs={"num_low_frequency": 4},
+    )
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    draw = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(400):
+        damaged = whole.copy()
+        # HDF5's own structures lie at the beginning of the file.
+        places = draw.integers(0, draw.choice([2500, len(whole)]), size=draw.integers(1, 6))
+        damaged[places] = draw.integers(0, 256, len(places))
+        path.write_bytes(damaged.tobytes())
+        try:
+            list(FastMRIHDF5(path))
+        except DataError as error:
+            outcomes.add(str(error))
+    assert len(outcomes) > 3
+
+
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
 def test_truncated(write_file, part):
     path = write_file()
