@@ -32,7 +32,7 @@ def test_central_run_ignores_the_outside():
 def test_scale_is_the_99th_percentile_of_the_low_resolution_image():
     kspace = noise(3, 20, 18)
     low = torch.zeros_like(kspace)
-    low[:, 8:13, 7:12] = kspace[:, 8:13, 7:12]
+    low[:, :, 7:12] = kspace[:, :, 7:12]
     magnitude = ifft2c(low).abs().square().sum(0).sqrt()
     assert acs_scale(kspace, 5) == pytest.approx(np.percentile(magnitude.numpy(), 99), rel=1e-6)
 
@@ -46,7 +46,7 @@ def test_a_smooth_image_divided_by_its_scale_has_unit_range():
 def test_scale_follows_the_units_and_looks_at_the_centre_only():
     kspace = noise(3, 20, 18)
     outside = torch.ones(20, 18, dtype=torch.bool)
-    outside[acs_slice(20, 6), acs_slice(18, 6)] = False
+    outside[:, acs_slice(18, 6)] = False
     assert acs_scale(1000 * kspace, 6) == pytest.approx(1000 * acs_scale(kspace, 6), rel=1e-5)
     assert acs_scale(torch.where(outside, noise(3, 20, 18, seed=1), kspace), 6) == acs_scale(kspace, 6)
 
@@ -55,11 +55,6 @@ def test_without_acs_lines_everything_sampled_counts():
     kspace = noise(2, 16, 12)
     magnitude = ifft2c(kspace).abs().square().sum(0).sqrt()
     assert acs_scale(kspace, 0) == pytest.approx(np.percentile(magnitude.numpy(), 99), rel=1e-6)
-
-
-def test_a_square_larger_than_the_readout_is_cut():
-    kspace = noise(2, 6, 12)
-    assert acs_scale(kspace, 10) == acs_scale(torch.nn.functional.pad(kspace[..., 1:11], (1, 1)), 0)
 
 
 @pytest.mark.parametrize("value", [0, torch.nan, torch.inf])
