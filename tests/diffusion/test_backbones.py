@@ -1,0 +1,74 @@
+"""Networks: any image size, and settings that are refused before MONAI would fail on them."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rsd_med.diffusion.backbones import MonaiUNet, MonaiUNetSettings
+
+from .gaussian import generator
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Three levels, and weights that are not zero in the last layer as MONAI's first ones are."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        settings = MonaiUNetSettings(channels=(8, 8, 16), attention=(False, False, True))
+        network = settings.build(3, 2)
+        for parameter in network.parameters():
+            parameter.data += 0.02 * torch.randn(parameter.shape)
+    return network.eval()
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (12, 8), (5, 8), (8, 5), (7, 9), (3, 3), (13, 11)])
+def test_any_size_goes_in_and_comes_out(network, sides):
+    x = torch.randn(2, 3, *sides, generator=generator())
+    found = network(x, torch.zeros(2))
+    assert found.shape == (2, 2, *sides)
+    assert torch.isfinite(found).all()
+    assert found.std() > 0
+
+
+def test_sides_that_divide_are_not_padded(network):
+    x = torch.randn(1, 3, 8, 12, generator=generator())
+    assert torch.equal(network(x, torch.zeros(1)), network.net(x, torch.zeros(1)))
+
+
+def test_other_sides_are_reflected_and_cropped(network):
+    x = torch.randn(1, 3, 7, 8, generator=generator())
+    reflected = torch.cat([x, x[..., -2:-1, :]], dim=-2)
+    assert torch.equal(network(x, torch.zeros(1)), network.net(reflected, torch.zeros(1))[..., :7, :])
+
+
+def test_gradients_reach_every_pixel_and_every_weight(network):
+    x = torch.randn(1, 3, 5, 7, generator=generator()).requires_grad_()
+    found = network(x, torch.full((1,), 0.3))
+    gradients = torch.autograd.grad(found.square().sum(), [x, *network.parameters()])
+    assert (gradients[0] != 0).all()
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+def test_the_noise_level_is_heard(network):
+    x = torch.randn(2, 3, 8, 8, generator=generator())
+    same = x[:1].expand(2, -1, -1, -1)
+    low, high = network(same, torch.tensor([-1.0, 1.0]))
+    assert not torch.allclose(low, high, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"channels": (8, 8), "attention": (False,)}, "one entry per level"),
+        ({"channels": (8, 12), "attention": (False, False)}, "divisible by norm_groups"),
+        ({"channels": (8, 24), "attention": (False, True), "head_channels": 16}, "divisible by head_channels"),
+    ],
+)
+def test_settings_that_cannot_be_built_are_refused(settings, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        MonaiUNetSettings(**settings)
+
+
+def test_the_defaults_can_be_built():
+    settings = MonaiUNetSettings()
+    assert isinstance(settings.build(3, 2), MonaiUNet)
