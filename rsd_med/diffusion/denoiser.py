@@ -90,7 +90,8 @@ def build_denoiser(
         Further input channels of the network (for masks, say).
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())
+        # torch.manual_seed would reseed every accelerator as well, which the fork does not undo.
+        torch.random.default_generator.manual_seed(generator.initial_seed())
         network = backbone.build(channels + context_channels, channels)
     return Denoiser(network, diffusion.sigma_data, choose_autocast(diffusion.precision, device)).to(device)
 
