@@ -1,0 +1,222 @@
+"""The pictures of the report: measurements, teacher, student and reference side by side at one window."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from rsd_med.engine.grids import to_grey_levels
+from rsd_med.reporting.markup import Markup, tag
+from rsd_med.reporting.numbers import compact, significant, whole
+from rsd_med.reporting.pictures import (
+    GRID_COLUMNS,
+    Layout,
+    choose_layout,
+    clipped_share,
+    crop_grid,
+    png_uri,
+    ramp,
+    sheet,
+    sheet_size,
+)
+from rsd_med.reporting.record import RunRecord, mapping, number
+
+PAGE = 1232
+"""CSS pixels across the page at its widest."""
+
+SPACE = 16
+"""CSS pixels between panels."""
+
+STRIP_SPACE = 8
+"""CSS pixels between the frames of a strip."""
+
+PANELS_PER_ROW = {1: 2, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
+STRIP_FRAMES = 6
+LEAST_MAGNIFICATION = 0.75
+"""Images that had to shrink further get two panels to a row."""
+
+MAX_SHEET_PIXELS = 600_000
+"""Pixels of each of the larger sheets, so that the report stays easy to pass on."""
+
+
+def pictures_section(record: RunRecord) -> Markup:
+    """Show what was measured, what was learned from it, and clean images where there are any."""
+    names = _order(record.gallery)
+    if not names:
+        body = [tag("p", "No pictures have been saved yet.", class_="missing")]
+    else:
+        body = [_window(record), _panels(record, names), *_remarks(record, names), _more(record, names)]
+    strips = [strip for stage in ("student", "teacher") if (strip := _strip(record, stage)) is not None]
+    return tag(
+        "section", tag("h2", "Pictures", id="pictures"), *body, *strips, class_="pictures", aria_labelledby="pictures"
+    )
+
+
+def model_title(name: str) -> str:
+    """Name a model for a person: ``teacher.heun`` is ``Teacher (heun)``."""
+    kind, _, sampler = name.partition(".")
+    return f"{kind.capitalize()} ({sampler})" if sampler else kind.capitalize()
+
+
+def _order(gallery: Mapping[str, torch.Tensor]) -> list[str]:
+    teachers = [name for name in gallery if name.startswith("teacher.")]
+    return [name for name in ("measurements", *teachers, "student", "reference") if name in gallery]
+
+
+def _natural(images: torch.Tensor) -> bool:
+    return images.shape[1] != 2
+
+
+def _window(record: RunRecord) -> Markup:
+    natural = _natural(next(iter(record.gallery.values())))
+    levels, (low, high) = ramp(natural)
+    what = "pixel value" if natural else "magnitude, in units of each scan’s scale"
+    steps = [low, (low + high) / 2, high]
+    scale = tag("img", src=png_uri(levels), width=256, height=14, alt="", class_="scale")
+    ticks = tag("span", *(tag("span", compact(step)) for step in steps), class_="ticks")
+    bar = tag("span", scale, ticks, class_="bar")
+    sentence = f"One window for all pictures: {compact(low)} is black, {compact(high)} is white ({what})."
+    return tag("div", tag("p", sentence), bar, class_="window")
+
+
+def _panels(record: RunRecord, names: Sequence[str]) -> Markup:
+    height, width = (max(record.gallery[name].shape[side] for name in names) for side in (2, 3))
+    per_row = PANELS_PER_ROW.get(len(names), 4)
+    if LEAST_MAGNIFICATION * width > _place(per_row):
+        per_row = 2
+    place = _place(per_row)
+    # Chosen by the largest images for all: one magnification.
+    layout = choose_layout(width, height, place)
+    panels = [_panel(record, name, layout) for name in names]
+    return tag("div", *panels, class_="panels", style=f"--across: {per_row}; --panel: {place}px")
+
+
+def _place(per_row: int) -> int:
+    return (PAGE - (per_row - 1) * SPACE) // per_row
+
+
+def _panel(record: RunRecord, name: str, layout: Layout) -> Markup:
+    images = record.gallery[name]
+    count = min(layout.columns * layout.rows, len(images))
+    shown = tag("b", model_title(name))
+    caption = tag("figcaption", shown, tag("span", _explain(record, name)), _figures(record, name))
+    return tag("figure", _sheet(images[:count], layout, f"{_alt(name)}, {count} images"), caption)
+
+
+def _sheet(images: torch.Tensor, layout: Layout, alt: str) -> Markup:
+    return _picture(sheet(to_grey_levels(images), layout.columns), layout.magnification, alt)
+
+
+def _picture(levels: np.ndarray, magnification: float, alt: str) -> Markup:
+    height, width = levels.shape[:2]
+    return tag(
+        "img",
+        src=png_uri(levels),
+        alt=alt,
+        width=round(width * magnification),
+        height=round(height * magnification),
+        # Where an image must shrink, dropping pixels would make up patterns.
+        class_="pixels" if magnification >= 1 else None,
+    )
+
+
+def _alt(name: str) -> str:
+    words = {"measurements": "Measurements seen as images", "reference": "Clean reference images"}
+    return words.get(name, f"Samples of the {model_title(name).lower()}")
+
+
+def _explain(record: RunRecord, name: str) -> str:
+    if name == "reference":
+        return "clean images, for evaluation alone"
+    if name == "measurements":
+        return {
+            "multicoil_fourier": "what was measured, zero-filled",
+            "noise": "what was measured, with its noise",
+            "none": "what was measured",
+        }.get(str(mapping(record.protocol, "corruption").get("kind")), "what was measured, seen as images")
+    calls = number(record.models().get(name, {}), "network_calls")
+    if calls is None:
+        return "samples"
+    return f"samples, {whole(calls)} network call{'' if calls == 1 else 's'} each"
+
+
+def _figures(record: RunRecord, name: str) -> Markup | None:
+    figures = record.models().get(name, {})
+    for key, label in (("fd", "Fréchet distance"), ("proximal_fd", "proximal Fréchet distance")):
+        value = number(figures, key)
+        if value is not None:
+            return tag("span", f"{label} {significant(value)}", class_="figure")
+    return None
+
+
+def _remarks(record: RunRecord, names: Sequence[str]) -> list[Markup]:
+    sentences = []
+    models = [name for name in names if name.startswith(("teacher", "student"))]
+    if len(models) > 1:
+        sentences.append("Teacher and student start from the same noise, so their samples pair up, place by place.")
+    if {"measurements", "reference"} & set(names) and models:
+        sentences.append("Samples are not reconstructions: no measurement or reference belongs to any of them.")
+    brighter = {name: share for name in names if (share := clipped_share(record.gallery[name])) >= 0.001}
+    if brighter:
+        listed = ", ".join(f"{model_title(name).lower()} {share:.1%}" for name, share in brighter.items())
+        sentences.append(f"Share of values beyond the window: {listed}.")
+    if not _natural(record.gallery[names[0]]):
+        sentences.append("Rows and columns as stored; no patient orientation is claimed.")
+    if "student" not in names:
+        sentences.append("There are no samples of a student yet.")
+    if "reference" not in names:
+        sentences.append("The run has no clean reference images to show.")
+    return [tag("p", " ".join(sentences), class_="remark")]
+
+
+def _more(record: RunRecord, names: Sequence[str]) -> Markup:
+    sheets = []
+    for name in names:
+        images = record.gallery[name]
+        count = max(1, min(len(images), MAX_SHEET_PIXELS // images[0, 0].numel()))
+        columns = min(GRID_COLUMNS, count)
+        free = _place(2) / sheet_size(columns, images.shape[3])
+        layout = Layout(columns, -(-count // columns), max(1, int(free)) if free >= 1 else free)
+        caption = tag("figcaption", tag("b", model_title(name)), tag("span", f"{count} images"))
+        sheets.append(tag("figure", _sheet(images[:count], layout, f"{_alt(name)}, {count} images"), caption))
+    inside = tag("div", *sheets, class_="panels", style=f"--across: 2; --panel: {_place(2)}px")
+    return tag("details", tag("summary", "More images of each"), inside)
+
+
+def _strip(record: RunRecord, stage: str) -> Markup | None:
+    grids = record.grids.get(stage, {})
+    if not grids or not record.gallery:
+        return None
+    height, width = next(iter(record.gallery.values())).shape[2:]
+    place = (PAGE - (STRIP_FRAMES - 1) * STRIP_SPACE) // STRIP_FRAMES
+    layout = choose_layout(width, height, place, least=56, most_columns=3)
+    chosen = record.chosen() if stage == "student" else None
+    chosen_images = int(chosen[0]) if chosen else None
+    frames = []
+    for images in pick(sorted(grids), STRIP_FRAMES, chosen_images):
+        levels = crop_grid(grids[images], (height, width), layout.columns, layout.rows)
+        if levels is not None:
+            frames.append(_frame(levels, layout.magnification, stage, images, images == chosen_images))
+    if not frames:
+        return None
+    heading = tag("h3", f"The {stage} while it learns")
+    note = tag("p", "Always from the same noise, at the same window.", class_="remark")
+    return tag("div", heading, note, tag("div", *frames, class_="strip", style=f"--frame: {place}px"))
+
+
+def _frame(levels: np.ndarray, magnification: float, stage: str, images: int, chosen: bool) -> Markup:
+    picture = _picture(levels, magnification, f"Samples of the {stage} after {whole(images)} images")
+    label = f"{compact(images)} images" + (", chosen" if chosen else "")
+    return tag("figure", picture, tag("figcaption", tag("span", label)), class_="chosen" if chosen else None)
+
+
+def pick(counts: Sequence[int], most: int, needed: int | None = None) -> list[int]:
+    """Pick the first, the last and evenly spread others of ``counts``, and ``needed`` where it is among them."""
+    if len(counts) <= most:
+        return list(counts)
+    places = {round(i * (len(counts) - 1) / (most - 1)) for i in range(most)}
+    if needed in counts and counts.index(needed) not in places:
+        at = counts.index(needed)
+        inner = sorted(places - {0, len(counts) - 1}, key=lambda place: abs(place - at))
+        places = places - set(inner[:1]) | {at}
+    return [counts[place] for place in sorted(places)]

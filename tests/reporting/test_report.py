@@ -1,0 +1,262 @@
+import json
+import os
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from rsd_med.engine.grids import save_gallery
+from rsd_med.reporting.report import NOTICE, POLICY, build_report
+
+VOID = {"img", "meta", "br"}
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page; fails where an element is not closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def build(run) -> Page:
+    build_report(run)
+    return Page(run.report.read_text(encoding="utf-8"))
+
+
+def test_the_page_tells_the_story_in_order(run):
+    page = build(run)
+    story = [
+        "State: done",
+        "quickstart-1",
+        "comes closer to clean images",
+        "0.25 ×",
+        NOTICE,
+        "One window for all pictures: 0 is black, 1 is white",
+        "Measurements",
+        "Teacher (heun)",
+        "samples, 35 network calls each",
+        "Student",
+        "samples, 1 network call each",
+        "Reference",
+        "18 k images, chosen",
+        "Figures",
+        "41.5",
+        "33 × as fast",
+        "random-conv-v1-96",
+        "python -m rsd_med.train protocols/quickstart.yaml",
+        "Curves",
+        "Fake-score loss",
+        "What was done",
+        "60,000",
+        "Warnings",
+        "None.",
+        "acceleration: 4.0",
+        "packages.torch",
+    ]
+    places = []
+    for words in story:
+        place = page.text.find(words, places[-1] if places else 0)
+        assert place >= 0, words
+        places.append(place)
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def test_the_page_is_self_contained(run):
+    page = build(run)
+    text = run.report.read_text(encoding="utf-8")
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form", "video", "audio"}
+    assert not re.search(r"https?://|url\(|@import|javascript:", text)
+    assert [image["src"][:22] for image in page.all("img")] == ["data:image/png;base64,"] * len(page.all("img"))
+    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on") or key == "href"]
+    assert {"http-equiv": "Content-Security-Policy", "content": POLICY} in page.all("meta")
+    assert not list(run.path.glob(".*"))
+
+
+def test_pictures_have_words_one_magnification_and_hard_pixels(run):
+    images = build(run).all("img")
+    panels = images[1:5]
+    assert [image["alt"] for image in panels] == [
+        "Measurements seen as images, 9 images",
+        "Samples of the teacher (heun), 9 images",
+        "Samples of the student, 9 images",
+        "Clean reference images, 9 images",
+    ]
+    assert {image["width"] for image in panels} == {str(3 * 98)}
+    assert all(image["class"] == "pixels" for image in panels)
+    assert images[0]["alt"] == ""  # the scale bar, told by the sentence beside it
+
+
+def test_tables_have_headers_with_scope(run):
+    page = build(run)
+    assert page.all("th")
+    assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
+
+
+def test_everything_from_files_is_escaped(tmp_path, run, replace_metrics):
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+    def spoil(metrics):
+        metrics["teacher"][evil] = metrics["teacher"]["heun"] | {evil: 1.0}
+        metrics |= {"features": evil, "command": evil, "seed": evil, "best_teacher": evil}
+
+    replace_metrics(run, spoil)
+    run.set_status(evil, reason=evil)
+    run.protocol_resolved.write_text(f"name: '{evil.replace(chr(39), '')}'\n")
+    run.environment.write_text(json.dumps({"gpu": evil, evil: evil, "platform": evil}))
+    save_gallery(run.samples / "gallery", "teacher." + evil.replace("/", ""), torch.zeros(1, 2, 32, 32))
+    renamed = tmp_path / "<img src=x onerror=alert(3)>"
+    os.rename(run.path, renamed)
+    page = build(type(run)(renamed))
+    names = {name for name, _ in page.elements}
+    assert "script" not in names
+    assert all(image["src"].startswith("data:image/png") for image in page.all("img"))
+    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
+    assert page.text.count("<script>alert(1)</script>") >= 5
+    assert "<img src=x onerror=alert(3)>" in page.text
+
+
+def test_text_that_is_no_text_does_not_stop_the_report(run, replace_metrics):
+    replace_metrics(run, lambda metrics: metrics.update(features="\ud800"))
+    assert "\ud800" not in build(run).text
+
+
+def test_an_empty_folder_still_gives_a_report(empty_run):
+    text = build(empty_run).text
+    for words in (
+        "State: unknown",
+        "Nothing has been trained or evaluated yet.",
+        NOTICE,
+        "No pictures have been saved yet.",
+        "The teacher has not been trained yet.",
+        "The student has not been trained yet.",
+        "There is no protocol in this run folder.",
+    ):
+        assert words in text
+
+
+def test_an_interrupted_teacher_is_told_in_words(run):
+    run.metrics.unlink()
+    for name in ("teacher.heun", "student", "reference"):
+        (run.samples / "gallery" / f"{name}.npy").unlink()
+    for path in run.samples.glob("student_*"):
+        path.unlink()
+    lines = [line for line in run.read_metrics_lines() if line["stage"] == "teacher" and line["images"] <= 30000]
+    lines[3]["skipped"] = 2.0
+    run.metrics_lines.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"stage": "teac')
+    run.set_status("interrupted", command="python -m rsd_med.train p.yaml", reason="stopped by SIGTERM")
+    text = build(run).text
+    for words in (
+        "State: interrupted, can be resumed",
+        "Nothing has been evaluated yet: the teacher has seen 30,000 images.",
+        "There are no samples of a student yet.",
+        "The run has no clean reference images to show.",
+        "The student has not been trained yet.",
+        "stopped by SIGTERM",
+        "Teacher: 2 steps were skipped because a gradient was not finite.",
+        "Teacher: 30,000 of 60,000 images seen.",
+    ):
+        assert words in text
+    assert "chosen" not in text
+
+
+def test_without_a_reference_there_is_no_distance_to_clean_images(run, replace_metrics):
+    def forget(metrics):
+        metrics["num_reference"] = 0
+        for figures in (metrics["student"], metrics["teacher"]["heun"]):
+            del figures["fd"], figures["kid"]
+
+    replace_metrics(run, forget)
+    (run.samples / "gallery" / "reference.npy").unlink()
+    text = build(run).text
+    assert "The run has no clean reference, so there is no Fréchet or kernel distance to clean images." in text
+    assert "No clean reference: only the proximal distance was measured." in text
+    assert "to clean images" not in text.split("Figures", 1)[1].split("Smaller is better")[0]
+
+
+def test_figures_of_an_earlier_evaluation_are_called_so(run):
+    run.set_status("interrupted")
+    assert "The figures are those of an earlier evaluation" in build(run).text
+
+
+def test_damaged_files_become_sentences(run):
+    run.metrics.write_text("{")
+    (run.path / "status.json").write_bytes(b"\xff\xfe")
+    run.environment.write_text("[1]")
+    run.protocol_resolved.write_text("a: [")
+    run.metrics_lines.write_text(
+        '3\n"x"\n{"stage": ["teacher"], "images": 1e999}\n{"stage": "teacher", "images": 1' + "0" * 400 + "}\n"
+    )
+    gallery = run.samples / "gallery"
+    (gallery / "student.npy").write_bytes(b"\x93NUMPY")
+    np.save(gallery / "reference.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(gallery / "measurements.npy", np.full((2, 2, 32, 32), np.nan, dtype=np.float32))
+    next(run.samples.glob("student_*")).write_text("no picture")
+    text = build(run).text
+    for name in ("metrics.json", "status.json", "environment.json"):
+        assert f"{name} is there but cannot be read." in text
+    assert "The protocol cannot be read" in text
+    assert "The pictures in student.npy cannot be read." in text
+    assert "The pictures in reference.npy cannot be read." in text
+    assert "measurements.npy hold values that are not finite" in text
+
+
+def test_figures_that_are_not_finite_are_said_to_be_so(run, replace_metrics):
+    replace_metrics(run, lambda metrics: metrics["student"].update(fd=float("nan"), kid=1e999))
+    text = build(run).text
+    assert "not finite" in text
+    assert "not with finite distances" in text
+
+
+def test_natural_images_have_their_own_window(run):
+    for name in ("measurements", "teacher.heun", "student", "reference"):
+        save_gallery(run.samples / "gallery", name, torch.rand(16, 3, 32, 32) * 2 - 1)
+    text = build(run).text
+    assert "One window for all pictures: −1 is black, 1 is white (pixel value)." in text
+    assert "orientation" not in text
+
+
+def test_each_sampler_gets_its_panel_and_its_row(run, replace_metrics, knees):
+    replace_metrics(run, lambda metrics: metrics["teacher"].update(truncated=metrics["teacher"]["heun"] | {"fd": 4.0}))
+    save_gallery(run.samples / "gallery", "teacher.truncated", knees.teacher)
+    page = build(run)
+    assert "the teacher’s best sampler (truncated): Fréchet distance 1.24 against 4.00" in page.text
+    assert [image["alt"].split(",")[0] for image in page.all("img")[2:4]] == [
+        "Samples of the teacher (heun)",
+        "Samples of the teacher (truncated)",
+    ]
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(run, monkeypatch):
+    run.report.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        build_report(run)
+    assert run.report.read_text() == "old"
+    assert not list(run.path.glob(".*"))
