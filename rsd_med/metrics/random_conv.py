@@ -1,8 +1,9 @@
 """The default feature extractor: a fixed random convolutional bank over four scales. Needs no weights, fits nothing.
 
-Random filters with rectification and pooling carry most of what an architecture sees (Saxe et al. 2011, "On random
-weights and unsupervised feature learning"); for a distance between image sets that is enough if the statistics react
-to noise, blur, aliasing, intensity and missing modes alike, which `tests/metrics` measures on real images.
+Random filters with rectification and pooling carry much of what an architecture sees (Saxe et al. 2011, "On random
+weights and unsupervised feature learning"). A distance between image sets needs less: statistics that react to noise,
+blur, aliasing, intensity and missing modes alike. `tests/metrics/test_ladders.py` measures that on real images, and
+the constants below were chosen there, once. Changing any of them changes every number: change ``VERSION`` too.
 """
 
 from pathlib import Path
@@ -10,80 +11,185 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 from rsd_med.base.settings import Settings
 from rsd_med.metrics.fixed_random import fixed_orthonormal
 from rsd_med.metrics.views import checked_view
 
-VERSION = "v0"
-FILTER_SIZE = 5
-FILTERS = 16
+VERSION = "v1"
+
 LEVELS = 4
-GRID = 4
+FILTERS = 12
+FILTER_SIZE = 5
+# Amplitudes, at the finest level, at which the saturating rectifier |r| / (|r| + knee) bends. The lower one makes
+# faint noise in flat regions visible, the higher one keeps a strong edge apart from a soft one.
+KNEES = (0.25, 1.0)
+# The amplitude of natural images grows with the size of the structure.
+KNEE_GROWTH = 1.5
+
+# The second layer looks at the rectified responses of the two finest levels, halved.
+STRUCTURE_LEVELS = 2
+STRUCTURE_FILTERS = 24
+STRUCTURE_FILTER_SIZE = 3
+STRUCTURE_GRID = 4
+
 PIXEL_GRID = 8
+COLOUR_GRID = 4
+
+# Weights that let each group move the distance for what it alone sees: pixels for intensity and anatomy, texture for
+# noise and sharpness, structure for aliasing and modes.
+WEIGHTS = {"pixels": 1.0, "texture": 3.0, "structure": 4.0}
+# Brings |features|^2 / dimension to about one, where the cubic kernel of KID bends.
+SCALE = 10.0
+
+# Orthonormal axes of colour across (1, 1, 1): red against green, both against blue.
+OPPONENTS = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]) / np.sqrt([[2.0], [6.0]])
 
 
 class RandomConvFeatures:
     """Fixed random multi-scale convolutional features.
 
-    On each of four levels of a pyramid (halved by averaging), 16 random orthonormal 5x5 filters without mean are
-    applied to the brightness; the mean and the root mean square of the rectified responses are pooled on a 4x4
-    grid. Together with 8x8 averages of brightness and of two colour differences they are projected by a fixed random
-    orthonormal matrix. A grey image has the features of the RGB image with three equal channels.
+    Three groups of statistics, each projected by a fixed random orthonormal matrix:
+
+    - *pixels*, a quarter of the dimensions: averages of brightness on an 8x8 grid and of colour on a 4x4 grid;
+    - *texture*: on each of four levels of a pyramid, halved by averaging, 12 random orthonormal 5x5 filters without
+      mean, rectified by ``|r| / (|r| + knee)`` for two knees and averaged over the whole image;
+    - *structure*: the positive and negative parts of the responses of the two finest levels, saturated, filtered by a
+      second random 3x3 layer over all channels, rectified and averaged on a 4x4 grid.
+
+    Nothing depends on data or on a library's random numbers (`fixed_random`), so that equal names mean comparable
+    distances on every machine, up to float32 rounding. A grey image has the features of the RGB image of three equal
+    channels. Filters have a size in pixels: sets to be compared must have one resolution.
 
     Parameters
     ----------
     dimension
-        The number of features, at most 512.
+        The number of features: a multiple of 8 from 16 to 256. The more, the more images a Fréchet distance needs.
+
+    Raises
+    ------
+    ValueError
+        If the dimension is none of these.
     """
 
     def __init__(self, dimension: int = 96) -> None:
+        if dimension % 8 or not 16 <= dimension <= 256:
+            msg = f"random-conv features have a dimension that is a multiple of 8 from 16 to 256, not {dimension}"
+            raise ValueError(msg)
         self.dimension = dimension
         self.name = f"random-conv-{VERSION}-{dimension}"
-        area = FILTER_SIZE**2
-        basis = np.linalg.qr(np.concatenate([np.ones((area, 1)), np.eye(area)[:, :-1]], axis=1))[0][:, 1:]
-        rotations = [fixed_orthonormal(f"random-conv filters {level}", FILTERS, area - 1) for level in range(LEVELS)]
-        self._filters = [
-            torch.from_numpy(rotation @ basis.T).float().reshape(FILTERS, 1, FILTER_SIZE, FILTER_SIZE)
-            for rotation in rotations
-        ]
-        self._raw = LEVELS * FILTERS * GRID**2 * 2 + 3 * PIXEL_GRID**2
-        self._projection = torch.from_numpy(fixed_orthonormal("random-conv projection", dimension, self._raw).T.copy())
+        self._filters = [_float(_first_layer(level)) for level in range(LEVELS)]
+        self._structure_filters = [_float(_second_layer(level)) for level in range(STRUCTURE_LEVELS)]
+        sizes = {
+            "pixels": (dimension // 4, PIXEL_GRID**2 + 2 * COLOUR_GRID**2),
+            "texture": (dimension * 3 // 8, LEVELS * len(KNEES) * FILTERS),
+            "structure": (dimension * 3 // 8, STRUCTURE_LEVELS * STRUCTURE_FILTERS * STRUCTURE_GRID**2),
+        }
+        # Dividing by the root of the rows makes a group's squared norm the mean square of its statistics.
+        self._projections = {
+            group: torch.from_numpy(
+                fixed_orthonormal(f"random-conv-v1 {group}", rows, columns).T * (SCALE * WEIGHTS[group] / rows**0.5)
+            )
+            for group, (rows, columns) in sizes.items()
+        }
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return float64 ``(N, dimension)`` on the CPU for float32 ``(N, 1 or 3, H, W)`` of any size.
 
+        Parameters
+        ----------
+        images
+            What `magnitude_view` returned, on any device.
+
         Raises
         ------
         DataError
-            If the images are no view (`magnitude_view`) or contain NaN.
+            If the images are no view or contain NaN.
         """
-        return self.raw(images).cpu().double() @ self._projection
+        statistics = self.statistics(images)
+        return torch.cat([statistics[group].cpu().double() @ p for group, p in self._projections.items()], 1)
 
     @torch.no_grad()
-    def raw(self, images: Tensor) -> Tensor:
-        """Return the pooled statistics before the projection, float32 ``(N, 2240)``."""
+    def statistics(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the groups of statistics before projection, each float32 ``(N, size of the group)``.
+
+        Parameters
+        ----------
+        images
+            Float32 ``(N, 1 or 3, H, W)``.
+
+        Raises
+        ------
+        DataError
+            If the images are no view or contain NaN.
+        """
         images = checked_view(images)
-        if images.shape[1] == 1:
-            brightness = images
-            colour = images.new_zeros(len(images), 2, PIXEL_GRID, PIXEL_GRID)
-        else:
-            red, green, blue = images.unbind(1)
-            brightness = images.mean(1, keepdim=True)
-            differences = torch.stack([(red - green) / 2**0.5, (red + green - 2 * blue) / 6**0.5], 1)
-            colour = functional.adaptive_avg_pool2d(differences, PIXEL_GRID)
-        groups = [functional.adaptive_avg_pool2d(brightness, PIXEL_GRID).flatten(1), colour.flatten(1)]
-        level = brightness
-        for filters in self._filters:
-            padded = functional.pad(level, [FILTER_SIZE // 2] * 4, mode="replicate")
-            response = functional.conv2d(padded, filters.to(images.device))
-            groups.append(functional.adaptive_avg_pool2d(response.abs(), GRID).flatten(1))
-            groups.append(functional.adaptive_avg_pool2d(response.square(), GRID).sqrt().flatten(1))
-            level = functional.avg_pool2d(level, 2, ceil_mode=True) if min(level.shape[-2:]) > 1 else level
-        return torch.cat(groups, 1)
+        texture: list[Tensor] = []
+        structure: list[Tensor] = []
+        level = images
+        for index, filters in enumerate(self._filters):
+            response = _filter(level, filters)
+            growth = KNEE_GROWTH**index
+            amplitude = response.abs()
+            texture += [(amplitude / (amplitude + knee * growth)).mean((2, 3)) for knee in KNEES]
+            if index < STRUCTURE_LEVELS:
+                parts = torch.cat([response.clamp(min=0), (-response).clamp(min=0)], 1)
+                halved = F.avg_pool2d(parts, 2, ceil_mode=True)
+                saturated = halved / (halved + KNEES[0] * growth)
+                second = _filter(saturated, self._structure_filters[index]).clamp(min=0)
+                structure.append(F.adaptive_avg_pool2d(second, STRUCTURE_GRID).flatten(1))
+            level = F.avg_pool2d(level, 2, ceil_mode=True)
+        return {"pixels": _pixels(images), "texture": torch.cat(texture, 1), "structure": torch.cat(structure, 1)}
+
+
+def _float(array: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(array).float()
+
+
+def _first_layer(level: int) -> NDArray[np.float64]:
+    """Return RGB filters ``(12, 3, 5, 5)``: without mean, orthonormal on brightness, orthonormal on colour.
+
+    Colour enters along one random direction per filter, so that noise independent between the channels is seen, of
+    which an average over the channels hides two thirds.
+    """
+    area = FILTER_SIZE**2
+    without_mean = np.linalg.qr(np.concatenate([np.ones((area, 1)), np.eye(area)[:, :-1]], axis=1))[0][:, 1:].T
+    name = f"random-conv-v1 level {level}"
+    brightness = fixed_orthonormal(f"{name} brightness", FILTERS, area - 1) @ without_mean
+    colour = fixed_orthonormal(f"{name} colour", FILTERS, area - 1) @ without_mean
+    angles = np.pi * np.arange(FILTERS) / FILTERS
+    hues = np.stack([np.cos(angles), np.sin(angles)], 1) @ OPPONENTS
+    filters = brightness[:, None] / 3.0 + hues[:, :, None] * colour[:, None]
+    return filters.reshape(FILTERS, 3, FILTER_SIZE, FILTER_SIZE)
+
+
+def _second_layer(level: int) -> NDArray[np.float64]:
+    """Return orthonormal filters ``(24, 24, 3, 3)`` over all rectified responses of a level."""
+    channels, side = 2 * FILTERS, STRUCTURE_FILTER_SIZE
+    flat = fixed_orthonormal(f"random-conv-v1 level {level} structure", STRUCTURE_FILTERS, channels * side**2)
+    return flat.reshape(STRUCTURE_FILTERS, channels, side, side)
+
+
+def _filter(images: Tensor, filters: Tensor) -> Tensor:
+    """Correlate ``(N, C, H, W)`` with filters at the same size; a grey image is three equal channels."""
+    if images.shape[1] == 1 and filters.shape[1] == 3:
+        filters = filters.sum(1, keepdim=True)
+    padding = filters.shape[-1] // 2
+    return F.conv2d(F.pad(images, [padding] * 4, mode="replicate"), filters.to(images.device))
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Return coarse averages of brightness and colour, ``(N, 96)``."""
+    brightness = F.adaptive_avg_pool2d(images.mean(1, keepdim=True), PIXEL_GRID).flatten(1)
+    if images.shape[1] == 1:
+        return torch.cat([brightness, images.new_zeros(len(images), 2 * COLOUR_GRID**2)], 1)
+    opponents = _float(OPPONENTS).to(images.device)[:, :, None, None]
+    colour = F.conv2d(F.adaptive_avg_pool2d(images, COLOUR_GRID), opponents)
+    return torch.cat([brightness, colour.flatten(1)], 1)
 
 
 class RandomConvSettings(Settings):
@@ -92,11 +198,11 @@ class RandomConvSettings(Settings):
     Attributes
     ----------
     dimension
-        The number of features; a Fréchet distance wants at least twice as many images.
+        The number of features, a multiple of 8; a Fréchet distance wants at least twice as many images.
     """
 
     kind: Literal["random_conv"] = "random_conv"
-    dimension: int = Field(default=96, ge=8, le=512)
+    dimension: int = Field(default=96, ge=16, le=256, multiple_of=8)
 
     def build(self, reference: Tensor | None = None, base_dir: Path | None = None) -> RandomConvFeatures:
         """Build the bank.
