@@ -23,7 +23,7 @@ def account_section(record: RunRecord) -> Markup:
         tag("ul", *(tag("li", sentence) for sentence in warnings(record) or ["None."])),
         tag("h3", "Protocol and environment"),
         _folded("Resolved protocol", record.protocol_text or "There is no protocol in this run folder."),
-        _folded("Environment", "\n".join(_flat(record.environment)) or "No environment was recorded."),
+        _folded("Environment", "\n".join(_flat(_shareable(record.environment))) or "No environment was recorded."),
         aria_labelledby="account",
     )
 
@@ -95,6 +95,11 @@ def _machine(record: RunRecord) -> Markup | None:
 
 def _folded(title: str, text: str) -> Markup:
     return tag("details", tag("summary", title), tag("pre", tag("code", text), tabindex="0"))
+
+
+def _shareable(environment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out where files lie: reports are passed on."""
+    return {key: value for key, value in environment.items() if key != "protocol_folder"}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[str]:

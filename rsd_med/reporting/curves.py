@@ -134,10 +134,11 @@ def _axes(points: Sequence[Point], mark: Point | None, from_zero: bool) -> tuple
 
 def _grid(x: Axis, y: Axis) -> list[Markup]:
     parts = []
-    for value in y.ticks(5):
+    ticks = y.ticks(5)
+    for value, label in zip(ticks, _labels(ticks), strict=True):
         at = f"{y(value):.1f}"
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="rule"))
-        parts.append(tag("text", compact(value), x=LEFT - 6, y=at, dy="0.35em", text_anchor="end"))
+        parts.append(tag("text", label, x=LEFT - 6, y=at, dy="0.35em", text_anchor="end"))
     if y.log:
         parts.append(tag("text", "log scale", x=LEFT, y=TOP - 5))
     parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, class_="axis"))
@@ -146,6 +147,15 @@ def _grid(x: Axis, y: Axis) -> list[Markup]:
         anchor = "start" if not value else "middle" if x(value) < WIDTH - RIGHT - 12 else "end"
         parts.append(tag("text", label, x=f"{x(value):.1f}", y=HEIGHT - BOTTOM + 17, text_anchor=anchor))
     return parts
+
+
+def _labels(ticks: Sequence[float]) -> list[str]:
+    """Write ticks with as many digits as tell them apart."""
+    for digits in range(4, 12):
+        labels = [compact(tick, digits) for tick in ticks]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
 
 
 def _curve(points: Sequence[Point], x: Axis, y: Axis) -> list[Markup]:

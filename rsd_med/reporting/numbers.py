@@ -29,14 +29,14 @@ def whole(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}" if math.isfinite(value) else "not finite"
 
 
-def compact(value: float) -> str:
-    """Write a number for an axis: ``0.5``, ``20 k``, ``1.5 M``."""
+def compact(value: float, digits: int = 4) -> str:
+    """Write a number for an axis, with at most ``digits`` significant digits: ``0.5``, ``20 k``, ``1.5 M``."""
     if value < 0:
-        return "−" + compact(-value)
+        return "−" + compact(-value, digits)
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{value / size:.{digits}g}{letter}"
+    return f"{value:.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:

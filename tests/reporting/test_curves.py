@@ -41,6 +41,12 @@ def test_extreme_series_are_drawn_within_the_picture(points):
         assert 0 <= float(y) <= 180
 
 
+def test_labels_tell_close_values_apart():
+    chart = line_chart("Loss", [(0, 366.51), (100, 366.58)])
+    labels = re.findall(r'text-anchor="end">([\d.]+)</text>', chart)
+    assert len(set(labels)) == len(labels) >= 3
+
+
 def test_long_logs_are_thinned():
     line = corners(line_chart("Loss", [(i, float(i % 7) + 1) for i in range(10_000)]))
     assert 100 < len(line) <= 300

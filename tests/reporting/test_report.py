@@ -143,6 +143,11 @@ def test_text_that_is_no_text_does_not_stop_the_report(run, replace_metrics):
     assert "\ud800" not in build(run).text
 
 
+def test_the_report_does_not_tell_where_files_lie(run):
+    assert "protocol_folder" in run.environment.read_text()
+    assert "protocol_folder" not in build(run).text
+
+
 def test_an_empty_folder_still_gives_a_report(empty_run):
     text = build(empty_run).text
     for words in (
