@@ -18,7 +18,7 @@ class MonaiUNetSettings(Settings):
     attention: tuple[bool, ...] = Field((False, False, True), description="self-attention per level")
     residual_blocks: PositiveInt = Field(1, description="residual blocks per level")
     norm_groups: PositiveInt = Field(8, description="groups of the group normalisation")
-    head_channels: PositiveInt = Field(16, description="features per attention head")
+    head_channels: PositiveInt = Field(16, description="features per attention head, at most")
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
@@ -26,17 +26,22 @@ class MonaiUNetSettings(Settings):
             raise ValueError(
                 f"channels and attention need one entry per level, got {len(self.channels)} and {len(self.attention)}"
             )
-        for features, attends in zip(self.channels, self.attention, strict=True):
+        for level, (features, attends) in enumerate(zip(self.channels, self.attention, strict=True)):
             if features % self.norm_groups:
                 raise ValueError(
                     f"each of channels must be divisible by norm_groups ({self.norm_groups}), {features} is not"
                 )
-            if attends and features % self.head_channels:
+            # MONAI's middle block attends in any case, at the last level.
+            if (attends or level == len(self.channels) - 1) and features % self.head_features(features):
                 raise ValueError(
-                    f"channels at levels with attention must be divisible by head_channels ({self.head_channels}), "
-                    f"{features} is not"
+                    "channels at levels with attention, and at the last level, must be divisible by head_channels "
+                    f"({self.head_channels}), {features} is not"
                 )
         return self
+
+    def head_features(self, features: int) -> int:
+        """Return the features of each attention head at a level of ``features``: narrow levels have one head."""
+        return min(self.head_channels, features)
 
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build the network with fresh weights, drawn from the global generator (see ``build_denoiser``)."""
@@ -64,7 +69,7 @@ class MonaiUNet(nn.Module):
             attention_levels=settings.attention,
             num_res_blocks=settings.residual_blocks,
             norm_num_groups=settings.norm_groups,
-            num_head_channels=settings.head_channels,
+            num_head_channels=[settings.head_features(features) for features in settings.channels],
         )
 
     def forward(self, x: torch.Tensor, noise_label: torch.Tensor) -> torch.Tensor:

@@ -61,12 +61,22 @@ def test_the_noise_level_is_heard(network):
     [
         ({"channels": (8, 8), "attention": (False,)}, "one entry per level"),
         ({"channels": (8, 12), "attention": (False, False)}, "divisible by norm_groups"),
-        ({"channels": (8, 24), "attention": (False, True), "head_channels": 16}, "divisible by head_channels"),
+        ({"channels": (24, 16), "attention": (True, False), "head_channels": 16}, "divisible by head_channels"),
+        ({"channels": (8, 24), "attention": (False, False), "head_channels": 16}, "divisible by head_channels"),
     ],
 )
 def test_settings_that_cannot_be_built_are_refused(settings, sentence):
     with pytest.raises(ValidationError, match=sentence):
         MonaiUNetSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("channels", "attention"), [((8,), (False,)), ((8, 8), (False, False)), ((24, 8), (False, True))]
+)
+def test_settings_that_are_accepted_can_be_built(channels, attention):
+    """MONAI's middle block attends whatever the levels do: narrow last levels have one head."""
+    network = MonaiUNetSettings(channels=channels, attention=attention, head_channels=16).build(3, 2)
+    assert network(torch.zeros(1, 3, 4, 4), torch.zeros(1)).shape == (1, 2, 4, 4)
 
 
 def test_the_defaults_can_be_built():
