@@ -12,6 +12,8 @@ from rsd_med.metrics.kernel import kernel_distance
 
 # All pairs of this many images are a kernel matrix of 200 MB in float64; larger sets are averaged over subsets.
 ALL_PAIRS_LIMIT = 5000
+SUBSETS = 20
+SUBSET_SIZE = 1000
 
 
 class Distances(TypedDict):
@@ -74,10 +76,10 @@ def compare_features(samples: Tensor, reference: Tensor, name: str, generator: t
     DataError
         If a set has fewer than two rows, or the dimensions differ.
     """
-    subsets = 20 if max(len(samples), len(reference)) > ALL_PAIRS_LIMIT else None
+    subsets = SUBSETS if max(len(samples), len(reference)) > ALL_PAIRS_LIMIT else None
     return Distances(
         fd=frechet_distance(samples, reference),
-        kid=kernel_distance(samples, reference, subsets=subsets, generator=generator),
+        kid=kernel_distance(samples, reference, subsets=subsets, subset_size=SUBSET_SIZE, generator=generator),
         num_samples=len(samples),
         num_reference=len(reference),
         features=name,
