@@ -59,11 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
     resolved = dump_protocol(protocol)
-    checkpoint, warnings = None, []
+    checkpoint, warnings = run.checkpoints.newest()
     if options.resume not in ("auto", "never"):
         checkpoint = verify(Path(options.resume))
-    else:
-        checkpoint, warnings = run.checkpoints.newest()
     if checkpoint is not None and options.resume == "never":
         raise ProtocolError(
             f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume out "

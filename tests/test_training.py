@@ -83,7 +83,8 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
     assert {"fd", "kid", "proximal_fd", "seconds_per_image"} <= metrics["student"].keys()
     assert metrics["num_samples"] == 32
     assert metrics["features"].startswith("random-conv")
-    assert metrics["speedup"] == metrics["teacher"]["heun"]["seconds_per_image"] / metrics["student"]["seconds_per_image"]
+    teacher, student = metrics["teacher"]["heun"], metrics["student"]
+    assert metrics["speedup"] == teacher["seconds_per_image"] / student["seconds_per_image"]
     assert json.loads((straight / "status.json").read_text())["state"] == "done"
 
 

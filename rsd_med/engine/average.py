@@ -1,7 +1,7 @@
 """Exponential moving average of weights whose half-life is counted in images."""
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import nn
@@ -29,8 +29,7 @@ class WeightAverage(Generic[Network]):
     @property
     def module(self) -> Network:
         """The averaged network."""
-        module: Network = self._averaged.module
-        return module
+        return cast("Network", self._averaged.module)
 
     def update(self, module: nn.Module, images: int, batch_size: int) -> None:
         """Move towards ``module`` by one batch, after ``images`` images."""

@@ -98,7 +98,7 @@ class Loop:
             bad_steps = bad_steps + 1 if figures["skipped"] else 0
             if bad_steps >= PATIENCE:
                 raise DivergedError(
-                    f"{stage.name}: the gradients of {PATIENCE} steps in a row were not finite after {images:,} images; "
+                    f"{stage.name}: the gradients of {PATIENCE} steps in a row were not finite, {images:,} images in; "
                     f"the last batch held {', '.join(batch.ids[:8])}. Lower {stage.name}'s learning rate, or check "
                     "these items; the last checkpoint is kept."
                 )
