@@ -1,9 +1,9 @@
 """Score identity Distillation (arXiv 2404.04057) as Restoration Score Distillation uses it (methods §2.5)."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
@@ -21,6 +21,12 @@ class SiDSettings(Settings):
     t_max: float = Field(0.8, gt=0, le=1, description="largest quantile of the ρ = 7 ramp: 0.8 is σ_t ≤ 24.4")
     t_min: float = Field(0.0, ge=0, lt=1, description="smallest quantile of the ramp")
     from_data_sigma: bool = Field(False, description="start the range of σ_t at the noise level of the data")
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> Self:
+        if self.t_min >= self.t_max:
+            raise ValueError(f"t_min ({self.t_min:g}) must be smaller than t_max ({self.t_max:g})")
+        return self
 
     def build(self) -> "SiD":
         """Build the loss."""
