@@ -65,6 +65,11 @@ class RandomConvFeatures:
     distances on every machine, up to float32 rounding. A grey image has the features of the RGB image of three equal
     channels. Filters have a size in pixels: sets to be compared must have one resolution.
 
+    Limits, seen on splits that had no part in choosing the constants: every ladder of noise, blur, aliasing and
+    intensity rose, but the mildest rung (blur of 0.8 pixels, aliasing at R = 2) was at times only 1.4 to 2 clean
+    distances away; aliasing of digits at R = 3 and R = 4 differed by 2 %; and four classes of photographs once lay
+    closer than six, so that small differences in the number of modes are not ranked.
+
     Parameters
     ----------
     dimension

@@ -1,7 +1,8 @@
 """The default features see every kind of damage, more of it as more, on real images and on synthetic ones.
 
 The distance to held-out clean images must rise strictly along each ladder, and clean images of the training set must
-lie far below its first rung.
+lie far below its first rung. The constants of the features and the rungs were chosen on these images: this guards
+the features against change, and is no proof for other data.
 """
 
 import itertools
