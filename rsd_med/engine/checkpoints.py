@@ -18,6 +18,9 @@ from rsd_med.engine.stage import Stage
 
 FORMAT = 1
 
+FACTS = {"format", "stage", "images", "finished", "files"}
+"""What a manifest says, besides the seal over it."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -87,7 +90,7 @@ class CheckpointStore:
             torch.save({"optimisers": optimisers, "extra": stage.extra_state()}, side / "state.pt")
             files = {path.name: _fingerprint(path) for path in sorted(side.iterdir())}
             manifest = {"format": FORMAT, "stage": stage.name, "images": images, "finished": finished, "files": files}
-            (side / "manifest.json").write_text(json.dumps(manifest, indent=2))
+            (side / "manifest.json").write_text(json.dumps(manifest | {"seal": _seal(manifest)}, indent=2))
             for path in side.iterdir():
                 _flush(path)
             os.chmod(side, 0o755)
@@ -161,9 +164,20 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """Hash the facts of a manifest, whose own damage the hashes of the files would not show."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _read_manifest(folder: Path) -> Mapping[str, Any]:
+    """Read a manifest without its seal; nothing where it is missing or damaged."""
     try:
-        manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return manifest
+    if not isinstance(manifest, dict):
+        return {}
+    facts = {name: value for name, value in manifest.items() if name != "seal"}
+    # The first checkpoints had no seal.
+    sealed = manifest.get("seal", _seal(facts)) == _seal(facts)
+    return facts if sealed and facts.keys() == FACTS else {}
