@@ -28,13 +28,18 @@ def to_grey_levels(images: torch.Tensor) -> np.ndarray:
 
 
 def save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
-    """Write a PNG of images in channels, ``(n, channels, y, x)``, row by row without gaps."""
+    """Write a PNG of images in channels, ``(n, channels, y, x)``, row by row without gaps.
+
+    An incomplete last row is left out.
+    """
     from PIL import Image
 
-    levels = to_grey_levels(images[: len(images) // columns * columns])
-    rows, height, width = len(levels) // columns, *levels.shape[1:3]
-    tiles = levels.reshape(rows, columns, height, width, -1).swapaxes(1, 2)
-    sheet = tiles.reshape(rows * height, columns * width, -1).squeeze(-1)
+    columns = min(columns, len(images))
+    rows = len(images) // columns
+    levels = to_grey_levels(images[: rows * columns])
+    height, width, *colours = levels.shape[1:]
+    tiles = levels.reshape(rows, columns, height, width, *colours).swapaxes(1, 2)
+    sheet = tiles.reshape(rows * height, columns * width, *colours)
     Image.fromarray(sheet).save(path)
 
 
