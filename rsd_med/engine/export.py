@@ -1,11 +1,13 @@
 """Generated images to files: arrays, pictures, NIfTI, HDF5. A file is whole or not there."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
+from rsd_med.base.errors import ProtocolError
 from rsd_med.engine.grids import to_grey_levels
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_complex
@@ -30,29 +32,40 @@ def write_images(images: torch.Tensor, folder: Path, form: Format) -> Path:
     Returns
     -------
     The file, or the folder for ``png``.
+
+    Raises
+    ------
+    ProtocolError
+        For colour images as ``nifti``.
     """
+    if form == "nifti" and images.shape[1] == 3:
+        raise ProtocolError("--format nifti holds one number per pixel and these images are in colour; use npy or png.")
     folder.mkdir(parents=True, exist_ok=True)
     if form == "png":
         from PIL import Image
 
         for number, level in enumerate(to_grey_levels(images)):
-            Image.fromarray(level).save(folder / f"sample_{number:05d}.png")
+            _write_whole(folder / f"sample_{number:05d}.png", Image.fromarray(level).save)
         return folder
     name = {"npy": "samples.npy", "nifti": "samples.nii.gz", "hdf5": "samples.h5"}[form]
-    # The side file keeps the suffix, by which the writers below choose the format.
-    side = folder / f".writing-{name}"
+    write = {"npy": _write_npy, "nifti": _write_nifti, "hdf5": _write_hdf5}[form]
+    _write_whole(folder / name, lambda path: write(images, path))
+    return folder / name
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to the side, then rename; the side file keeps the suffix, by which writers choose the format."""
+    side = path.with_name(f".writing-{path.name}")
     try:
-        if form == "npy":
-            np.save(side, images.to(torch.float32).numpy())
-        elif form == "nifti":
-            _write_nifti(images, side)
-        else:
-            _write_hdf5(images, side)
-        side.replace(folder / name)
+        write(side)
+        side.replace(path)
     except BaseException:
         side.unlink(missing_ok=True)
         raise
-    return folder / name
+
+
+def _write_npy(images: torch.Tensor, path: Path) -> None:
+    np.save(path, images.to(torch.float32).numpy())
 
 
 def _write_nifti(images: torch.Tensor, path: Path) -> None:
