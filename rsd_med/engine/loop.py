@@ -108,11 +108,13 @@ class Loop:
             self.journal.progress(images)
             if last or crossed(before, images, stage.evaluate_every):
                 self._evaluate(stage, images)
-            if last or self.stop.name or crossed(before, images, self.settings.checkpoint_every):
+            # Asked once: a signal between saving and leaving must not leave without saving.
+            signal = self.stop.name
+            if last or signal or crossed(before, images, self.settings.checkpoint_every):
                 self.run.checkpoints.save(stage, images, offset + images, finished=last)
-            if self.stop.name and not last:
+            if signal and not last:
                 raise InterruptedRunError(
-                    f"stopped by {self.stop.name} after {images:,} of {stage.images:,} {stage.name} images; "
+                    f"stopped by {signal} after {images:,} of {stage.images:,} {stage.name} images; "
                     "everything is saved, run the same command again to go on."
                 )
         self.journal.end_stage()
