@@ -159,7 +159,8 @@ def _train_student(
     if resume_from is not None and resume_from.finished:
         return
     teacher = experiment.load_network(found, "teacher")
-    loop.drive(experiment.student_stage(teacher), experiment.protocol.teacher.images, resume_from)
+    # The teacher's last batch may have gone past the images asked for, and its checkpoint is named by what it saw.
+    loop.drive(experiment.student_stage(teacher), found.images, resume_from)
 
 
 def _try_report(run: RunFolder, journal: Journal) -> None:
