@@ -44,7 +44,8 @@ class ProximalMonitor:
         for start in range(0, len(images), BATCH):
             generator = generator_for(self.seed, "proximal", start, device=device)
             batch = images[start : start + BATCH].to(device)
-            like = self.measurements[torch.randint(len(self.measurements), (len(batch),), generator=generator)]
+            chosen = torch.randint(len(self.measurements), (len(batch),), generator=generator, device=device)
+            like = self.measurements[chosen]
             corrupted = corrupt_generation(self.corruption, batch, like, generator)
             features.append(self.extractor(magnitude_view(corrupted.image())))
         return frechet_distance(torch.cat(features), self._reference)
