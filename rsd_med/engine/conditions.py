@@ -34,8 +34,12 @@ def save_conditions(path: Path, measurements: Measurement) -> None:
     elif not isinstance(operator, Identity):
         raise TypeError(f"conditions of {type(operator).__name__} cannot be stored")
     side = path.with_name(f".{path.name}.writing")
-    save_file(tensors, side)
-    side.replace(path)
+    try:
+        save_file(tensors, side)
+        side.replace(path)
+    except BaseException:
+        side.unlink(missing_ok=True)
+        raise
 
 
 def load_conditions(path: Path, device: torch.device) -> Measurement:

@@ -1,0 +1,101 @@
+"""Operators kept with a run: what samples are drawn under, without any data."""
+
+import errno
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rsd_med.base.errors import DataError
+from rsd_med.corruptions import Measurement
+from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.engine import conditions
+from rsd_med.engine.conditions import load_conditions, save_conditions
+from rsd_med.engine.generation import draw_images, student_draw
+from rsd_med.operators import Identity, SamplingMask
+from rsd_med.teachers.ambient_fourier import AmbientFourier
+
+from .toys import UNDERSAMPLING, pictures, scans, tiny_denoiser
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "conditions.safetensors"
+
+
+def test_scans_come_back_without_their_data(path):
+    measurements = scans(5)
+    save_conditions(path, measurements)
+    found = load_conditions(path, CPU)
+    assert torch.equal(found.operator.maps, measurements.operator.maps)
+    assert torch.equal(found.operator.mask, measurements.operator.mask)
+    assert found.data.shape == measurements.data.shape
+    assert found.data.dtype == torch.complex64
+    assert not found.data.any()
+    assert set(load_file(path)) == {"shape", "complex", "maps", "mask"}
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_samples_are_the_same_without_the_data(path):
+    objective, draw = AmbientFourier(UNDERSAMPLING, LogNormalLevels()), student_draw(tiny_denoiser(2, 1), 2.5)
+    measurements = scans(5)
+    save_conditions(path, measurements)
+    images = [draw_images(draw, objective, one, 3, 0) for one in (measurements, load_conditions(path, CPU))]
+    assert torch.equal(*images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_images_keep_their_shape_and_type(path, dtype):
+    measurements = pictures(5)
+    data = measurements.data.to(dtype)
+    save_conditions(path, Measurement(data, Identity(), measurements.sigma, measurements.scale, measurements.ids))
+    found = load_conditions(path, CPU)
+    assert isinstance(found.operator, Identity)
+    assert found.data.shape == (1, 1, 4, 4)
+    assert found.data.dtype == dtype
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(3 * 2 * 12 * 12 * 8, 3), (1, 1)])
+def test_only_as_many_maps_as_fit_are_kept(path, monkeypatch, limit, kept):
+    monkeypatch.setattr(conditions, "LIMIT_BYTES", limit)
+    measurements = scans(5)
+    save_conditions(path, measurements)
+    found = load_conditions(path, CPU)
+    assert len(found) == len(found.operator.mask) == kept
+    assert torch.equal(found.operator.maps, measurements.operator.maps[:kept])
+
+
+def test_a_damaged_file_is_refused_with_a_sentence(path):
+    save_conditions(path, scans(2))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"conditions\.safetensors of the run is damaged"):
+        load_conditions(path, CPU)
+    path.unlink()
+    with pytest.raises(DataError, match=r"conditions\.safetensors"):
+        load_conditions(path, CPU)
+
+
+def test_other_operators_have_no_stored_form(path):
+    measurements = pictures(2)
+    operator = SamplingMask(torch.ones(2, 1, 4, 4, dtype=torch.bool))
+    other = Measurement(measurements.data, operator, measurements.sigma, measurements.scale, measurements.ids)
+    with pytest.raises(TypeError, match="SamplingMask"):
+        save_conditions(path, other)
+
+
+def test_a_full_disk_leaves_the_former_file(path, monkeypatch):
+    save_conditions(path, scans(2))
+    before = path.read_bytes()
+
+    def half(tensors, side):
+        side.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("safetensors.torch.save_file", half)
+    with pytest.raises(OSError, match="No space left"):
+        save_conditions(path, scans(3))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
