@@ -71,10 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if checkpoint is not None and options.resume == "auto":
         refuse_other_protocol(run.protocol_resolved, resolved)
-        run.forget_metrics_after(checkpoint.stage, checkpoint.images)
     # The data are opened before anything is written: a wrong root leaves no folder behind.
     _ = experiment.objective, experiment.measurements, experiment.reference
     run.create(options.protocol.read_text(encoding="utf-8"), resolved, protocol.seed, experiment.base_dir)
+    # Lines beyond the checkpoint are from steps that will be taken again.
+    run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
     command = "python -m rsd_med.train " + " ".join(sys.argv[1:] if arguments is None else arguments)
     train(experiment, run, options.stage, checkpoint, command, options.quiet)
     return 0

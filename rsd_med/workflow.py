@@ -4,6 +4,8 @@ import json
 import time
 from typing import Any, Literal
 
+import torch
+
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.engine.checkpoints import Checkpoint
@@ -15,8 +17,6 @@ from rsd_med.engine.loop import Loop
 from rsd_med.engine.run_folder import RunFolder, write_text
 from rsd_med.engine.signals import StopRequest
 from rsd_med.engine.stage import Stage
-from rsd_med.engine.student_stage import StudentStage
-from rsd_med.engine.teacher_stage import TeacherStage
 from rsd_med.experiment import Experiment, newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
@@ -117,9 +117,12 @@ def load_models(experiment: Experiment, run: RunFolder) -> tuple[Denoiser, Denoi
 
 
 def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRequest) -> Loop:
-    def save_samples(stage: Stage, images: int) -> None:
-        if isinstance(stage, TeacherStage | StudentStage):
-            save_grid(stage.draw(GALLERY), run.samples / f"{stage.name}_{images:010d}.png")
+    evaluator = experiment.evaluator()
+
+    def keep_samples(stage: Stage, images: int, samples: torch.Tensor) -> dict[str, float]:
+        save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")
+        # For the curve of the report alone: what is kept is chosen by the proximal distance.
+        return evaluator.distances(samples)
 
     return Loop(
         experiment.dataset,
@@ -129,7 +132,7 @@ def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRe
         experiment.protocol.seed,
         experiment.device,
         stop,
-        save_samples,
+        keep_samples,
     )
 
 

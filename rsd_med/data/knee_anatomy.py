@@ -7,12 +7,14 @@ the scan; structures are painted one over the other, each with an edge one pixel
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 Point = tuple[float, float]
+Weighting = Literal["mixed", "proton_density", "t1", "fat_suppressed"]
 
 TISSUES = ("fat", "marrow", "muscle", "cartilage", "fluid", "fibrous", "skin", "vessel")
 WEIGHTINGS = {  # one grey value for each of TISSUES
@@ -38,7 +40,13 @@ class KneeDraws:
         return torch.randn(shape, generator=self.generator)
 
 
-def draw_knee(size: int, generator: torch.Generator, supersample: int = 2) -> Tensor:
+def draw_knee(
+    size: int,
+    generator: torch.Generator,
+    supersample: int = 2,
+    weighting: Weighting = "mixed",
+    partial_volume: float = 0.0,
+) -> Tensor:
     """Draw one knee.
 
     Parameters
@@ -49,6 +57,10 @@ def draw_knee(size: int, generator: torch.Generator, supersample: int = 2) -> Te
         Draws shape, pose, flexion, weighting and texture.
     supersample
         The knee is drawn this many times finer and averaged.
+    weighting
+        One weighting for every knee, as in a study of one sequence, or "mixed".
+    partial_volume
+        Standard deviation, in pixels, of the Gaussian by which a slice of some thickness blurs oblique edges.
 
     Returns
     -------
@@ -60,18 +72,32 @@ def draw_knee(size: int, generator: torch.Generator, supersample: int = 2) -> Te
     axis = (torch.arange(fine, dtype=torch.float32) + 0.5) * (2 / fine) - 1
     y, x = axis[:, None].expand(fine, fine), axis[None, :].expand(fine, fine)
     x, y = _posed(x, y, draws)
-    image = _Painter(x, y, edge=2 / fine, tissues=_tissues(draws), draws=draws).paint()
+    image = _Painter(x, y, edge=2 / fine, tissues=_tissues(draws, weighting), draws=draws).paint()
+    if partial_volume > 0:
+        image = _blurred(image, partial_volume * supersample)
     if supersample > 1:
         image = functional.avg_pool2d(image[None, None], supersample)[0, 0]
     return image
 
 
-def _tissues(draws: KneeDraws) -> dict[str, float]:
+def _blurred(image: Tensor, deviation: float) -> Tensor:
+    """Convolve with a Gaussian, separably; the edges are repeated."""
+    reach = math.ceil(3 * deviation)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
+    weights = weights / weights.sum()
+    padded = functional.pad(image[None, None], (reach,) * 4, mode="replicate")
+    along_y = functional.conv2d(padded, weights[None, None, :, None])
+    return functional.conv2d(along_y, weights[None, None, None, :])[0, 0]
+
+
+def _tissues(draws: KneeDraws, weighting: Weighting) -> dict[str, float]:
     """Draw a weighting, mostly one of the three, a little of the others, and each tissue's own deviation."""
     choice = draws.between(0, 1)
     main = 0 if choice < 0.5 else 1 if choice < 0.75 else 2
     other = int(draws.between(0, 3))
     blend = draws.between(0, 0.25)
+    if weighting != "mixed":
+        main, blend = list(WEIGHTINGS).index(weighting), 0.0
     table = torch.tensor(list(WEIGHTINGS.values()))
     values = (1 - blend) * table[main] + blend * table[other]
     values = values * torch.exp(0.08 * draws.normal(len(TISSUES)))

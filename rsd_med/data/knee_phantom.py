@@ -10,7 +10,7 @@ from torch import Tensor
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.data.coils import birdcage_maps, smooth_phase
-from rsd_med.data.knee_anatomy import draw_knee
+from rsd_med.data.knee_anatomy import Weighting, draw_knee
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source
 from rsd_med.operators.fourier import fft2c
@@ -35,6 +35,10 @@ class KneePhantomSettings(Settings):
         about 1.
     split
         Training and test scans are drawn from different seeds, and share none.
+    weighting
+        One weighting for every scan, as in a study of one sequence, or "mixed".
+    partial_volume
+        Blur of the anatomy in pixels (standard deviation), as from slices of some thickness.
     supersample
         Each knee is drawn this many times finer and averaged.
     phase
@@ -47,6 +51,8 @@ class KneePhantomSettings(Settings):
     coils: int = Field(default=4, ge=1, le=128)
     sigma: float = Field(default=0.005, ge=0, le=1)
     split: Literal["train", "test"] = "train"
+    weighting: Weighting = "mixed"
+    partial_volume: float = Field(default=0.5, ge=0, le=10)
     supersample: int = Field(default=2, ge=1, le=4)
     phase: float = Field(default=0.8, ge=0, le=10)
 
@@ -78,8 +84,9 @@ class KneePhantom(Source):
 
     def image(self, index: int) -> Tensor:
         """Return the clean magnitude of a knee, float32 (y, x), about 0 to 1: for tests and evaluation only."""
+        settings = self.settings
         draw = self._generator("anatomy", index)
-        return draw_knee(self.settings.size, draw, self.settings.supersample)
+        return draw_knee(settings.size, draw, settings.supersample, settings.weighting, settings.partial_volume)
 
     def complex_image(self, index: int) -> Tensor:
         """Return the clean image with its phase, complex64 (y, x): for tests and evaluation only."""

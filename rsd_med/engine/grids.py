@@ -10,6 +10,9 @@ from rsd_med.metrics.views import magnitude_view
 GALLERY = 64
 """Images in a gallery."""
 
+WHITE = 1.25
+"""Magnitude that is shown white. The scale, 1, comes from an image of low resolution; fine bright tissue exceeds it."""
+
 
 def to_grey_levels(images: torch.Tensor) -> np.ndarray:
     """Map images in channels to 8-bit levels at the fixed window of their units.
@@ -17,13 +20,15 @@ def to_grey_levels(images: torch.Tensor) -> np.ndarray:
     Parameters
     ----------
     images
-        ``(n, 2, y, x)``: magnitude 0 is black, 1 (the scale) is white. ``(n, 1 or 3, y, x)``: -1 to 1.
+        ``(n, 2, y, x)``: magnitude 0 is black, ``WHITE`` is white. ``(n, 1 or 3, y, x)``: -1 to 1.
 
     Returns
     -------
     uint8 ``(n, y, x)`` or ``(n, y, x, 3)``.
     """
-    levels = ((magnitude_view(images) + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+    view = magnitude_view(images)
+    white = WHITE if images.shape[1] == 2 else 1.0
+    levels = ((view + 1) / white * 127.5).clamp(0, 255).round().to(torch.uint8)
     return levels[:, 0].numpy() if levels.shape[1] == 1 else levels.permute(0, 2, 3, 1).numpy()
 
 

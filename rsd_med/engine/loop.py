@@ -39,7 +39,7 @@ class Loop:
     stop
         Asked after every step.
     on_evaluation
-        Called with the stage after every evaluation, to save sample grids.
+        Given the stage, its images and its samples at every evaluation; may return further figures for the log.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Loop:
         seed: int,
         device: torch.device,
         stop: StopRequest,
-        on_evaluation: Callable[[Stage, int], None],
+        on_evaluation: Callable[[Stage, int, torch.Tensor], dict[str, float]],
     ) -> None:
         self.dataset = dataset
         self.settings = settings
@@ -121,11 +121,11 @@ class Loop:
 
     def _evaluate(self, stage: Stage, images: int) -> None:
         began = time.monotonic()
-        figures = stage.evaluate(images)
+        figures, samples = stage.evaluate(images)
+        figures = figures | self.on_evaluation(stage, images, samples)
         self.journal.record(stage.name, images, figures | {"evaluation_seconds": time.monotonic() - began})
         named = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.journal.say(f"{stage.name} at {images:,} images: {named}")
-        self.on_evaluation(stage, images)
 
 
 def resume(stage: Stage, checkpoint: Checkpoint) -> int:

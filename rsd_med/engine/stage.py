@@ -46,8 +46,13 @@ class Stage(ABC):
         """Return the optimisers whose state a checkpoint holds."""
 
     @abstractmethod
-    def evaluate(self, images: int) -> dict[str, float]:
-        """Measure the stage without clean data."""
+    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+        """Measure the stage without clean data.
+
+        Returns
+        -------
+        Figures for the log, and the samples behind them in channels, ``(n, channels, y, x)``, always of the same noise.
+        """
 
     @abstractmethod
     def extra_state(self) -> dict[str, float | int | None]:

@@ -144,10 +144,11 @@ class StudentStage(Stage):
         draw = student_draw(self.average.module, self.settings.sigma_init)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed)
 
-    def evaluate(self, images: int) -> dict[str, float]:
+    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
         """Measure the averaged generator, and keep it as the student where it is the best so far."""
-        distance = self.monitor.distance(self.draw(self.settings.evaluate_samples))
+        samples = self.draw(self.settings.evaluate_samples)
+        distance = self.monitor.distance(samples)
         if self.best_distance is None or distance < self.best_distance:
             self.best_distance, self.best_images = distance, images
             self.best.load_state_dict(self.average.module.state_dict())
-        return {"proximal_fd": distance, "best_proximal_fd": self.best_distance}
+        return {"proximal_fd": distance, "best_proximal_fd": self.best_distance}, samples

@@ -93,6 +93,7 @@ class TeacherStage(Stage):
         draw = teacher_draw(self.average.module, self.sampler, self.objective.corruption.sigma)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed)
 
-    def evaluate(self, images: int) -> dict[str, float]:
-        """Return the proximal distance of the teacher's samples."""
-        return {"proximal_fd": self.monitor.distance(self.draw(self.settings.evaluate_samples))}
+    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+        """Return the proximal distance of the teacher's samples, and the samples."""
+        samples = self.draw(self.settings.evaluate_samples)
+        return {"proximal_fd": self.monitor.distance(samples)}, samples

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rsd_med.engine.grids import to_grey_levels
-from rsd_med.metrics.views import magnitude_view
+from rsd_med.engine.grids import WHITE, to_grey_levels
 
 GAP_LEVEL = 38
 """Grey level between images: neither black nor part of any image."""
@@ -116,7 +115,7 @@ def ramp(natural: bool) -> tuple[np.ndarray, tuple[float, float]]:
 
     The ramp goes through the same mapping as the images: real ones where ``natural``, else magnitudes.
     """
-    low, high = (-1.0, 1.0) if natural else (0.0, 1.0)
+    low, high = (-1.0, 1.0) if natural else (0.0, WHITE)
     values = torch.linspace(low, high, 256)
     if natural:
         channels = values.expand(1, 1, 1, 256)
@@ -127,7 +126,9 @@ def ramp(natural: bool) -> tuple[np.ndarray, tuple[float, float]]:
 
 def clipped_share(images: torch.Tensor) -> float:
     """Return the share of values beyond the window; ``images`` in channels, ``(n, channels, y, x)``."""
-    return float((magnitude_view(images).abs() > 1).float().mean())
+    if images.shape[1] == 2:
+        return float((torch.linalg.vector_norm(images, dim=1) > WHITE).float().mean())
+    return float((images.abs() > 1).float().mean())
 
 
 def crop_grid(path: Path, tile: tuple[int, int], columns: int, rows: int) -> np.ndarray | None:

@@ -36,6 +36,10 @@ class AmbientFourier(Objective):
 
     The network cannot tell which lines of A were hidden from it, so it must fill in all of them. Nothing but ``A^H y``
     is used: ``Ã^H Ã x`` is the measured k-space under the further mask.
+
+    The measurements count as free of noise: with ``corruption.sigma > 0`` the optimum keeps the noise of the lines that
+    it is shown. The student is spared it all the same, because its generations get that noise before the fake score
+    sees them, and not before the generator's loss does.
     """
 
     context_channels = 1

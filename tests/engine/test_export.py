@@ -12,7 +12,7 @@ from PIL import Image
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.engine.export import write_images
-from rsd_med.engine.grids import save_gallery, save_grid, to_grey_levels
+from rsd_med.engine.grids import WHITE, save_gallery, save_grid, to_grey_levels
 
 from .toys import generator
 
@@ -46,7 +46,7 @@ def test_pictures_have_a_fixed_window(tmp_path, channels, mode):
 def test_grey_levels_are_those_of_the_units():
     real = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 1, 5)
     assert to_grey_levels(real).tolist() == [[[0, 0, 128, 255, 255]]]
-    imaginary = torch.tensor([0.0, 0.5, 1.0, 3.0]).reshape(1, 1, 1, 4)
+    imaginary = torch.tensor([0.0, WHITE / 2, WHITE, 3.0]).reshape(1, 1, 1, 4)
     both = torch.cat([torch.zeros_like(imaginary), imaginary], dim=1)
     assert to_grey_levels(both).tolist() == [[[0, 128, 255, 255]]]
     colours = torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1)

@@ -248,7 +248,7 @@ def test_the_student_is_the_average_of_smallest_proximal_distance():
     kept = []
     for images in (100, 200, 300):
         stage.average.module.mean.data.fill_(images)
-        figures = stage.evaluate(images)
+        figures, _ = stage.evaluate(images)
         kept.append((float(stage.best.mean), stage.best_images, figures["best_proximal_fd"]))
     assert kept == [(100.0, 100, 3.0), (100.0, 100, 3.0), (300.0, 300, 2.0)]
     assert stage.networks()["student"] is stage.best

@@ -162,8 +162,9 @@ def test_a_step_depends_on_its_generator_alone():
 def test_evaluation_draws_from_the_average_and_needs_no_clean_data():
     stage = teacher_stage()
     before = state(stage)
-    first, again = stage.evaluate(0), stage.evaluate(8)
+    (first, samples), (again, _) = stage.evaluate(0), stage.evaluate(8)
     assert first == again
     assert first["proximal_fd"] > 0
     assert equal(state(stage), before)
+    assert torch.equal(stage.draw(5), samples[:5])
     assert stage.draw(5).shape == (5, 1, 4, 4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rsd_med.engine.grids import save_grid, to_grey_levels
+from rsd_med.engine.grids import WHITE, save_grid, to_grey_levels
 from rsd_med.reporting.pictures import (
     GAP_LEVEL,
     choose_layout,
@@ -57,17 +57,17 @@ def test_small_images_come_several_to_a_sheet_and_large_ones_shrink():
 
 
 def test_the_scale_bar_goes_through_the_same_window_as_the_images():
-    for natural, ends in ((False, (0.0, 1.0)), (True, (-1.0, 1.0))):
+    for natural, ends in ((False, (0.0, WHITE)), (True, (-1.0, 1.0))):
         levels, found = ramp(natural)
         assert found == ends
         assert levels.shape == (1, 256)
         assert np.array_equal(levels[0], np.arange(256))
     value = torch.tensor([[[[0.3]], [[0.4]]]])
-    assert to_grey_levels(value)[0, 0, 0] == round(0.5 * 255)
+    assert to_grey_levels(value)[0, 0, 0] == round(0.5 * 255 / WHITE)
 
 
 def test_clipped_share_counts_what_lies_beyond_the_window():
-    magnitudes = torch.tensor([0.0, 0.5, 1.0, 1.1]).reshape(1, 1, 2, 2)
+    magnitudes = torch.tensor([0.0, 0.5, WHITE, 1.1 * WHITE]).reshape(1, 1, 2, 2)
     assert clipped_share(torch.cat([magnitudes, torch.zeros_like(magnitudes)], 1)) == 0.25
     assert clipped_share(torch.tensor([-1.5, -1.0, 1.0, 1.5]).reshape(1, 1, 2, 2)) == 0.5
 
