@@ -53,7 +53,7 @@ def test_the_page_tells_the_story_in_order(run):
         "comes closer to clean images",
         "0.25 ×",
         NOTICE,
-        "One window for all pictures: 0 is black, 1 is white",
+        "One window for all pictures: 0 is black, 1.25 is white",
         "Measurements",
         "Teacher (heun)",
         "samples, 35 network calls each",
