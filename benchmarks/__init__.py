@@ -1,0 +1,1 @@
+"""Benchmarks: commands that measure, print one line a figure, and leave their results as JSON."""
