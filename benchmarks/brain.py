@@ -66,14 +66,15 @@ def main() -> int:
     folder = options.run_dir.resolve()
     acs = options.size // 8
     scans = folder / "scans"
-    common = ["--size", str(options.size), "--coils", "4", "--acceleration", "4", "--acs-lines", str(acs)]
+    undersampled = ["--acceleration", "4", "--acs-lines", str(acs), "--mask-per-slice", "--sigma", "0.005"]
+    shape = ["--size", str(options.size), "--coils", "4"]
     for split, extra in (
-        ("train", ["--mask-per-slice", "--sigma", "0.005"]),
+        ("train", undersampled),
         ("test", ["--fully-sampled", "--seed", "1"]),
         ("train_full", ["--fully-sampled", "--seed", "2"]),
     ):
         if not (scans / split).exists():
-            simulate([str(source / f"{split.split('_')[0]}_64.npz"), "--out", str(scans / split), *common, *extra])
+            simulate([str(source / f"{split.split('_')[0]}_64.npz"), "--out", str(scans / split), *shape, *extra])
     protocol = folder / "protocol.yaml"
     further = options.size // 4 - options.size * 3 // 16
     protocol.write_text(

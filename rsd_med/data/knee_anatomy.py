@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+ZOOM = 1.35
+"""The leg fills most of the field of view, as it does in a scan that is planned on the joint."""
+
 Point = tuple[float, float]
 Weighting = Literal["mixed", "proton_density", "t1", "fat_suppressed"]
 
@@ -106,7 +109,7 @@ def _tissues(draws: KneeDraws, weighting: Weighting) -> dict[str, float]:
 
 def _posed(x: Tensor, y: Tensor, draws: KneeDraws) -> tuple[Tensor, Tensor]:
     """Undo pose, deformation and flexion: from the pixels of the image to the coordinates of the straight knee."""
-    turn, zoom = math.radians(draws.between(-10, 10)), draws.between(0.86, 1.16)
+    turn, zoom = math.radians(draws.between(-10, 10)), ZOOM * draws.between(0.88, 1.12)
     shift_x, shift_y = draws.between(-0.10, 0.10), draws.between(-0.12, 0.12)
     x, y = (x - shift_x) / zoom, (y - shift_y) / zoom
     x, y = math.cos(turn) * x + math.sin(turn) * y, math.cos(turn) * y - math.sin(turn) * x
