@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-ZOOM = 1.35
+ZOOM = 1.2
 """The leg fills most of the field of view, as it does in a scan that is planned on the joint."""
 
 Point = tuple[float, float]
