@@ -38,6 +38,7 @@ teacher:
 student:
   images: {student_images}
   batch_size: 32
+  fake_steps: 1
   generator: {{learning_rate: 2e-4, betas: [0, 0.999], decay: cosine}}
   fake: {{learning_rate: 2e-4, betas: [0, 0.999]}}
   average: {{half_life: 2000, ramp_up: 0.3}}
