@@ -47,7 +47,9 @@ $(INSTALLED_APP): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app]'
 	@touch $@
 
-app: $(INSTALLED_APP)  ## open the browser app
+app:  ## open the browser app
+	@test -d apps/inspector -o -f apps/inspector.py || { echo "error: the browser app is not part of this version yet: open a run's report.html in a browser instead" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(INSTALLED_APP)
 	$(BIN)/python -m apps.inspector
 
 bench: $(INSTALLED)  ## run every benchmark; fails if a figure falls short of its bound
