@@ -12,7 +12,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m rsd_med.evaluate",
         description="Compare teacher and student of a run: distances, seconds per image, report. Overwrites "
-        "metrics.json, the gallery and report.html.",
+        "metrics.json, the gallery, report.html and model_card.md.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that rsd_med.train has filled")
     parser.add_argument(
@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rsd_med.engine.journal import Journal
     from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import open_run
+    from rsd_med.reporting.model_card import write_model_card
     from rsd_med.reporting.report import build_report
     from rsd_med.workflow import evaluate
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     with Journal(run) as journal:
         evaluate(experiment, run, journal, command)
     build_report(run)
+    write_model_card(run)
     print(run.report)
     return 0
 

@@ -94,7 +94,7 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
     if experiment.reference is not None:
         save_gallery(gallery, "reference", experiment.reference)
     seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
-    metrics |= {"command": command, "seconds": seconds}
+    metrics |= {"command": command, "seconds": seconds, "num_measurements": len(experiment.dataset)}
     write_text(run.metrics, json.dumps(metrics, indent=2))
     models = {f"teacher.{name}": figures for name, figures in metrics["teacher"].items()}
     if student is not None:
