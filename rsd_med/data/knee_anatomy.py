@@ -16,6 +16,9 @@ from torch import Tensor
 ZOOM = 1.2
 """The leg fills most of the field of view, as it does in a scan that is planned on the joint."""
 
+COIL_REACH = 0.78
+"""Half fields of view from the middle to where the signal has halved: a knee coil sees some 12 cm of the leg."""
+
 Point = tuple[float, float]
 Weighting = Literal["mixed", "proton_density", "t1", "fat_suppressed"]
 
@@ -74,8 +77,9 @@ def draw_knee(
     fine = size * supersample
     axis = (torch.arange(fine, dtype=torch.float32) + 0.5) * (2 / fine) - 1
     y, x = axis[:, None].expand(fine, fine), axis[None, :].expand(fine, fine)
+    reach = 0.5 * (1 + torch.tanh((COIL_REACH - y.abs()) / 0.1))
     x, y = _posed(x, y, draws)
-    image = _Painter(x, y, edge=2 / fine, tissues=_tissues(draws, weighting), draws=draws).paint()
+    image = reach * _Painter(x, y, edge=2 / fine, tissues=_tissues(draws, weighting), draws=draws).paint()
     if partial_volume > 0:
         image = _blurred(image, partial_volume * supersample)
     if supersample > 1:

@@ -24,8 +24,8 @@ from rsd_med.teachers.base import Objective
 class StudentSettings(Settings):
     """Phase II: distillation (methods §2.4).
 
-    The defaults are those that did best at small budgets (docs/results.md): rates twenty times the published ones, which
-    fall to zero. The published protocols state their own.
+    The defaults are those that did best at small budgets (docs/results.md): rates twenty times the published ones,
+    which fall to zero. The published protocols state their own.
     """
 
     loss: SiDSettings = Field(default_factory=SiDSettings)
