@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-INSTALLED_APP := $(VENV)/.installed-app
 DEMO_RUN := runs/quickstart
 # One thread for each test process: two of them on two cores would otherwise start four threads and wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
@@ -21,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or newer, or name one: make install PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: rsd_med needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): name a newer one, for example: make install PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment: on Debian or Ubuntu run  apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,app]'
 	@touch $@
 
 demo: $(INSTALLED)  ## from corrupted scans to a one-step generator, about 10 minutes on two cores
@@ -43,14 +42,8 @@ format: $(INSTALLED)  ## mend style and format where a machine can
 schema: $(INSTALLED)  ## renew the JSON schema that editors use to complete and check protocols
 	$(BIN)/python -m rsd_med.schema --out docs/protocol.schema.json
 
-$(INSTALLED_APP): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app]'
-	@touch $@
-
-app:  ## open the browser app
-	@test -d apps/inspector -o -f apps/inspector.py || { echo "error: the browser app is not part of this version yet: open a run's report.html in a browser instead" >&2; exit 2; }
-	@$(MAKE) --no-print-directory $(INSTALLED_APP)
-	$(BIN)/python -m apps.inspector
+app: $(INSTALLED)  ## open the browser app, on the demo model or on a run: make app RUN=runs/quickstart
+	$(BIN)/python -m apps.inspector $(RUN)
 
 bench: $(INSTALLED)  ## run every benchmark; fails if a figure falls short of its bound
 	@failed=; for file in $(wildcard benchmarks/[a-z]*.py); do \

@@ -1,0 +1,1 @@
+"""Programs built on rsd_med; the package never imports them."""

@@ -1,0 +1,176 @@
+"""Who is looking, and the private folder that holds what they made; both end together.
+
+A session is known by an opaque token in a cookie. Everything it owns is found through the session object, never
+through a name or a path that the browser sent, so that one user cannot even ask for another's things.
+"""
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsd_med.base.errors import DataError
+
+if TYPE_CHECKING:
+    from apps.inspector.artefacts import Artefact
+
+COOKIE = "inspector_session"
+MAX_SESSIONS = 256
+IDLE_SECONDS = 3600.0
+"""A session without any request ends after this long."""
+CLOSED_SECONDS = 120.0
+"""A session whose last page was closed ends after this long: a reload, or a short loss of connection, keeps it."""
+QUOTA_BYTES = 2 << 30
+"""What one session may keep on disk."""
+
+
+def new_id() -> str:
+    """Return a name that says nothing and cannot be guessed: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+@dataclass
+class Session:
+    """One user's visit.
+
+    Attributes
+    ----------
+    token
+        What the cookie holds; never written to a log or a page.
+    folder
+        Private to the server's user (0700), removed at the end.
+    artefacts
+        Everything the user may fetch, by opaque id.
+    uploads
+        Files the user sent, by opaque id.
+    user
+        Name of the login, where logins are required; None otherwise.
+    pages
+        Open pages.
+    """
+
+    token: str
+    folder: Path
+    user: str | None = None
+    artefacts: "dict[str, Artefact]" = field(default_factory=dict)
+    uploads: dict[str, Path] = field(default_factory=dict)
+    pages: int = 0
+    last_used: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    ended: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return a name for queues and logs from which the token cannot be found."""
+        return self.folder.name
+
+    def new_path(self, suffix: str = "") -> Path:
+        """Return the path of a new file in the folder, under an opaque name.
+
+        Raises
+        ------
+        DataError
+            When the session has ended, or its files take more than the quota.
+        """
+        if self.ended:
+            raise DataError("This session has ended and its files are gone; reload the page to begin a new one.")
+        if self.used_bytes() > QUOTA_BYTES:
+            raise DataError("This session's files take more than 2 GiB; end the session (below) to empty it.")
+        return self.folder / (new_id() + suffix)
+
+    def used_bytes(self) -> int:
+        """Add up the sizes of the files."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            try:
+                total += path.stat().st_size
+            except OSError:
+                continue
+        return total
+
+    def forget(self, artefact: str) -> None:
+        """Drop an artefact and its file; unknown ids are ignored."""
+        with self.lock:
+            found = self.artefacts.pop(artefact, None)
+        if found is not None:
+            found.path.unlink(missing_ok=True)
+
+
+class SessionStore:
+    """All sessions of a server.
+
+    Parameters
+    ----------
+    root
+        Folder for the sessions' folders; made (0700) in the system's temporary folder when not given, and removed by
+        ``close``.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="inspector-")) if root is None else root
+        self.root.chmod(0o700)
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def create(self, user: str | None = None) -> Session:
+        """Begin a session.
+
+        Raises
+        ------
+        DataError
+            When there are too many already.
+        """
+        self.sweep()
+        with self._lock:
+            if len(self._sessions) >= MAX_SESSIONS:
+                raise DataError("Too many people are using this server at the moment; please try again in a while.")
+            folder = self.root / new_id()
+            folder.mkdir(mode=0o700)
+            session = Session(secrets.token_urlsafe(32), folder, user)
+            self._sessions[session.token] = session
+        return session
+
+    def find(self, token: str | None) -> Session | None:
+        """Return the session of a cookie and note that it is in use."""
+        session = self._sessions.get(token or "")
+        if session is not None:
+            session.last_used = time.monotonic()
+        return session
+
+    def end(self, session: Session) -> None:
+        """End a session: nothing of it can be fetched any more, and its folder is removed."""
+        with self._lock:
+            self._sessions.pop(session.token, None)
+        with session.lock:
+            session.ended = True
+            session.artefacts.clear()
+            session.uploads.clear()
+        shutil.rmtree(session.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """End the sessions that nobody uses any more."""
+        now = time.monotonic()
+        for session in list(self._sessions.values()):
+            allowed = IDLE_SECONDS if session.pages > 0 else CLOSED_SECONDS
+            # A page that is open and silent is still somebody's: only its closing starts the short wait.
+            if now - session.last_used > allowed:
+                self.end(session)
+
+    def close(self) -> None:
+        """End all sessions and remove their folder."""
+        for session in list(self._sessions.values()):
+            self.end(session)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def __iter__(self) -> Iterator[Session]:
+        """Iterate over the sessions there are."""
+        return iter(list(self._sessions.values()))
+
+    def __len__(self) -> int:
+        """Return the number of sessions."""
+        return len(self._sessions)
