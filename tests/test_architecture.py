@@ -38,9 +38,11 @@ ROOMS = (
 HEAVY = {
     "gradio",
     "h5py",
+    "ismrmrd",
     "matplotlib",
     "monai",
     "nibabel",
+    "pydicom",
     "scipy",
     "sigpy",
     "skimage",

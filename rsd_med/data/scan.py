@@ -47,6 +47,15 @@ class Scan:
         The number of fully sampled central columns when the file says it, else None.
     geometry
         Position and spacing, as far as known.
+    noise
+        Samples of a noise scan, complex64, shape (coil, n), scaled so that their covariance is the noise of one entry
+        of ``kspace``; None when the file has none.
+    calibration
+        k-space of separately measured calibration lines, on the grid of ``kspace``, complex64, shape (coil, y, x), zero
+        where not measured; None when there are none, or when they are part of ``kspace``.
+    readout
+        bool, shape (y,): the rows that were really sampled, where an asymmetric echo or zero padding leaves some out;
+        None when all were. Where a row or its column was not sampled, ``kspace`` is zero and says nothing.
     """
 
     id: str
@@ -55,6 +64,9 @@ class Scan:
     maps: Tensor | None = None
     acs_lines: int | None = None
     geometry: Geometry = field(default=UNKNOWN)
+    noise: Tensor | None = None
+    calibration: Tensor | None = None
+    readout: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,13 @@ class Source(ABC):
     def id(self, index: int) -> str:
         """Return the item's id without reading its data."""
 
+    def stacks(self) -> tuple[range, ...]:
+        """Return the runs of items that lie on one another as the slices of one volume, in their order.
+
+        Every item is in exactly one. A reader that knows of no volumes has stacks of one item.
+        """
+        return tuple(range(index, index + 1) for index in range(len(self)))
+
     def __iter__(self) -> Iterator[Scan | Picture]:
         """Read the items one after the other."""
         return (self[index] for index in range(len(self)))
