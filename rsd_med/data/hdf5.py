@@ -4,6 +4,7 @@ HDF5 can point at other files, declare a size it does not hold, and name filters
 a k-space file, so it is refused by name.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,18 @@ def opened(path: Path) -> "Iterator[h5py.File]":
     DataError
         If the file is missing, empty, truncated or no HDF5 file.
     """
+    with open_file(path) as file:
+        yield file
+
+
+def open_file(path: Path) -> "h5py.File":
+    """Open an HDF5 file for reading; the caller closes it.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, truncated or no HDF5 file.
+    """
     import h5py
 
     if not path.is_file():
@@ -53,7 +66,7 @@ def opened(path: Path) -> "Iterator[h5py.File]":
     if path.stat().st_size == 0:
         raise DataError(f"{path.name}: the file is empty; copy it again or remove it.")
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except PermissionError as error:
         raise DataError(f"{path.name}: the file may not be read; give yourself read permission.") from error
     except _READ_ERRORS as error:
@@ -61,8 +74,6 @@ def opened(path: Path) -> "Iterator[h5py.File]":
             f"{path.name}: not a readable HDF5 file (truncated, damaged or of another format); copy it again or "
             "remove it."
         ) from error
-    with file:
-        yield file
 
 
 def checked_dataset(file: "h5py.File", name: str, kinds: str, ranks: tuple[int, ...]) -> "h5py.Dataset | None":
@@ -134,18 +145,33 @@ def read(dataset: "h5py.Dataset", index: int | None = None) -> np.ndarray:
     DataError
         If the data are too large to read at once, or damaged.
     """
-    where = f"{Path(dataset.file.filename).name}: '{str(dataset.name).lstrip('/')}'"
+    import h5py
+
     shape = dataset.shape if index is None else dataset.shape[1:]
-    size = int(np.prod(shape, dtype=np.int64)) * dataset.dtype.itemsize
+    size = math.prod(shape) * dataset.dtype.itemsize
     if size > MAX_READ_BYTES:
-        raise DataError(f"{where} asks for {size / 2**30:.1f} GiB in one piece; write smaller slices.")
+        raise DataError(f"{_where(dataset)} asks for {size / 2**30:.1f} GiB in one piece; write smaller slices.")
+    if index is not None and not 0 <= index < dataset.shape[0]:
+        raise DataError(f"{_where(dataset)} has no entry {index}; the file has changed, start again.")
     values = np.empty(shape, dtype=dataset.dtype.newbyteorder("="))
     try:
-        # read_direct into an array of our own: plain indexing is known to leak memory with some HDF5 builds.
-        dataset.read_direct(values, source_sel=np.s_[:] if index is None else np.s_[index])
+        # Into an array of our own: plain indexing is known to leak memory with some HDF5 builds. By HDF5's own calls:
+        # what h5py does around them takes as long as reading a small slice.
+        if index is None or not shape:
+            dataset.read_direct(values, source_sel=np.s_[:] if index is None else np.s_[index])
+        else:
+            entry, chosen = (1, *shape), dataset.id.get_space()
+            chosen.select_hyperslab((index,) + (0,) * len(shape), entry)
+            dataset.id.read(h5py.h5s.create_simple(entry), chosen, values)
     except _READ_ERRORS as error:
-        raise DataError(f"{where} cannot be read, the file is damaged; copy it again or remove it.") from error
+        raise DataError(
+            f"{_where(dataset)} cannot be read, the file is damaged; copy it again or remove it."
+        ) from error
     return values
+
+
+def _where(dataset: "h5py.Dataset") -> str:
+    return f"{Path(dataset.file.filename).name}: '{str(dataset.name).lstrip('/')}'"
 
 
 def _check_type(dataset: "h5py.Dataset", where: str, kinds: str) -> None:

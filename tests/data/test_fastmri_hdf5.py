@@ -1,6 +1,7 @@
 """The fastMRI reader on good files: real ones, and small ones with one property each."""
 
 import dataclasses
+import functools
 import pickle
 
 import numpy as np
@@ -121,6 +122,16 @@ def test_an_odd_crop_keeps_the_central_pixel_central(write_file):
     assert ifft2c(scan.kspace).abs()[0].argmax() == 4 * 12 + 6
 
 
+@pytest.mark.parametrize(("stored", "rows"), [(16, 8), (16, 9), (15, 8), (15, 7), (16, 1), (16, 16)])
+def test_the_crop_is_the_plain_one_to_the_last_bit(stored, rows):
+    kspace = torch.from_numpy(complex_noise(2, stored, 6))
+    shift, unshift = (functools.partial(f, dim=-2) for f in (torch.fft.fftshift, torch.fft.ifftshift))
+    image = shift(torch.fft.ifft(unshift(kspace), dim=-2, norm="ortho"))
+    start = stored // 2 - rows // 2
+    plain = shift(torch.fft.fft(unshift(image[:, start : start + rows]), dim=-2, norm="ortho"))
+    assert torch.equal(fastmri_hdf5._crop_readout(kspace, rows), plain)
+
+
 def test_the_header_gives_spacing_and_field_strength_and_nothing_of_the_patient(write_file):
     text = header(16, 12).replace(
         "<encoding>",
@@ -165,6 +176,18 @@ def test_zero_padded_edges_were_never_acquired(write_file):
     scan = build(write_file(kspace=kspace))[0]
     assert scan.acquired.tolist() == [False] * 2 + [True] * 9 + [False]
     assert scan.acs_lines is None  # a lower resolution, no gap
+
+
+def test_values_whose_sum_overflows_are_still_finite(write_file):
+    scan = build(write_file(kspace=np.full((1, 2, 16, 12), 3e38, np.complex64)))[0]
+    assert scan.kspace.real.min() > 2e38
+
+
+def test_a_column_measured_only_off_the_central_row_counts(write_file):
+    kspace = complex_noise(1, 2, 16, 12)
+    kspace[0, 0, 8] = 0  # the central row of the first coil
+    kspace[..., 3] = 0
+    assert build(write_file(kspace=kspace))[0].acquired.tolist() == [column != 3 for column in range(12)]
 
 
 def test_the_header_limits_tell_the_padding_too(write_file):
