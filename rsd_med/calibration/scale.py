@@ -31,7 +31,41 @@ def central_run(acquired: Tensor) -> int:
     return lines
 
 
-def acs_scale(kspace: Tensor, acs_lines: int) -> float:
+def dc_window(size: int, width: int) -> slice:
+    """Return the window of an axis whose index ``width // 2`` is the zero frequency.
+
+    ``operators.masks.acs_slice`` places an even window in an odd axis one line further to the right, as fastMRI does.
+    """
+    start = size // 2 - width // 2
+    return slice(start, start + width)
+
+
+def central_width(sampled: Tensor, rows: int) -> int:
+    """Return the side of the widest square about the zero frequency that is fully sampled.
+
+    Parameters
+    ----------
+    sampled
+        bool, (x,): whole columns, or (y, x): entries; centred.
+    rows
+        Size of k-space along y.
+    """
+    columns = sampled.shape[-1]
+    if sampled.ndim == 1:
+        width = min(central_run(sampled), rows)
+        # The two conventions for the middle of an even window differ by a line where the matrix is odd.
+        while width > 0 and not bool(sampled[dc_window(columns, width)].all()):
+            width -= 1
+        return width
+    width = 0
+    while width < min(rows, columns):
+        if not bool(sampled[dc_window(rows, width + 1), dc_window(columns, width + 1)].all()):
+            break
+        width += 1
+    return width
+
+
+def acs_scale(kspace: Tensor, acs_lines: int, acs_rows: int | None = None) -> float:
     """Return the number a scan is divided by: the 99th percentile of its low-resolution magnitude image.
 
     The image is the root-sum-of-squares over coils of the central ``acs_lines`` columns of k-space, zero-filled to the
@@ -46,6 +80,8 @@ def acs_scale(kspace: Tensor, acs_lines: int) -> float:
         Measured k-space, complex, shape (coil, y, x), zero where not sampled.
     acs_lines
         Number of fully sampled central columns. With 0, all sampled columns are used.
+    acs_rows
+        Take only so many central rows of those columns: for masks that vary along y too. None takes all.
 
     Returns
     -------
@@ -61,7 +97,8 @@ def acs_scale(kspace: Tensor, acs_lines: int) -> float:
     if acs_lines > 0:
         x = acs_slice(columns, min(acs_lines, columns))
         centre = torch.zeros_like(kspace)
-        centre[..., x] = kspace[..., x]
+        y = slice(None) if acs_rows is None else acs_slice(kspace.shape[-2], min(acs_rows, kspace.shape[-2]))
+        centre[..., y, x] = kspace[..., y, x]
     else:
         centre = kspace
     image = ifft2c(centre.to(torch.complex64)).abs().square().sum(0).sqrt()

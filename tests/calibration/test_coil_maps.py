@@ -7,7 +7,8 @@ import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.calibration import coil_maps as module
-from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, coil_maps, common_phase, normalised
+from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, coil_maps
+from rsd_med.calibration.phase import common_phase, normalised
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.masks import acs_slice
@@ -124,8 +125,8 @@ def test_odd_matrices(columns):
 
 def test_auto_takes_what_applies(truth, monkeypatch):
     taken = []
-    monkeypatch.setattr(module, "espirit", lambda *a: taken.append("espirit") or truth[0])
-    monkeypatch.setattr(module, "walsh", lambda *a: taken.append("walsh") or truth[0])
+    monkeypatch.setattr(module, "espirit_maps", lambda *a: taken.append("espirit") or truth[0])
+    monkeypatch.setattr(module, "walsh_maps", lambda *a: taken.append("walsh") or truth[0])
     off = CoilMapSettings(cache=False)
     kspace, sampled = only(truth[2], 20)
     coil_maps(kspace, sampled, off)
@@ -179,8 +180,8 @@ def test_the_common_phase_is_smooth_and_ignores_the_phase_it_was_given(truth):
 @pytest.fixture
 def counted(monkeypatch):
     calls = []
-    original = module.espirit
-    monkeypatch.setattr(module, "espirit", lambda *a: calls.append(1) or original(*a))
+    original = module.espirit_maps
+    monkeypatch.setattr(module, "espirit_maps", lambda *a: calls.append(1) or original(*a))
     return calls
 
 
