@@ -1,0 +1,87 @@
+"""Slices to PNG: lossless grey levels at a given window, turned for the eye where the orientation is known."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from rsd_med.base.files import written_aside
+from rsd_med.data.orientation import displayed
+from rsd_med.data.scan import UNKNOWN, Geometry
+from rsd_med.data.writing import NOTE
+
+
+def grey_levels(image: Tensor | np.ndarray, window: tuple[float, float], bits: Literal[8, 16] = 8) -> np.ndarray:
+    """Map values to grey levels: the window's lower end and below black, its upper end and above white.
+
+    Parameters
+    ----------
+    image
+        Any shape; of complex numbers the magnitude is taken. NaN becomes black.
+    window
+        (black, white), rising, in the units of the image.
+    bits
+        8 or 16.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 or uint16 of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If the window does not rise.
+    """
+    low, high = window
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(f"A display window must rise from black to white, not go from {low} to {high}.")
+    values = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
+    values = np.abs(values) if values.dtype.kind == "c" else values
+    white = 2**bits - 1
+    levels = (values.astype(np.float64) - low) * (white / (high - low))
+    return np.rint(np.nan_to_num(levels, nan=0.0).clip(0, white)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def write_png(
+    path: Path,
+    image: Tensor | np.ndarray,
+    window: tuple[float, float],
+    geometry: Geometry = UNKNOWN,
+    bits: Literal[8, 16] = 8,
+) -> None:
+    """Write one slice as a picture.
+
+    Parameters
+    ----------
+    path
+        Where to; its folder exists.
+    image
+        ``(y, x)``, real or complex.
+    window
+        (black, white) in the units of the image.
+    geometry
+        Where the orientation is known the picture is turned to the radiological convention (:func:`displayed`);
+        otherwise rows and columns are those of the array.
+    bits
+        Depth of a grey level.
+
+    Raises
+    ------
+    ValueError
+        If the array is no image, or the window does not rise.
+    OSError
+        If the disk is full or the folder cannot be written; nothing half-written stays.
+    """
+    from PIL import Image, PngImagePlugin
+
+    levels = grey_levels(image, window, bits)
+    if levels.ndim != 2:
+        raise ValueError(f"An array of shape {levels.shape} is no picture.")
+    turned = displayed(levels, geometry)
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Comment", NOTE)
+    note.add_text("Orientation", "unknown" if geometry.affine is None else "radiological")
+    with written_aside(path) as side:
+        Image.fromarray(turned.image).save(side, "PNG", pnginfo=note)
