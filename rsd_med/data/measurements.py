@@ -106,6 +106,12 @@ class MeasurementDataset:
             self._kept_bytes += size
         return measurement
 
+    def expect(self, indices: Sequence[int]) -> None:
+        """Tell the source which items are read next, other than those kept in memory."""
+        missing = [index for index in indices if index not in self._kept]
+        if missing:
+            self.source.expect(missing)
+
     def reference(self, index: int) -> Tensor:
         """Return the clean image of an item, for evaluation only: training never asks.
 

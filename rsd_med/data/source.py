@@ -1,7 +1,7 @@
 """The one interface of every reader."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rsd_med.data.scan import Picture, Scan
 
@@ -43,6 +43,10 @@ class Source(ABC):
         Every item is in exactly one. A reader that knows of no volumes has stacks of one item.
         """
         return tuple(range(index, index + 1) for index in range(len(self)))
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Take note that these items are read next, so that slow storage can fetch them all at once; never fails."""
+        del indices
 
     def __iter__(self) -> Iterator[Scan | Picture]:
         """Read the items one after the other."""

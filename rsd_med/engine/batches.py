@@ -56,4 +56,5 @@ class BatchOrder:
 
 def load_batch(dataset: MeasurementDataset, indices: Sequence[int], device: torch.device) -> Measurement:
     """Collect the measurements at ``indices``, all of one shape, on ``device``."""
+    dataset.expect(indices)
     return Measurement.cat([dataset[i] for i in indices]).to(device)

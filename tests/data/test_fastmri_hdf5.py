@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pickle
 
 import numpy as np
@@ -245,6 +246,25 @@ def test_only_the_slice_asked_for_is_read_and_never_a_reconstruction(write_file,
     assert seen == []
     source[1]
     assert seen == [("/kspace", 1), ("/mask", None), ("/sensitivity_maps", 1)]
+
+
+def test_what_is_announced_is_fetched_from_the_place_where_it_lies(write_file, tmp_path, monkeypatch):
+    import h5py
+
+    plain = write_file("a")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("kspace", data=complex_noise(3, 2, 16, 12), compression="gzip")
+    source = build(tmp_path)
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda handle, start, size, advice: asked.append((start, size)))
+    source.expect([1, 4])  # of the packed file nothing is known
+    size = 2 * 16 * 12 * 8
+    assert len(asked) == 2
+    start, length = asked[1]
+    assert plain.read_bytes()[start : start + length] == source[1].kspace.numpy().tobytes()
+    assert length == size
+    plain.unlink()
+    source.expect([0])  # reading it will say that it is gone
 
 
 def test_a_source_travels_to_another_process(write_file):

@@ -1,6 +1,6 @@
 """Small networks, data and stages for the tests of the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class Kept:
 
     def groups(self) -> dict[tuple[int, ...], list[int]]:
         return {tuple(self.measurements.data.shape[1:]): list(range(len(self.measurements)))}
+
+    def expect(self, indices: Sequence[int]) -> None: ...
 
     def __getitem__(self, index: int) -> Measurement:
         return self.measurements[index : index + 1]
