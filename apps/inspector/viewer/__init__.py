@@ -1,1 +1,1 @@
-"""The image viewer: panes side by side, windowed by our own arithmetic, linked, measured, read by mouse and keyboard."""
+"""The image viewer: panes side by side, windowed by our own arithmetic, linked, measured, by mouse and by keyboard."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Letters = dict[Literal["left", "right", "top", "bottom"], str]
 
@@ -49,7 +50,7 @@ class Plane:
     letters: Letters | None = None
 
 
-def is_trusted(affine: np.ndarray | None) -> bool:
+def is_trusted(affine: ArrayLike | None) -> bool:
     """Tell whether an affine can carry letters: 4 x 4, finite, and neither flat nor sheared beyond use.
 
     Parameters
@@ -57,9 +58,12 @@ def is_trusted(affine: np.ndarray | None) -> bool:
     affine
         Voxel indices to millimetres, RAS+, or None.
     """
-    if affine is None or np.shape(affine) != (4, 4) or not np.isfinite(affine).all():
+    if affine is None or np.shape(affine) != (4, 4):
         return False
-    steps = np.asarray(affine, dtype=np.float64)[:3, :3]
+    matrix = np.asarray(affine, dtype=np.float64)
+    if not np.isfinite(matrix).all():
+        return False
+    steps = matrix[:3, :3]
     lengths = np.linalg.norm(steps, axis=0)
     # Unit vectors at right angles span a volume of one. An acquired grid is a box; shear comes from a wrong header.
     if not (lengths > 0).all() or abs(np.linalg.det(steps / lengths)) < 0.5:
@@ -67,14 +71,14 @@ def is_trusted(affine: np.ndarray | None) -> bool:
     return sorted(_main_axes(steps)) == [0, 1, 2]
 
 
-def planes(affine: np.ndarray | None) -> tuple[Plane, Plane, Plane]:
+def planes(affine: ArrayLike | None) -> tuple[Plane, Plane, Plane]:
     """Return how the slices across z, y and x are shown.
 
     Parameters
     ----------
     affine
-        Columns are the steps along (y, x, slice), as in `rsd_med.data.scan.Geometry`: millimetres, RAS+, float64
-        (4, 4). None, or one that is not trusted, gives planes as stored, without letters.
+        Columns are the steps along (x, y, z) of an array (z, y, x), as in `apps.inspector.artefacts.Pane`: RAS+,
+        shape (4, 4). None, or one that is not trusted, gives planes as stored, without letters.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def planes(affine: np.ndarray | None) -> tuple[Plane, Plane, Plane]:
     """
     if affine is None or not is_trusted(affine):
         return (Plane(_UNKNOWN_NAMES[0], 0), Plane(_UNKNOWN_NAMES[1], 1), Plane(_UNKNOWN_NAMES[2], 2))
-    steps = np.asarray(affine, dtype=np.float64)[:3, [2, 0, 1]]  # as (z, y, x)
+    steps = np.asarray(affine, dtype=np.float64)[:3, 2::-1]  # as (z, y, x)
     steps = steps / np.linalg.norm(steps, axis=0)
     main = _main_axes(steps)
     first, second, third = (_plane(axis, steps, main) for axis in (0, 1, 2))

@@ -1,0 +1,85 @@
+"""The viewer's addresses. Every artefact is looked up among those of the session that the cookie names.
+
+- ``GET /viewer?panes=ID,ID`` is the page.
+- ``GET /viewer/slice/ID/AXIS/N``: slice N across axis 0, 1 or 2 of (z, y, x), float32 little-endian, row by row.
+- ``GET /viewer/still/ID/AXIS/N.png``: the same in 8 bits under the pane's window, turned for display.
+- ``GET /viewer/static/…``: the page's own scripts and styles.
+"""
+
+import math
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from apps.inspector.artefacts import Pane, current_session, read_volume
+from apps.inspector.notice import NOTICE
+from apps.inspector.viewer.orientation import planes
+from apps.inspector.viewer.page import MOST_PANES, POLICY, STATIC, viewer_html
+from apps.inspector.viewer.rendering import encode_png, levels, turn
+from rsd_med.base.errors import DataError
+
+# Somebody's anatomy stays in no cache; what is served is never guessed to be something else.
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def mount_viewer(app: FastAPI) -> None:
+    """Add the viewer's routes to the app."""
+    app.mount("/viewer/static", StaticFiles(directory=STATIC), name="viewer-static")
+    app.include_router(_routes())
+
+
+def _find(request: Request, artefact: str) -> tuple[Pane, np.ndarray]:
+    session = current_session(request)
+    found = session.artefacts.get(artefact)
+    if found is None or found.pane is None:
+        raise HTTPException(404, "not found")
+    try:
+        return found.pane, read_volume(session, artefact)
+    except (DataError, OSError):
+        raise HTTPException(404, "not found") from None
+
+
+def _cut(volume: np.ndarray, axis: int, number: int) -> np.ndarray:
+    if axis not in (0, 1, 2) or not 0 <= number < volume.shape[axis]:
+        raise HTTPException(404, "not found")
+    return np.ascontiguousarray(volume.take(number, axis=axis), dtype="<f4")
+
+
+def _routes() -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/viewer")
+    def page(request: Request, panes: str = "", slice: int | None = None) -> HTMLResponse:
+        wanted = panes.split(",")
+        if not 1 <= len(wanted) <= MOST_PANES:
+            raise HTTPException(422, f"the viewer shows one to {MOST_PANES} pictures")
+        found = [_find(request, artefact) for artefact in wanted]
+        text = viewer_html([pane for pane, _ in found], [volume.shape for _, volume in found], slice)
+        return HTMLResponse(text, headers={**_HEADERS, "Content-Security-Policy": POLICY})
+
+    @routes.get("/viewer/slice/{artefact}/{axis}/{number}")
+    def raw(request: Request, artefact: str, axis: int, number: int) -> Response:
+        _, volume = _find(request, artefact)
+        return Response(_cut(volume, axis, number).tobytes(), media_type="application/octet-stream", headers=_HEADERS)
+
+    @routes.get("/viewer/still/{artefact}/{axis}/{number}.png")
+    def still(
+        request: Request,
+        artefact: str,
+        axis: int,
+        number: int,
+        low: float | None = None,
+        high: float | None = None,
+        invert: bool = False,
+    ) -> Response:
+        pane, volume = _find(request, artefact)
+        black = pane.window[0] if low is None else low
+        white = pane.window[1] if high is None else high
+        if not (math.isfinite(black) and math.isfinite(white) and black < white):
+            raise HTTPException(422, "low must be below high")
+        picture = turn(levels(_cut(volume, axis, number), black, white, invert=invert), planes(pane.affine)[axis])
+        return Response(encode_png(picture, NOTICE), media_type="image/png", headers=_HEADERS)
+
+    return routes

@@ -1,0 +1,124 @@
+"""A server with one session, and Chromium that can reach nothing but it."""
+
+import contextlib
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
+
+
+def asymmetric(shape=(24, 40, 30)) -> np.ndarray:
+    """A volume that no flip or turn leaves the same: a ramp of its own along each axis, and a block in one corner."""
+    z, y, x = np.indices(shape, dtype=np.float32)
+    volume = 0.2 + 0.01 * x + 0.004 * y + 0.002 * z
+    volume[: shape[0] // 3, : shape[1] // 4, : shape[2] // 3] = 0.95
+    return volume.astype(np.float32)
+
+
+class Served:
+    """An app with the viewer alone, on a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        import uvicorn
+        from fastapi import FastAPI
+
+        from apps.inspector.session import SessionStore
+        from apps.inspector.viewer.routes import mount_viewer
+
+        self.store = SessionStore(folder)
+        self.session = self.store.create()
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        self.app = app
+        served = self
+
+        class Known:
+            """Puts the one session where the app's gate puts it."""
+
+            def __init__(self, inner) -> None:
+                self.inner = inner
+
+            async def __call__(self, scope, receive, send) -> None:
+                scope["inspector.session"] = served.session
+                await self.inner(scope, receive, send)
+
+        mount_viewer(app)
+        app.add_middleware(Known)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error", ws="none")
+        )
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def show(self, *panes, query: str = "") -> str:
+        return f"{self.address}/viewer?panes=" + ",".join(pane.artefact for pane in panes) + query
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+        self.store.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[Served]:
+    server = Served(tmp_path_factory.mktemp("sessions"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("No Chromium is installed here, so the viewer was not opened in a browser.")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, served):
+    """Open pages that must stay quiet: no message in the console, no failed request, nothing asked of another host."""
+    complaints: list[str] = []
+    with contextlib.ExitStack() as stack:
+
+        def open_page(address: str, width: int = 1280, height: int = 800, **options):
+            context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+            page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+            page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url} {request.failure}"))
+            page.on(
+                "request",
+                lambda request: (
+                    None
+                    if request.url.startswith((served.address, "data:", "blob:"))
+                    else complaints.append(f"outside: {request.url}")
+                ),
+            )
+            page.goto(address)
+            return page
+
+        yield open_page
+    assert complaints == []
