@@ -5,9 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rsd_med.operators.fourier import fft2c, ifft2c
+from rsd_med.operators.centring import centring_phases
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.sampling import require_mask
+from rsd_med.operators.slabs import slabs
+from rsd_med.operators.weights import KSpaceWeights, conjugate_
 
 
 class CoilMaps(LinearOperator):
@@ -48,6 +50,9 @@ class MultiCoilFourier(LinearOperator):
     Maps images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)``, zero where not sampled.
     A single coil is one coil map of ones. Mask and maps may each lack the batch dimension the other has.
 
+    No call shifts anything: centring is absorbed in phases of the image and in the weights that carry the mask
+    (`centring_phases`), made once. Large data pass through the cache in slabs. docs/operators.md derives and measures.
+
     Parameters
     ----------
     mask
@@ -82,28 +87,88 @@ class MultiCoilFourier(LinearOperator):
         # Both carry the whole batch (as views, without memory), so that selecting items selects in both.
         self.mask = mask.expand(*batch, *mask.shape[-3:])
         self.maps = maps.expand(*batch, *maps.shape[-3:])
+        self._weights: dict[tuple[str, torch.dtype], KSpaceWeights] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)``."""
+        """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
         _require_shape("Images", x, self.maps, coils=1)
-        return fft2c(self.maps * x).masked_fill_(~self.mask, 0)
+        weights = self._centred_weights(x.dtype)
+        image_phase, _ = self._phases(x.dtype)
+        image = x * image_phase
+        kspace = x.new_empty(*x.shape[:-3], *self.maps.shape[-3:])
+        for coils in slabs(kspace.shape[-3], kspace.numel(), x.device):
+            spectrum = torch.fft.fft2(self.maps[..., coils, :, :] * image, norm="ortho")
+            kspace[..., coils, :, :] = weights.multiply_(spectrum)
+        return kspace
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Zero-filled, coil-combined image ``(*batch, 1, y, x)`` of k-space ``(*batch, coil, y, x)``."""
+        """Zero-filled, coil-combined image ``(*batch, 1, y, x)`` of k-space ``(*batch, coil, y, x)``.
+
+        Computed as the conjugate of p sum_c S_c F (q M conj(y)), so that the maps need no conjugation, and that of
+        k-space is part of the multiplication by q.
+        """
         _require_shape("K-space", y, self.maps, coils=self.maps.shape[-3])
-        return _combine(self.maps, ifft2c(y.masked_fill(~self.mask, 0)))
+        weights = self._centred_weights(y.dtype)
+        unsampled = ~self.mask
+        parts = []
+        for coils in slabs(y.shape[-3], y.numel(), y.device):
+            # Filled, not multiplied by zero: what was not measured must not leak through, not even if it is NaN.
+            sampled = y[..., coils, :, :].masked_fill(unsampled, 0)
+            coil_images = torch.fft.fft2(weights.multiply_(sampled, conjugate=True), norm="ortho")
+            parts.append(_weighted_sum(self.maps[..., coils, :, :], coil_images))
+        image_phase, _ = self._phases(y.dtype)
+        return conjugate_(_sum(parts).mul_(image_phase))
 
     def apply_normal(self, x: Tensor) -> Tensor:
         """Compute A^H A x ``(*batch, 1, y, x)`` without a shift, and for line masks without transforms along y.
 
         F^H M F is a circular convolution. It commutes with the shifts of the centred transform, which cancel; and
-        where the mask is constant along y, so do the transforms along y.
+        where the mask is constant along y, so do the transforms along y. Then no row needs another, and a slab of
+        rows passes through every step while it is in the cache. Conjugation as in `adjoint`.
         """
         _require_shape("Images", x, self.maps, coils=1)
-        axes = (-1,) if self.mask.shape[-2] == 1 else (-2, -1)
-        unsampled = torch.fft.ifftshift(~self.mask, dim=axes)
-        spectrum = torch.fft.fftn(self.maps * x, dim=axes, norm="ortho").masked_fill_(unsampled, 0)
-        return _combine(self.maps, torch.fft.ifftn(spectrum, dim=axes, norm="ortho"))
+        weights = self._uncentred_weights(x.dtype)
+        entries = x.numel() * self.maps.shape[-3]
+        parts = []
+        if self.mask.shape[-2] == 1:
+            for rows in slabs(x.shape[-2], entries, x.device):
+                maps = self.maps[..., rows, :]
+                spectrum = weights.multiply_(torch.fft.fft(maps * x[..., rows, :], norm="ortho"), conjugate=True)
+                parts.append(_weighted_sum(maps, torch.fft.fft(spectrum, norm="ortho")))
+            result = torch.cat(parts, dim=-2)
+        else:
+            for coils in slabs(self.maps.shape[-3], entries, x.device):
+                maps = self.maps[..., coils, :, :]
+                spectrum = weights.multiply_(torch.fft.fft2(maps * x, norm="ortho"), conjugate=True)
+                parts.append(_weighted_sum(maps, torch.fft.fft2(spectrum, norm="ortho")))
+            result = _sum(parts)
+        return conjugate_(result)
+
+    def _phases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        y_size, x_size = self.maps.shape[-2:]
+        return centring_phases((y_size, x_size), dtype, self.maps.device)
+
+    def _centred_weights(self, dtype: torch.dtype) -> KSpaceWeights:
+        if ("centred", dtype) not in self._weights:
+            self._weights["centred", dtype] = KSpaceWeights.centred(self.mask, self._phases(dtype)[1])
+        return self._weights["centred", dtype]
+
+    def _uncentred_weights(self, dtype: torch.dtype) -> KSpaceWeights:
+        if ("uncentred", dtype) not in self._weights:
+            self._weights["uncentred", dtype] = KSpaceWeights.uncentred(self.mask, dtype)
+        return self._weights["uncentred", dtype]
+
+
+def _weighted_sum(maps: Tensor, coil_images: Tensor) -> Tensor:
+    """Return sum_c S_c x_c; the coil images are overwritten."""
+    return coil_images.mul_(maps).sum(dim=-3, keepdim=True)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    """Return the sum; the first part is overwritten."""
+    for part in parts[1:]:
+        parts[0].add_(part)
+    return parts[0]
 
 
 def _combine(maps: Tensor, coil_images: Tensor) -> Tensor:
