@@ -1,11 +1,15 @@
-"""Checkpoints that are whole or not there: written to the side, hashed, flushed, renamed; verified when read."""
+"""Checkpoints that are whole or not there: written to the side, hashed, flushed, renamed; verified when read.
+
+Only finite numbers are saved, so that every checkpoint that verifies is one to go on from.
+"""
 
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rsd_med.base.errors import DataError
+from rsd_med.base.errors import DataError, DivergedError
 from rsd_med.engine.stage import Stage
 
 FORMAT = 1
@@ -45,20 +49,33 @@ class Checkpoint:
 
     def load_network(self, name: str, into: nn.Module) -> None:
         """Fill ``into`` with the weights called ``name``; DataError where they do not fit."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             into.load_state_dict(load_file(self.folder / f"{name}.safetensors"))
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, SafetensorError) as error:
             raise DataError(
                 f"checkpoint {self.folder.name}: {name} does not fit the network of the protocol "
                 f"({str(error).splitlines()[0]}); was the protocol changed since?"
             ) from error
 
     def load_state(self) -> dict[str, Any]:
-        """Read optimisers and counters (``weights_only``: nothing is unpickled into code)."""
-        state: dict[str, Any] = torch.load(self.folder / "state.pt", weights_only=True)
-        return state
+        """Read optimisers and counters (``weights_only``: nothing is unpickled into code).
+
+        Raises
+        ------
+        DataError
+            If the file holds anything but tensors and plain values, or is no state at all.
+        """
+        try:
+            state = torch.load(self.folder / "state.pt", weights_only=True, map_location="cpu")
+            return {"optimisers": dict(state["optimisers"]), "extra": dict(state["extra"])}
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"checkpoint {self.folder.name}: state.pt is no state of a run; remove this checkpoint, and the one "
+                "before it is used."
+            ) from error
 
 
 class CheckpointStore:
@@ -77,10 +94,21 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, stage: Stage, images: int, total_images: int, finished: bool) -> Path:
-        """Write a checkpoint of ``stage`` after ``images`` of its images, and ``total_images`` of the run's."""
+        """Write a checkpoint of ``stage`` after ``images`` of its images, and ``total_images`` of the run's.
+
+        Raises
+        ------
+        DivergedError
+            If a number to be saved is NaN or infinite. Nothing is written, and what is there stays.
+        OSError
+            If the disk is full or the folder cannot be written. Nothing is left of the attempt.
+        """
         from safetensors.torch import save_file
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _require_finite(stage, images)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            _flush(self.folder.parent)
         target = self.folder / f"{total_images:010d}"
         side = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
         try:
@@ -91,11 +119,12 @@ class CheckpointStore:
             files = {path.name: _fingerprint(path) for path in sorted(side.iterdir())}
             manifest = {"format": FORMAT, "stage": stage.name, "images": images, "finished": finished, "files": files}
             (side / "manifest.json").write_text(json.dumps(manifest | {"seal": _seal(manifest)}, indent=2))
-            for path in side.iterdir():
-                _flush(path)
             os.chmod(side, 0o755)
+            for path in (*side.iterdir(), side):
+                _flush(path)
             if target.exists():
-                shutil.rmtree(target)
+                # Out of the way in one step: a process killed here leaves no half of it under its name.
+                os.replace(target, Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder)))
             os.replace(side, target)
             _flush(self.folder)
         except BaseException:
@@ -130,9 +159,17 @@ class CheckpointStore:
     def _rotate(self) -> None:
         for stale in self.folder.glob(".writing-*"):
             shutil.rmtree(stale, ignore_errors=True)
-        unfinished = [folder for folder in sorted(self._folders()) if not _read_manifest(folder).get("finished", False)]
-        for folder in unfinished[: -self.keep]:
-            shutil.rmtree(folder)
+        kept = 0
+        for folder in sorted(self._folders(), reverse=True):
+            if _read_manifest(folder).get("finished", False):
+                continue
+            if kept < self.keep:
+                kept += _is_good(folder)  # a damaged one counts for nothing: what it was to replace stays
+            else:
+                # Under another name first: a process killed here leaves no half of it to be called damaged.
+                doomed = folder.with_name(f".writing-{folder.name}")
+                os.replace(folder, doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
 
 
 def verify(folder: Path) -> Checkpoint:
@@ -142,9 +179,45 @@ def verify(folder: Path) -> Checkpoint:
         raise DataError(f"checkpoint {folder.name} has no readable manifest of format {FORMAT}")
     for name, fingerprint in manifest["files"].items():
         path = folder / name
-        if not path.is_file() or _fingerprint(path) != fingerprint:
+        # A manifest's names are those of its own folder: it cannot point elsewhere.
+        if Path(name).name != name or not path.is_file() or path.is_symlink() or _fingerprint(path) != fingerprint:
             raise DataError(f"checkpoint {folder.name} is damaged: {name} is not what was written")
     return Checkpoint(folder, manifest["stage"], manifest["images"], manifest["finished"])
+
+
+def _is_good(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except DataError:
+        return False
+    return True
+
+
+def _require_finite(stage: Stage, images: int) -> None:
+    """Refuse to save what training could not go on from."""
+    for name, network in stage.networks().items():
+        if not _all_finite(network.state_dict().values()):
+            raise DivergedError(
+                f"{stage.name}: the weights of {name} are NaN or infinite after {images:,} images; they are not saved, "
+                f"and the last good checkpoint is kept. Lower {stage.name}'s learning rate, then run the command again."
+            )
+    for name, optimiser in stage.optimisers().items():
+        moments = [value for state in optimiser.state.values() for value in state.values()]
+        if not _all_finite(value for value in moments if isinstance(value, torch.Tensor)):
+            raise DivergedError(
+                f"{stage.name}: the optimiser of {name} holds NaN or infinite numbers after {images:,} images; they "
+                f"are not saved, and the last good checkpoint is kept. Lower {stage.name}'s learning rate, then run "
+                "the command again."
+            )
+
+
+def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Ask the device once for all of its tensors."""
+    found: dict[torch.device, list[torch.Tensor]] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point() or tensor.is_complex():
+            found.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+    return all(bool(torch.stack(verdicts).all()) for verdicts in found.values())
 
 
 def _plain_state(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -60,6 +60,9 @@ class Journal:
         self._bar = tqdm(
             total=total, initial=images, desc=name, unit="img", unit_scale=True, disable=not interactive, leave=True
         )
+        # tqdm counts by the clock on the wall, which may be set back; then it would stand still until caught up.
+        self._bar._time = time.monotonic
+        self._bar.start_t = self._bar.last_print_t = time.monotonic()
 
     def progress(self, images: int) -> None:
         """Advance to ``images``; where there is no terminal, print a line every ten seconds."""

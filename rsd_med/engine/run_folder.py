@@ -12,6 +12,7 @@ import torch
 
 from rsd_med import __version__
 from rsd_med.engine.checkpoints import CheckpointStore
+from rsd_med.engine.lock import FolderLock
 
 PACKAGES = ("torch", "torchvision", "monai", "numpy", "h5py", "nibabel", "sigpy", "pydantic", "safetensors")
 
@@ -29,6 +30,7 @@ class RunFolder:
 
     def __init__(self, path: Path, keep_checkpoints: int = 2) -> None:
         self.path = path
+        self.lock = FolderLock(path)
         self.checkpoints = CheckpointStore(path / "checkpoints", keep_checkpoints)
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
@@ -43,7 +45,7 @@ class RunFolder:
         self.environment = path / "environment.json"
 
     def create(self, protocol: str, resolved: str, seed: int, base_dir: Path) -> None:
-        """Make the folder and write what is known before the first step.
+        """Make the folder, lock it against other processes and write what is known before the first step.
 
         Parameters
         ----------
@@ -53,8 +55,15 @@ class RunFolder:
             The run's seed.
         base_dir
             Folder of the protocol; kept relative to the run, so that no path of the machine is recorded.
+
+        Raises
+        ------
+        ProtocolError
+            If another process works in the folder. The lock is held until ``lock.release`` or the end of the process.
         """
-        self.samples.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.lock.acquire()
+        self.samples.mkdir(exist_ok=True)
         write_text(self.protocol, protocol)
         write_text(self.protocol_resolved, resolved)
         known = {"seed": seed, "protocol_folder": os.path.relpath(base_dir, self.path)}

@@ -4,12 +4,14 @@ import errno
 import json
 import os
 import shutil
+import signal
 
 import pytest
 import torch
 from torch import nn
 
-from rsd_med.base.errors import DataError
+from rsd_med.base.errors import DataError, DivergedError
+from rsd_med.engine import checkpoints
 from rsd_med.engine.checkpoints import CheckpointStore, verify
 from rsd_med.engine.loop import resume
 
@@ -123,6 +125,106 @@ def test_unfinished_ones_are_rotated_and_finished_ones_stay(store):
     assert store.newest()[0].images == 60
     assert store.newest("teacher")[0].images == 10
     assert store.newest("student")[0].finished
+
+
+def test_a_damaged_one_does_not_count_as_kept(store):
+    """Two damaged ones must not push the last good one out."""
+    store.save(stage(), 10, 10, finished=False)
+    for images in (20, 30):
+        damaged = store.save(stage(), images, images, finished=False) / "state.pt"
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+    store.save(stage(), 40, 40, finished=False)
+    assert names(store) == ["0000000010", "0000000020", "0000000030", "0000000040"]
+    store.save(stage(), 50, 50, finished=False)
+    assert names(store) == ["0000000040", "0000000050"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["weights", "optimiser"])
+def test_numbers_that_are_not_finite_are_never_saved(store, number, where):
+    store.save(stage(), 10, 10, finished=False)
+    broken = stage()
+    with torch.no_grad():
+        if where == "weights":
+            broken.network.bias.fill_(number)
+        else:
+            broken.optimiser.state[broken.network.weight]["exp_avg_sq"].fill_(number)
+    with pytest.raises(DivergedError, match="last good checkpoint is kept"):
+        store.save(broken, 20, 20, finished=False)
+    assert names(store) == ["0000000010"]
+    assert store.newest()[0].images == 10
+
+
+def test_a_process_killed_anywhere_while_saving_leaves_a_whole_checkpoint(store, tmp_path):
+    """Every call to the system that changes the folder is, once, the last thing that a process does."""
+    store.save(stage(1), 10, 10, finished=False)
+    store.save(stage(1), 20, 20, finished=False)
+    calls = ("replace", "fsync", "chmod", "mkdir", "rmdir", "unlink")
+    left = 1
+    for place in range(200):
+        folder = tmp_path / f"copy{place}"
+        shutil.copytree(store.folder, folder)
+        child = os.fork()
+        if child == 0:
+            die_after(place, calls)
+            CheckpointStore(folder, keep=1).save(stage(2), 20, 20, finished=False)
+            os._exit(0)
+        left = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        checkpoint, warnings = CheckpointStore(folder).newest()
+        assert checkpoint is not None
+        assert not warnings  # not even half of one that was to be removed
+        if left == 0:
+            break
+    assert place > 5
+    assert left == 0
+
+
+def die_after(count, calls):
+    """Let this process end without a word at the given one of these calls."""
+    remaining = [count]
+    for name in calls:
+        original = getattr(os, name)
+
+        def counted(*args, original=original, **kwargs):
+            if remaining[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            remaining[0] -= 1
+            return original(*args, **kwargs)
+
+        setattr(os, name, counted)
+
+
+def test_a_state_that_would_run_code_is_refused(store, tmp_path):
+    folder = store.save(stage(), 10, 10, finished=False)
+    trap = tmp_path / "trap"
+
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(trap),)
+
+    torch.save({"optimisers": Trap(), "extra": {}}, folder / "state.pt")
+    reseal(folder)
+    with pytest.raises(DataError, match=r"state\.pt"):
+        verify(folder).load_state()
+    assert not trap.exists()
+
+
+def test_a_manifest_cannot_point_out_of_its_folder(store):
+    folder = store.save(stage(), 10, 10, finished=False)
+    (folder.parent / "elsewhere.pt").write_bytes((folder / "state.pt").read_bytes())
+    (folder / "state.pt").unlink()
+    reseal(folder, {"../elsewhere.pt": folder.parent / "elsewhere.pt"})
+    with pytest.raises(DataError, match="elsewhere"):
+        verify(folder)
+
+
+def reseal(folder, others=None):
+    """Give a forged checkpoint a manifest that fits."""
+    files = {path.name: path for path in folder.iterdir() if path.name != "manifest.json"} | (others or {})
+    facts = json.loads((folder / "manifest.json").read_text())
+    facts = {name: value for name, value in facts.items() if name != "seal"}
+    facts["files"] = {name: checkpoints._fingerprint(path) for name, path in files.items()}
+    (folder / "manifest.json").write_text(json.dumps(facts | {"seal": checkpoints._seal(facts)}))
 
 
 def test_side_folders_of_a_killed_run_are_swept(store):
