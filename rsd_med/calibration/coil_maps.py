@@ -15,6 +15,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.espirit import espirit_maps
 from rsd_med.calibration.phase import normalised
+from rsd_med.calibration.quality import map_quality
 from rsd_med.calibration.scale import central_width, dc_window
 from rsd_med.calibration.walsh import walsh_maps
 
@@ -24,7 +25,9 @@ _VERSION = "2"
 """Part of every cache key: raise it when the maps change for the same settings."""
 
 MIN_ESPIRIT_WIDTH = 12
-"""Narrowest centre that ``auto`` trusts ESPIRiT with; below, its kernels see too few neighbourhoods."""
+"""Narrowest centre that ``auto`` tries ESPIRiT on; below, its kernels see too few neighbourhoods."""
+
+MapKind = Literal["espirit", "walsh", "file", "ones"]
 
 
 class CoilMapSettings(Settings):
@@ -35,7 +38,7 @@ class CoilMapSettings(Settings):
     kind
         ``file`` takes the maps stored with the scan, ``espirit`` and ``walsh`` estimate them, ``ones`` does without
         (single coil). ``auto`` takes the first that applies: one coil → ones; maps in the file → file; a centre of at
-        least 12 lines → espirit; else walsh.
+        least 12 lines → espirit, if its maps explain the data; else walsh.
     calibration_width
         Widest central square that is used.
     kernel_width
@@ -95,6 +98,13 @@ def coil_maps(
         If the scan cannot give maps of this kind: none are stored, the centre is missing, it has several coils and
         ``ones`` is asked for.
     """
+    return chosen_maps(kspace, sampled, settings, stored)[0]
+
+
+def chosen_maps(
+    kspace: Tensor, sampled: Tensor, settings: CoilMapSettings | None = None, stored: Tensor | None = None
+) -> tuple[Tensor, MapKind]:
+    """Return the coil maps of one slice and the kind they are of; see :func:`coil_maps`."""
     settings = settings if settings is not None else CoilMapSettings()
     coils, rows, columns = kspace.shape
     width = min(settings.calibration_width, central_width(sampled, rows))
@@ -104,11 +114,11 @@ def coil_maps(
             raise DataError(
                 "The scan holds no coil maps ('sensitivity_maps'); estimate them with coil_maps.kind: auto."
             )
-        return normalised(stored)
+        return normalised(stored), "file"
     if kind == "ones":
         if coils != 1:
             raise DataError(f"The scan has {coils} coils, which need maps; set coil_maps.kind: auto.")
-        return torch.ones(1, rows, columns, dtype=torch.complex64)
+        return torch.ones(1, rows, columns, dtype=torch.complex64), "ones"
     if width < 2:
         raise DataError(
             "The centre of k-space was not sampled, so coil maps cannot be estimated; measure central (ACS) lines or "
@@ -117,16 +127,21 @@ def coil_maps(
     calibration = kspace[..., dc_window(rows, width), dc_window(columns, width)].to(torch.complex64)
     if not bool(calibration.any()):
         raise DataError("The centre of k-space is zero, so coil maps cannot be estimated; remove the slice.")
-    if kind == "walsh":
-        return walsh_maps(calibration, (rows, columns), settings.walsh_patch, settings.walsh_support)
-    maps = _cached_espirit(calibration, (rows, columns), settings)
-    if not bool(maps.any()):
-        if settings.kind == "espirit":
+    maps = None if kind == "walsh" else _cached_espirit(calibration, (rows, columns), settings)
+    if settings.kind == "espirit" and maps is not None:
+        if not bool(maps.any()):
             raise DataError(
                 f"No pixel passes ESPIRiT's threshold (coil_maps.crop: {settings.crop}); lower it, or use walsh."
             )
-        return walsh_maps(calibration, (rows, columns), settings.walsh_patch, settings.walsh_support)
-    return maps
+        return maps, "espirit"
+    # A small centre can leave ESPIRiT blind to half of the object; its maps are then worse than Walsh's.
+    known = None if maps is None else map_quality(maps, kspace, sampled)
+    if maps is not None and known is not None and known.explains:
+        return maps, "espirit"
+    simple = walsh_maps(calibration, (rows, columns), settings.walsh_patch, settings.walsh_support)
+    if maps is None or known is None or map_quality(simple, kspace, sampled).residual < known.residual:
+        return simple, "walsh"
+    return maps, "espirit"
 
 
 def _choose(kind: str, coils: int, stored: bool, width: int) -> str:

@@ -1,0 +1,299 @@
+"""From a raw scan to usable numbers, step by step: noise, whitening, coil compression, coil maps, scale."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rsd_med.base.errors import DataError
+from rsd_med.base.settings import Settings
+from rsd_med.calibration.coil_maps import CoilMapSettings, chosen_maps
+from rsd_med.calibration.compression import compress_coils
+from rsd_med.calibration.noise import NoiseEstimate, estimate_noise, noise_covariance
+from rsd_med.calibration.quality import map_quality, require_explained
+from rsd_med.calibration.scale import acs_scale, central_run, central_width
+from rsd_med.calibration.whitening import noise_correlation, whiten
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.operators.mri import MultiCoilFourier
+
+REFERENCE_ACS_LINES = 24
+"""Central columns that scale a scan where nobody says how many ACS lines there are."""
+
+
+class RawScan(Protocol):
+    """What calibration reads of a scan; :class:`rsd_med.data.scan.Scan` is one, and describes the attributes."""
+
+    @property
+    def kspace(self) -> Tensor:
+        """complex64, (coil, y, x), zero where not sampled."""
+
+    @property
+    def acquired(self) -> Tensor:
+        """bool, (x,)."""
+
+    @property
+    def readout(self) -> Tensor | None:
+        """bool, (y,); None when all rows were sampled."""
+
+    @property
+    def maps(self) -> Tensor | None:
+        """complex64, (coil, y, x)."""
+
+    @property
+    def acs_lines(self) -> int | None:
+        """Fully sampled central columns, as the file says."""
+
+    @property
+    def noise(self) -> Tensor | None:
+        """complex64, (coil, n)."""
+
+    @property
+    def calibration(self) -> Tensor | None:
+        """complex64, (coil, y, x), zero where not measured."""
+
+
+class CalibrationSettings(Settings):
+    """Which steps of calibration are taken, and how.
+
+    Attributes
+    ----------
+    noise
+        Where the noise is measured: ``scan`` (the noise scan of the file), ``edges`` of k-space, ``background`` of the
+        image, ``none``. ``auto`` takes the noise scan where there is one, else the scan itself.
+    whiten
+        Combine the coils so that their noise is uncorrelated and equally strong.
+    virtual_coils
+        Compress to so many coils, if there are more; None keeps all.
+    compression
+        ``svd``: one combination for the whole slice; ``geometric``: one for every position along the readout.
+    maps
+        How coil maps are found.
+    check_maps
+        Refuse maps that do not explain the data.
+    """
+
+    noise: Literal["auto", "scan", "edges", "background", "none"] = "auto"
+    whiten: bool = True
+    virtual_coils: int | None = Field(default=None, ge=1)
+    compression: Literal["svd", "geometric"] = "svd"
+    maps: CoilMapSettings = Field(default_factory=CoilMapSettings)
+    check_maps: bool = True
+
+
+@dataclass(frozen=True)
+class CalibratedScan:
+    """A scan in scaled units, with all that a reconstruction needs to know of it.
+
+    Attributes
+    ----------
+    kspace
+        complex64, (coil, y, x): whitened, compressed, divided by ``scale``; zero where not sampled.
+    mask
+        bool, (1, 1, x), or (1, y, x) where not all rows of a column were sampled.
+    maps
+        complex64, (coil, y, x), Σ|S|² = 1 inside the support, 0 outside.
+    sigma
+        Standard deviation of the noise per real component, in scaled units, of ``kspace`` as of S^H F^H ``kspace``;
+        0 where it is not known (``report["noise"]["source"]`` is None then).
+    scale
+        The file's units are ``scale`` times the units here.
+    report
+        The figures of every step; plain numbers, words, lists and dicts.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    maps: Tensor
+    sigma: float
+    scale: float
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def measurement(self, item_id: str) -> Measurement:
+        """Return the scan as a measurement, a batch of one."""
+        return Measurement(
+            data=self.kspace[None],
+            operator=MultiCoilFourier(self.mask[None], self.maps[None]),
+            sigma=torch.full((1,), self.sigma),
+            scale=torch.full((1,), self.scale),
+            ids=(item_id,),
+        )
+
+
+def calibrate(
+    scan: RawScan,
+    settings: CalibrationSettings | None = None,
+    mask: Tensor | None = None,
+    acs_lines: int | None = None,
+) -> CalibratedScan:
+    """Turn a raw scan into scaled k-space with known noise and coil maps, looking at nothing but what was measured.
+
+    Parameters
+    ----------
+    scan
+        One slice.
+    settings
+        The steps; None takes the defaults.
+    mask
+        Retrospective undersampling, bool, (x,) or (y, x), or either with leading axes of size 1. Everything, the noise
+        and the scale too, then comes from what it leaves.
+    acs_lines
+        Central columns that the scale is taken from: a prior trained with as many expects them. None takes the file's
+        word, or at most 24.
+
+    Returns
+    -------
+    CalibratedScan
+        In scaled units.
+
+    Raises
+    ------
+    DataError
+        If the scan gives no scale or coil maps, if the maps do not explain it, or if a step that was asked for by name
+        cannot be taken.
+    """
+    settings = settings if settings is not None else CalibrationSettings()
+    sampled = _sampled(scan, mask)
+    kspace = torch.where(sampled, scan.kspace, 0)
+    extra, maps = scan.calibration, scan.maps
+    report: dict[str, Any] = {"sampling": _sampling_report(sampled, kspace.shape[-2:])}
+
+    noise = _noise(scan, kspace, sampled, settings.noise)
+    report["noise"] = _noise_report(noise)
+    report["whitening"] = {"applied": False}
+    if noise is not None and settings.whiten:
+        try:
+            kspace = whiten(kspace, noise.covariance)
+            extra = None if extra is None else whiten(extra, noise.covariance)
+            maps = None if maps is None else whiten(maps, noise.covariance)
+            report["whitening"] = {"applied": True}
+        except DataError as error:
+            if settings.noise != "auto":
+                raise
+            report["whitening"]["reason"] = str(error)
+    sigma = 0.0 if noise is None else noise.sigma
+
+    report["compression"] = {"applied": False, "coils": kspace.shape[0]}
+    if settings.virtual_coils is not None and settings.virtual_coils < kspace.shape[0]:
+        compressed = compress_coils(kspace, settings.virtual_coils, geometric=settings.compression == "geometric")
+        report["compression"] = {
+            "applied": True,
+            "method": settings.compression,
+            "coils_before": kspace.shape[0],
+            "coils": settings.virtual_coils,
+            "energy_kept": compressed.energy_kept,
+        }
+        kspace = compressed.kspace
+        maps = None if maps is None else compressed.maps(maps)
+        extra = None if extra is None else compressed.apply(extra)
+
+    reference, seen = _reference(kspace, sampled, extra)
+    found, kind = chosen_maps(reference, seen, settings.maps, maps)
+    report["maps"] = {"kind": kind}
+    if central_width(seen, kspace.shape[-2]) > 0:
+        quality = map_quality(found, reference, seen, sigma if noise is not None else None)
+        report["maps"] |= quality.as_dict()
+        if settings.check_maps:
+            require_explained(quality)
+
+    lines = acs_lines or scan.acs_lines or REFERENCE_ACS_LINES
+    scale, lines = _scale(reference, seen, lines)
+    report["scale"] = {"value": scale, "acs_lines": lines, "sigma": sigma / scale}
+    return CalibratedScan(
+        kspace=kspace / scale,
+        mask=sampled[None, None, :] if sampled.ndim == 1 else sampled[None],
+        maps=found,
+        sigma=sigma / scale,
+        scale=scale,
+        report=report,
+    )
+
+
+def _sampled(scan: RawScan, mask: Tensor | None) -> Tensor:
+    """Return what was measured, and is left by the mask: bool, (x,), or (y, x) where rows differ."""
+    rows, columns = scan.kspace.shape[-2:]
+    sampled = scan.acquired
+    if scan.readout is not None and not bool(scan.readout.all()):
+        sampled = scan.readout[:, None] & sampled
+    if mask is None:
+        return sampled
+    plane = mask
+    while plane.ndim > 1 and plane.shape[0] == 1:
+        plane = plane[0]
+    if plane.dtype != torch.bool or plane.shape not in ((columns,), (rows, columns)):
+        raise DataError(
+            f"A mask of shape {tuple(mask.shape)} and type {mask.dtype} does not fit k-space of {rows} × {columns}; "
+            f"give a boolean one of shape ({columns},) or ({rows}, {columns})."
+        )
+    return sampled & plane
+
+
+def _noise(scan: RawScan, kspace: Tensor, sampled: Tensor, source: str) -> NoiseEstimate | None:
+    if source == "none":
+        return None
+    if source in ("auto", "scan") and scan.noise is not None:
+        covariance = noise_covariance(scan.noise)
+        if covariance.shape[0] != kspace.shape[0]:
+            raise DataError(
+                f"The noise scan has {covariance.shape[0]} coils and k-space {kspace.shape[0]}; measure the noise with "
+                "the same coils, or set calibration.noise: edges."
+            )
+        return NoiseEstimate(covariance=covariance, source="scan", samples=scan.noise.shape[1], excess=0.0)
+    if source == "scan":
+        raise DataError("The file holds no noise scan; set calibration.noise: auto.")
+    where: Literal["auto", "edges", "background"]
+    where = "edges" if source == "edges" else "background" if source == "background" else "auto"
+    estimate = estimate_noise(kspace, sampled, where)
+    if estimate is None and source != "auto":
+        raise DataError(
+            f"The scan has too few samples in the {source} to measure its noise; set calibration.noise: auto."
+        )
+    return estimate if estimate is None or estimate.sigma > 0 else None
+
+
+def _reference(kspace: Tensor, sampled: Tensor, extra: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the k-space whose centre is the better known one: the scan's own, or that of its calibration lines."""
+    if extra is None:
+        return kspace, sampled
+    entries = (extra != 0).any(0)
+    columns = entries.any(0)
+    lines = columns if bool(entries[:, columns].all()) else entries
+    rows = kspace.shape[-2]
+    return (kspace, sampled) if central_width(sampled, rows) >= central_width(lines, rows) else (extra, lines)
+
+
+def _scale(kspace: Tensor, sampled: Tensor, wanted: int) -> tuple[float, int]:
+    """Return the scale and the number of central lines it is taken from."""
+    if sampled.ndim == 1:
+        lines = min(wanted, central_run(sampled))
+        return acs_scale(kspace, lines), lines
+    lines = min(wanted, central_width(sampled, kspace.shape[-2]))
+    return acs_scale(kspace, lines, lines or None), lines
+
+
+def _noise_report(noise: NoiseEstimate | None) -> dict[str, Any]:
+    if noise is None:
+        return {"source": None}
+    return {
+        "source": noise.source,
+        "sigma": noise.sigma,
+        "samples": noise.samples,
+        "excess": noise.excess,
+        "coils": [float(value) for value in (noise.covariance.diagonal().real / 2).sqrt()],
+        "correlation": noise_correlation(noise.covariance),
+    }
+
+
+def _sampling_report(sampled: Tensor, shape: torch.Size) -> dict[str, Any]:
+    total = shape[-1] if sampled.ndim == 1 else shape.numel()
+    measured = int(sampled.sum())
+    if measured == 0:
+        raise DataError("Nothing of the scan is left by its mask; give another mask.")
+    return {
+        "shape": list(shape),
+        "pattern": "columns" if sampled.ndim == 1 else "entries",
+        "sampled": measured,
+        "acceleration": total / measured,
+        "acs": central_width(sampled, shape[0]),
+    }
