@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -15,9 +16,11 @@ from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.engine.batches import load_batch
 from rsd_med.engine.checkpoints import Checkpoint
 from rsd_med.engine.conditions import load_conditions
+from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.evaluation import Evaluator
 from rsd_med.engine.monitor import ProximalMonitor
 from rsd_med.engine.run_folder import RunFolder
+from rsd_med.engine.stage import Stage
 from rsd_med.engine.student_stage import StudentStage
 from rsd_med.engine.teacher_stage import TeacherStage
 from rsd_med.metrics.features import FeatureExtractor
@@ -25,6 +28,8 @@ from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_channels
 from rsd_med.protocol import Protocol, load_protocol
 from rsd_med.teachers.base import Objective
+
+AnyStage = TypeVar("AnyStage", bound=Stage)
 
 
 @dataclass(frozen=True)
@@ -39,21 +44,24 @@ class Experiment:
         Folder that relative data roots refer to.
     stored_conditions
         Operators kept by a run, under which samples are drawn without the data; None takes those of the data.
+    distribution
+        The other processes that carry it out.
     """
 
     protocol: Protocol
     base_dir: Path
     stored_conditions: Path | None = None
+    distribution: Distribution = ALONE
 
     @cached_property
     def device(self) -> torch.device:
         """Where networks and batches live."""
         wanted = self.protocol.engine.device
         if wanted == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            return self.distribution.device("cuda" if torch.cuda.is_available() else "cpu")
         if wanted == "cuda" and not torch.cuda.is_available():
             raise ProtocolError("engine.device: cuda is asked for but this machine has no usable GPU; use auto or cpu.")
-        return torch.device(wanted)
+        return self.distribution.device(wanted)
 
     @cached_property
     def corruption(self) -> Corruption:
@@ -95,7 +103,9 @@ class Experiment:
     @cached_property
     def monitor(self) -> ProximalMonitor:
         """Distances without clean data."""
-        return ProximalMonitor(self.measurements, self.corruption, self.extractor, self.protocol.seed)
+        return ProximalMonitor(
+            self.measurements, self.corruption, self.extractor, self.protocol.seed, self.distribution
+        )
 
     @cached_property
     def reference(self) -> torch.Tensor | None:
@@ -136,7 +146,7 @@ class Experiment:
 
     def teacher_stage(self) -> TeacherStage:
         """Build phase I."""
-        return TeacherStage(
+        stage = TeacherStage(
             self.protocol.teacher,
             self.build_denoiser(),
             self.objective,
@@ -144,17 +154,31 @@ class Experiment:
             self.monitor,
             self.protocol.seed,
         )
+        return self._carried_out(stage)
 
     def student_stage(self, teacher: Denoiser) -> StudentStage:
         """Build phase II from a trained teacher."""
-        return StudentStage(self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed)
+        stage = StudentStage(self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed)
+        return self._carried_out(stage)
 
     def evaluator(self) -> Evaluator:
         """Build what compares teacher and student."""
         settings = self.protocol.evaluation
         return Evaluator(
-            self.objective, self.monitor, self.extractor, self.reference, settings.num_samples, self.protocol.seed
+            self.objective,
+            self.monitor,
+            self.extractor,
+            self.reference,
+            settings.num_samples,
+            self.protocol.seed,
+            self.distribution,
         )
+
+    def _carried_out(self, stage: AnyStage) -> AnyStage:
+        """Tell a stage how it is carried out."""
+        stage.distribution = self.distribution
+        stage.micro_batch = self.protocol.engine.micro_batch
+        return stage
 
     def load_network(self, checkpoint: Checkpoint, name: str) -> Denoiser:
         """Load the network called ``name`` from a checkpoint."""

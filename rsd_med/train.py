@@ -3,9 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from rsd_med.engine.distribution import Distribution
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -42,50 +46,68 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = parse(arguments)
 
-    from rsd_med.experiment import Experiment
-    from rsd_med.protocol import dump_protocol, load_protocol
+    from rsd_med.engine.distribution import connect
 
-    protocol = load_protocol(options.protocol, options.set)
-    experiment = Experiment(protocol, options.protocol.resolve().parent)
-    if options.dry_run:
-        from rsd_med.dry_run import dry_run
+    distribution = connect()
+    try:
+        return carry_out(options, distribution, sys.argv[1:] if arguments is None else arguments)
+    finally:
+        distribution.close()
 
-        print(dry_run(experiment))
-        return 0
 
+def carry_out(options: argparse.Namespace, distribution: "Distribution", arguments: list[str]) -> int:
+    """Prepare a run, on all ranks or on none, and train."""
     from rsd_med.engine.checkpoints import verify
     from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.experiment import Experiment
+    from rsd_med.protocol import dump_protocol, load_protocol
     from rsd_med.workflow import train
 
-    run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
-    resolved = dump_protocol(protocol)
-    checkpoint, warnings = run.checkpoints.newest()
-    if options.resume not in ("auto", "never"):
-        checkpoint = verify(Path(options.resume))
-    if checkpoint is not None and options.resume == "never":
-        raise ProtocolError(
-            f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume out "
-            "to go on."
-        )
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if checkpoint is not None and options.resume == "auto":
-        refuse_other_protocol(run.protocol_resolved, resolved)
-    # The data are opened before anything is written: a wrong root leaves no folder behind.
-    _ = experiment.objective, experiment.measurements, experiment.reference
-    run.create(options.protocol.read_text(encoding="utf-8"), resolved, protocol.seed, experiment.base_dir)
-    # Lines beyond the checkpoint are from steps that will be taken again.
-    run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
-    command = "python -m rsd_med.train " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    train(experiment, run, options.stage, checkpoint, command, options.quiet)
+    with distribution.together():
+        protocol = load_protocol(options.protocol, options.set)
+        experiment = Experiment(protocol, options.protocol.resolve().parent, distribution=distribution)
+        if options.dry_run:
+            from rsd_med.dry_run import dry_run
+
+            shown = dry_run(experiment)
+            if distribution.is_main:
+                print(shown)
+            return 0
+        run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
+        resolved = dump_protocol(protocol)
+        checkpoint, warnings = run.checkpoints.newest()
+        if options.resume not in ("auto", "never"):
+            checkpoint = verify(Path(options.resume))
+        if checkpoint is not None and options.resume == "never":
+            raise ProtocolError(
+                f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume "
+                "out to go on."
+            )
+        if checkpoint is not None and options.resume == "auto":
+            refuse_other_protocol(run.protocol_resolved, resolved)
+        # The data are opened before anything is written: a wrong root leaves no folder behind.
+        _ = experiment.objective, experiment.measurements, experiment.reference
+    with distribution.together():
+        if distribution.is_main:
+            for warning in warnings:
+                print(f"warning: {warning}", file=sys.stderr)
+            run.create(options.protocol.read_text(encoding="utf-8"), resolved, protocol.seed, experiment.base_dir)
+            # Lines beyond the checkpoint are from steps that will be taken again.
+            run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
+    train(experiment, run, options.stage, checkpoint, "python -m rsd_med.train " + " ".join(arguments), options.quiet)
     return 0
 
 
 def refuse_other_protocol(path: Path, resolved: str) -> None:
     """Refuse to go on in a folder that another protocol has begun; ProtocolError names the first difference."""
+    from rsd_med.protocol import dump_protocol, load_protocol
+
     if not path.exists():
         return
     before, now = path.read_text(encoding="utf-8").splitlines(), resolved.splitlines()
+    if before != now:
+        # A newer version may know further settings; left at their defaults they change nothing.
+        before = dump_protocol(load_protocol(path)).splitlines()
     if before != now:
         pairs = zip(before, now, strict=False)
         old, new = next(((a, b) for a, b in pairs if a != b), ("(fewer lines)", "(more lines)"))

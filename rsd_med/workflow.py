@@ -16,6 +16,7 @@ from rsd_med.engine.journal import Journal
 from rsd_med.engine.loop import Loop
 from rsd_med.engine.run_folder import RunFolder, write_text
 from rsd_med.engine.signals import StopRequest
+from rsd_med.engine.silent_journal import SilentJournal
 from rsd_med.engine.stage import Stage
 from rsd_med.experiment import Experiment, newest_checkpoint
 from rsd_med.operators.channels import to_channels
@@ -50,18 +51,17 @@ def train(
     RsdMedError
         With the exit code of the command line contract; ``status.json`` says the same.
     """
+    if not experiment.distribution.is_main:
+        with StopRequest() as stop:
+            _carry_out(experiment, run, stages, resume_from, command, SilentJournal(), stop)
+        return
     began = time.monotonic()
     with Journal(run, quiet) as journal, StopRequest() as stop:
         run.set_status("running", command=command)
         try:
-            loop = _loop(experiment, run, journal, stop)
             save_conditions(run.conditions, experiment.measurements)
             _save_measurements(experiment, run)
-            if stages != "student":
-                _train_teacher(experiment, run, journal, loop, resume_from)
-            if stages != "teacher":
-                _train_student(experiment, run, journal, loop, resume_from)
-            evaluate(experiment, run, journal, command)
+            _carry_out(experiment, run, stages, resume_from, command, journal, stop)
         except (InterruptedRunError, KeyboardInterrupt):
             run.set_status("interrupted", command=command, seconds=time.monotonic() - began)
             _try_report(run, journal)
@@ -79,8 +79,26 @@ def train(
         journal.say(f"Done in {time.monotonic() - began:.0f} s. Open {run.report}")
 
 
+def _carry_out(
+    experiment: Experiment,
+    run: RunFolder,
+    stages: Stages,
+    resume_from: Checkpoint | None,
+    command: str,
+    journal: Journal,
+    stop: StopRequest,
+) -> None:
+    """Do what every rank does."""
+    loop = _loop(experiment, run, journal, stop)
+    if stages != "student":
+        _train_teacher(experiment, run, journal, loop, resume_from)
+    if stages != "teacher":
+        _train_student(experiment, run, journal, loop, resume_from)
+    evaluate(experiment, run, journal, command)
+
+
 def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: str) -> dict[str, Any]:
-    """Measure what the run has learned; write ``metrics.json`` and the gallery of the report."""
+    """Measure what the run has learned; rank 0 writes ``metrics.json`` and the gallery of the report."""
     began = time.monotonic()
     journal.say(f"evaluating on {experiment.protocol.evaluation.num_samples} samples of each model")
     teacher, student = load_models(experiment, run)
@@ -88,6 +106,8 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
     metrics, samples = evaluate_models(
         experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.sigma_init
     )
+    if not experiment.distribution.is_main:
+        return metrics
     gallery = run.samples / "gallery"
     for name, images in samples.items():
         save_gallery(gallery, name, images)
@@ -120,6 +140,8 @@ def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRe
     evaluator = experiment.evaluator()
 
     def keep_samples(stage: Stage, images: int, samples: torch.Tensor) -> dict[str, float]:
+        if not experiment.distribution.is_main:
+            return {}
         save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")
         # For the curve of the report alone: what is kept is chosen by the proximal distance.
         return evaluator.distances(samples)
@@ -133,6 +155,7 @@ def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRe
         experiment.device,
         stop,
         keep_samples,
+        experiment.distribution,
     )
 
 

@@ -11,7 +11,8 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers import SamplerSettings
-from rsd_med.engine.generation import Draw, draw_images, student_draw, teacher_draw
+from rsd_med.engine.distribution import ALONE, Distribution
+from rsd_med.engine.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
 from rsd_med.engine.monitor import ProximalMonitor
 from rsd_med.metrics.distances import compare
 from rsd_med.metrics.features import FeatureExtractor, FeatureSettings, RandomConvSettings
@@ -43,6 +44,8 @@ class Evaluator:
         Clean images for evaluation alone, in channels or complex, ``(n, c, y, x)``, or None.
     num_samples, seed
         How many, and which.
+    distribution
+        Ranks share the drawing of samples; rank 0 alone compares them with the reference.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Evaluator:
         reference: torch.Tensor | None,
         num_samples: int,
         seed: int,
+        distribution: Distribution = ALONE,
     ) -> None:
         self.objective = objective
         self.monitor = monitor
@@ -60,6 +64,7 @@ class Evaluator:
         self.reference = reference
         self.num_samples = num_samples
         self.seed = seed
+        self.distribution = distribution
 
     def measure(self, draw: Draw) -> tuple[dict[str, float], torch.Tensor]:
         """Draw samples and measure them.
@@ -73,14 +78,16 @@ class Evaluator:
         # One batch beforehand: the first call pays for kernels and memory that the others find ready.
         draw_images(draw, self.objective, conditions, 1, self.seed)
         began = time.perf_counter()
-        images = draw_images(draw, self.objective, conditions, self.num_samples, self.seed)
-        seconds = (time.perf_counter() - began) / self.num_samples
+        images = draw_images(draw, self.objective, conditions, self.num_samples, self.seed, self.distribution)
+        # Of one process, however many share the work: as many as one that drew most has drawn.
+        most = BATCH * -(-self.num_samples // (BATCH * self.distribution.world_size))
+        seconds = (time.perf_counter() - began) / min(self.num_samples, most)
         figures = {"proximal_fd": self.monitor.distance(images), "seconds_per_image": seconds}
         return self.distances(images) | figures, images
 
     def distances(self, images: torch.Tensor) -> dict[str, float]:
-        """Return ``fd`` and ``kid`` to the reference; nothing without one."""
-        if self.reference is None:
+        """Return ``fd`` and ``kid`` to the reference; nothing without one, and on ranks other than 0."""
+        if self.reference is None or not self.distribution.is_main:
             return {}
         generator = generator_for(self.seed, "distances")
         found = compare(magnitude_view(images), magnitude_view(self.reference), self.extractor, generator)
@@ -125,7 +132,7 @@ def evaluate_models(
         figures, images = evaluator.measure(student_draw(student, sigma_init))
         samples["student"] = images
         metrics["student"] = figures | {"network_calls": 1}
-        criterion = "proximal_fd" if evaluator.reference is None else "fd"
+        criterion = "fd" if "fd" in figures else "proximal_fd"
         best = min(teacher_figures, key=lambda name: teacher_figures[name][criterion])
         metrics["best_teacher"] = best
         metrics["ratio"] = figures[criterion] / teacher_figures[best][criterion]

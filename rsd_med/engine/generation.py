@@ -9,6 +9,7 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers import SamplerSettings, one_step, sample
 from rsd_med.diffusion.view import View
+from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.operators.channels import to_channels
 from rsd_med.teachers.base import Objective
 
@@ -29,7 +30,14 @@ def student_draw(student: Denoiser, sigma_init: float) -> Draw:
 
 
 @torch.no_grad()
-def draw_images(draw: Draw, objective: Objective, conditions: Measurement, count: int, seed: int) -> torch.Tensor:
+def draw_images(
+    draw: Draw,
+    objective: Objective,
+    conditions: Measurement,
+    count: int,
+    seed: int,
+    distribution: Distribution = ALONE,
+) -> torch.Tensor:
     """Draw ``count`` images.
 
     Parameters
@@ -42,6 +50,8 @@ def draw_images(draw: Draw, objective: Objective, conditions: Measurement, count
         Measurements whose operators (coil maps) stand for those of the data; drawn from with replacement.
     count, seed
         How many, and which.
+    distribution
+        Ranks draw the batches in turn, and all of them get all images.
 
     Returns
     -------
@@ -50,11 +60,11 @@ def draw_images(draw: Draw, objective: Objective, conditions: Measurement, count
     device = conditions.data.device
     channels, height, width = to_channels(conditions[:1].image()).shape[1:]
     batches = []
-    for start in range(0, count, BATCH):
+    for start in distribution.deal(range(0, count, BATCH)):
         generator = generator_for(seed, "images", start, device=device)
         chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
         like = conditions[chosen]
         view = objective.view(objective.corruption.draw(like, generator), generator)
         noise = torch.randn(BATCH, channels, height, width, generator=generator, device=device)
         batches.append(draw(view, noise).cpu())
-    return torch.cat(batches)[:count]
+    return torch.cat(distribution.gather(batches))[:count]

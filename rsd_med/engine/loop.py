@@ -1,6 +1,7 @@
 """One loop for both stages. Progress is counted in images; all randomness derives from (seed, stage, images)."""
 
 import math
+import signal
 import time
 from collections.abc import Callable
 
@@ -8,9 +9,11 @@ import torch
 
 from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.engine.batches import BatchOrder, load_batch
 from rsd_med.engine.checkpoints import Checkpoint
+from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.journal import Journal
 from rsd_med.engine.run_folder import RunFolder
 from rsd_med.engine.settings import EngineSettings
@@ -40,6 +43,8 @@ class Loop:
         Asked after every step.
     on_evaluation
         Given the stage, its images and its samples at every evaluation; may return further figures for the log.
+    distribution
+        The other processes of the run: every rank drives the same stage on its share of each batch, rank 0 writes.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Loop:
         device: torch.device,
         stop: StopRequest,
         on_evaluation: Callable[[Stage, int, torch.Tensor], dict[str, float]],
+        distribution: Distribution = ALONE,
     ) -> None:
         self.dataset = dataset
         self.settings = settings
@@ -61,6 +67,7 @@ class Loop:
         self.device = device
         self.stop = stop
         self.on_evaluation = on_evaluation
+        self.distribution = distribution
 
     def drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None = None) -> None:
         """Train ``stage`` to its end and leave a finished checkpoint.
@@ -88,7 +95,7 @@ class Loop:
         bad_steps = 0
         while images < stage.images:
             before, began = images, time.monotonic()
-            indices = order[before // stage.batch_size]
+            indices = self.distribution.share(order[before // stage.batch_size])
             batch = load_batch(self.dataset, indices, self.device)
             generator = generator_for(self.seed, f"{stage.name}/step", before, device=self.device)
             figures = stage.step(batch, before, generator)
@@ -97,11 +104,7 @@ class Loop:
 
             bad_steps = bad_steps + 1 if figures["skipped"] else 0
             if bad_steps >= PATIENCE:
-                raise DivergedError(
-                    f"{stage.name}: the gradients of {PATIENCE} steps in a row were not finite, {images:,} images in; "
-                    f"the last batch held {', '.join(batch.ids[:8])}. Lower {stage.name}'s learning rate, or check "
-                    "these items; the last checkpoint is kept."
-                )
+                raise self.distribution.told_once(self._divergence(stage, images, batch))
             window.add(figures, stage.batch_size, time.monotonic() - began)
             if last or crossed(before, images, self.settings.log_every):
                 self.journal.record(stage.name, images, window.close())
@@ -109,15 +112,37 @@ class Loop:
             if last or crossed(before, images, stage.evaluate_every):
                 self._evaluate(stage, images)
             # Asked once: a signal between saving and leaving must not leave without saving.
-            signal = self.stop.name
-            if last or signal or crossed(before, images, self.settings.checkpoint_every):
-                self.run.checkpoints.save(stage, images, offset + images, finished=last)
-            if signal and not last:
-                raise InterruptedRunError(
-                    f"stopped by {signal} after {images:,} of {stage.images:,} {stage.name} images; "
-                    "everything is saved, run the same command again to go on."
+            stop = self._agreed_signal()
+            if last or stop or crossed(before, images, self.settings.checkpoint_every):
+                if self.distribution.is_main:
+                    self.run.checkpoints.save(stage, images, offset + images, finished=last)
+                self.distribution.wait()
+            if stop and not last:
+                raise self.distribution.told_once(
+                    InterruptedRunError(
+                        f"stopped by {stop} after {images:,} of {stage.images:,} {stage.name} images; "
+                        "everything is saved, run the same command again to go on."
+                    )
                 )
         self.journal.end_stage()
+
+    def _agreed_signal(self) -> str | None:
+        """Return the name of the signal that has reached any rank: all of them stop after the same step."""
+        name = self.stop.name
+        number = self.distribution.agree(0 if name is None else int(signal.Signals[name]))
+        return signal.Signals(number).name if number else None
+
+    def _divergence(self, stage: Stage, images: int, batch: Measurement) -> DivergedError:
+        found = self.distribution.gather_texts(stage.offenders())
+        held = (
+            f"the loss of {', '.join(found[:8])} was not"
+            if found
+            else f"the last batch held {', '.join(batch.ids[:8])}"
+        )
+        return DivergedError(
+            f"{stage.name}: the gradients of {PATIENCE} steps in a row were not finite, {images:,} images in; {held}. "
+            f"Lower {stage.name}'s learning rate, or check these items; the last checkpoint is kept."
+        )
 
     def _evaluate(self, stage: Stage, images: int) -> None:
         began = time.monotonic()

@@ -1,12 +1,17 @@
 """What the loop asks of a stage of training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.engine.distribution import ALONE, Distribution
+from rsd_med.engine.parts import BatchPart
 from rsd_med.engine.settings import OptimiserSettings
 
 
@@ -20,21 +25,29 @@ class Stage(ABC):
     images
         Length of the stage, in images.
     batch_size
-        Images in a step.
+        Images in a step, on all ranks together.
     evaluate_every
         Images between calls of ``evaluate``; None for one at the end.
+    distribution
+        The other processes of the run.
+    micro_batch
+        Images in one pass of a network at most; a rank's share of a batch takes as many passes as it needs.
     """
 
     name: str
     images: int
     batch_size: int
     evaluate_every: int | None
+    distribution: Distribution = ALONE
+    micro_batch: int | None = None
+    _share: Measurement | None = None
 
     @abstractmethod
     def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
         """Take one optimisation step after ``images`` images; return figures for the log.
 
-        All randomness comes from ``generator``, which the loop derives from the count of images.
+        ``batch`` is this rank's share. All randomness comes from ``generator``, which the loop derives from the count
+        of images and which is the same on every rank.
         """
 
     @abstractmethod
@@ -62,6 +75,86 @@ class Stage(ABC):
     def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
         """Take back what ``extra_state`` returned."""
 
+    def accumulate(
+        self, batch: Measurement, generator: torch.Generator, losses: Callable[[Measurement], Tensor]
+    ) -> Tensor:
+        """Compute this rank's part of the gradient of the mean loss of a whole batch.
+
+        Parameters
+        ----------
+        batch
+            This rank's share.
+        generator
+            In the same state on every rank, before and after: draws are those of the whole batch (see ``BatchPart``).
+        losses
+            From items of the share, as many at a time as ``micro_batch`` allows, to the loss of each, ``(b,)``.
+
+        Returns
+        -------
+        Mean loss of the share, a number on the device, without gradient.
+        """
+        passes = self._passes(len(batch))
+        parts = passes * self.distribution.world_size
+        if parts == 1:
+            found = losses(batch)
+            self._watch(found, batch)
+            loss = found.mean()
+            torch.autograd.backward(loss)
+            return loss.detach()
+        items = len(batch) // passes
+        start = generator.get_state()
+        total = torch.zeros((), device=batch.data.device)
+        self._share = batch
+        try:
+            for number in range(passes):
+                generator.set_state(start)
+                part = batch[number * items : (number + 1) * items]
+                with BatchPart(self.distribution.rank * passes + number, parts, items):
+                    found = losses(part)
+                self._watch(found, part)
+                loss = found.mean() / passes
+                torch.autograd.backward(loss)
+                total += loss.detach()
+        finally:
+            self._share = None
+        return total
+
+    def pick(self, batch: Measurement, order: Tensor) -> Measurement:
+        """Return a batch with the operators of other items, also of those that lie with other ranks.
+
+        Parameters
+        ----------
+        batch
+            What ``accumulate`` gave to ``losses``.
+        order
+            ``torch.randperm(len(batch), …)``, drawn inside ``losses``.
+        """
+        if self._share is None:
+            return batch[order]
+        return replace(batch, operator=self.distribution.pick(self._share.operator, order))
+
+    def _passes(self, share: int) -> int:
+        """Count the passes that a rank's share of a batch takes."""
+        passes = -(-share // (self.micro_batch or share))
+        if share % passes:
+            raise ProtocolError(
+                f"engine.micro_batch: a share of {share} images cannot be divided into equal passes of at most "
+                f"{self.micro_batch}; choose a divisor of {share}."
+            )
+        return passes
+
+    def _watch(self, losses: Tensor, batch: Measurement) -> None:
+        """Remember losses; whether they were finite is asked where a step was skipped, and not before."""
+        recent: deque[tuple[Tensor, tuple[str, ...]]] = vars(self).setdefault("_recent", deque(maxlen=32))
+        recent.append((losses.detach(), batch.ids))
+
+    def offenders(self) -> list[str]:
+        """Return the ids of this rank's items whose loss was not finite in the last passes."""
+        found: dict[str, None] = {}
+        for losses, ids in vars(self).get("_recent", ()):
+            found |= {name: None for finite, name in zip(losses.isfinite().tolist(), ids, strict=True) if not finite}
+        return list(found)
+
 
 def build_optimiser(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
     """Build Adam over the parameters of ``module``."""
@@ -77,7 +170,8 @@ def take_step(
 
     Returns
     -------
-    The gradient norm before clipping, and whether the step was taken.
+    The gradient norm before clipping, and whether the step was taken. Where ranks share a batch, average the gradients
+    first: then both are the same on all of them.
     """
     limit = settings.max_gradient_norm or float("inf")
     norm = float(nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True))

@@ -85,35 +85,36 @@ class StudentStage(Stage):
         figures: dict[str, float] = {}
         skipped = False
         for _ in range(self.settings.fake_steps):
-            fake_loss = self._fake_loss(batch, generator)
-            torch.autograd.backward(fake_loss)
+            loss = self.accumulate(batch, generator, lambda part: self._fake_losses(part, generator))
+            loss = self.distribution.average_gradients(self.fake, loss)
             norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
-            figures |= {"fake_loss": float(fake_loss.detach()), "fake_gradient_norm": norm}
+            figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
             skipped |= not finite
 
-        loss = self._generator_loss(batch, generator)
-        torch.autograd.backward(loss)
+        loss = self.accumulate(batch, generator, lambda part: self._generator_losses(part, generator))
+        loss = self.distribution.average_gradients(self.generator, loss)
         norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
         if finite:
-            self.average.update(self.generator, images + len(batch), len(batch))
+            seen = len(batch) * self.distribution.world_size
+            self.average.update(self.generator, images + seen, seen)
         skipped |= not finite
-        return figures | {"loss": float(loss.detach()), "gradient_norm": norm, "skipped": float(skipped)}
+        return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
 
     def _generate(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Generate as many images as ``batch`` has, under fresh masks and coil maps drawn from the batch."""
-        like = batch[torch.randperm(len(batch), generator=generator, device=generator.device)]
+        like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
         view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
         shape = to_channels(batch.image()).shape
         noise = torch.randn(shape, generator=generator, device=batch.data.device)
         return one_step(self.generator, view, noise, self.settings.sigma_init)
 
-    def _fake_loss(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def _fake_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         with torch.no_grad():
             images = self._generate(batch, generator)
             measurement = corrupt_generation(self.objective.corruption, images, batch, generator)
-        return self.objective(self.fake, measurement, generator).mean()
+        return self.objective(self.fake, measurement, generator)
 
-    def _generator_loss(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def _generator_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         corruption = self.objective.corruption
         operator = corruption.draw(batch, generator)
         view = self.objective.view(operator, generator)
@@ -121,7 +122,7 @@ class StudentStage(Stage):
         # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.
         self.fake.requires_grad_(False)
         try:
-            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, generator).mean()
+            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, generator)
         finally:
             self.fake.requires_grad_(True)
 
@@ -150,7 +151,7 @@ class StudentStage(Stage):
     def draw(self, count: int) -> torch.Tensor:
         """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
         draw = student_draw(self.average.module, self.settings.sigma_init)
-        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed)
+        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
         """Measure the averaged generator, and keep it as the student where it is the best so far."""

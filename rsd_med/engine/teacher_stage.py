@@ -66,12 +66,13 @@ class TeacherStage(Stage):
 
     def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
         """Take one step on measurements."""
-        loss = self.objective(self.denoiser, batch, generator).mean()
-        torch.autograd.backward(loss)
+        loss = self.accumulate(batch, generator, lambda part: self.objective(self.denoiser, part, generator))
+        loss = self.distribution.average_gradients(self.denoiser, loss)
         norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
         if finite:
-            self.average.update(self.denoiser, images + len(batch), len(batch))
-        return {"loss": float(loss.detach()), "gradient_norm": norm, "skipped": float(not finite)}
+            seen = len(batch) * self.distribution.world_size
+            self.average.update(self.denoiser, images + seen, seen)
+        return {"loss": float(loss), "gradient_norm": norm, "skipped": float(not finite)}
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the trained network and its average."""
@@ -91,7 +92,7 @@ class TeacherStage(Stage):
     def draw(self, count: int) -> torch.Tensor:
         """Draw ``count`` samples of the averaged teacher with its first sampler; channels, on the CPU."""
         draw = teacher_draw(self.average.module, self.sampler, self.objective.corruption.sigma)
-        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed)
+        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
         """Return the proximal distance of the teacher's samples, and the samples."""

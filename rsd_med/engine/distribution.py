@@ -1,0 +1,273 @@
+"""One process or many: what the ranks of a run tell one another (torch.distributed, started by torchrun)."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from rsd_med.base.errors import InterruptedRunError, ProtocolError, RsdMedError
+from rsd_med.operators.linear import LinearOperator
+
+PATIENCE = timedelta(hours=2)
+"""How long a rank waits for another: one of them may be evaluating alone. A rank that has died is noticed at once."""
+
+Answer = TypeVar("Answer")
+
+
+class Distribution:
+    """A single process: nothing to be told to anyone. ``Ranks`` is the same for many.
+
+    Attributes
+    ----------
+    rank, world_size
+        Which process this is, of how many.
+    """
+
+    rank = 0
+    world_size = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes logs, checkpoints and reports."""
+        return self.rank == 0
+
+    def device(self, kind: str) -> torch.device:
+        """Return this process's device of a kind, ``"cpu"`` or ``"cuda"``."""
+        return torch.device(kind)
+
+    def share(self, items: Sequence[Answer]) -> Sequence[Answer]:
+        """Return this process's part of a batch: contiguous, the first rank's first.
+
+        Raises
+        ------
+        ProtocolError
+            If the batch cannot be divided evenly.
+        """
+        if len(items) % self.world_size:
+            raise ProtocolError(
+                f"batch_size: {len(items)} images cannot be shared evenly among {self.world_size} processes; choose a "
+                "multiple, or another --nproc-per-node."
+            )
+        size = len(items) // self.world_size
+        return items[self.rank * size : (self.rank + 1) * size]
+
+    def deal(self, items: Sequence[Answer]) -> Sequence[Answer]:
+        """Return what falls to this process when items are dealt in turn; ``gather`` puts the outcomes in order."""
+        return items[self.rank :: self.world_size]
+
+    def average_gradients(self, module: nn.Module, numbers: Tensor) -> Tensor:
+        """Replace gradients by their mean over all ranks, in one message; return the mean of ``numbers`` as well."""
+        return numbers
+
+    def agree(self, number: int) -> int:
+        """Return the largest of the numbers that the ranks give."""
+        return number
+
+    def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the tensors of all ranks, dealt in turn: rank 0's first, rank 1's first, …, rank 0's second, …."""
+        return list(tensors)
+
+    def gather_texts(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of all ranks."""
+        return list(texts)
+
+    def pick(self, operator: LinearOperator, order: Tensor) -> LinearOperator:
+        """Return items of the whole batch, each rank holding its share of it.
+
+        Parameters
+        ----------
+        operator
+            This rank's share of the operators.
+        order
+            Which items of the whole batch this rank asks for, ``(n,)``; every rank asks for equally many.
+        """
+        return operator[order]
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Fail together: an error of one rank ends the block on all of them, and is told once."""
+        yield
+
+    def told_once(self, error: RsdMedError) -> BaseException:
+        """Return what to raise for an error that every rank meets: rank 0 tells it, all leave with its exit code."""
+        return error if self.is_main else SystemExit(error.exit_code)
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+ALONE = Distribution()
+
+
+class Ranks(Distribution):
+    """One of the processes that torchrun has started: gloo between CPUs, NCCL between GPUs.
+
+    Networks are not wrapped: a step's gradients travel in one flat message after the last backward pass of the step
+    (and with them the loss), so that frozen networks, input gradients and accumulation cost nothing.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        self._guard(lambda: dist.init_process_group(backend, timeout=PATIENCE))
+        self._flat: dict[int, Tensor] = {}
+
+    def device(self, kind: str) -> torch.device:
+        """Return this process's device: each rank of a machine has its own GPU."""
+        if kind != "cuda":
+            return torch.device(kind)
+        if self.local_rank >= torch.cuda.device_count():
+            raise ProtocolError(
+                f"--nproc-per-node: this machine has {torch.cuda.device_count()} GPUs, and rank {self.rank} needs one "
+                "of its own; start as many processes as there are GPUs, or set engine.device: cpu."
+            )
+        torch.cuda.set_device(self.local_rank)
+        return torch.device(kind, self.local_rank)
+
+    @torch.no_grad()
+    def average_gradients(self, module: nn.Module, numbers: Tensor) -> Tensor:
+        """See the base class. The same bits on every rank: each sum is computed once and sent to the others."""
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        pieces = [gradient.flatten() for gradient in gradients] + [numbers.detach().flatten().to(torch.float32)]
+        flat = self._flat.get(id(module))
+        if flat is None or len(flat) != sum(map(len, pieces)):
+            flat = self._flat[id(module)] = torch.empty(sum(map(len, pieces)), device=pieces[0].device)
+        torch.cat(pieces, out=flat)
+        self._guard(lambda: dist.all_reduce(flat))
+        flat /= self.world_size
+        parts = flat.split([len(piece) for piece in pieces])
+        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts[:-1], gradients, strict=True)])
+        return parts[-1].reshape(numbers.shape).clone()
+
+    def agree(self, number: int) -> int:
+        """See the base class; between CPUs, so that no GPU is waited for."""
+        told = torch.tensor(number)
+        self._guard(lambda: dist.all_reduce(told, op=dist.ReduceOp.MAX))
+        return int(told)
+
+    def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """See the base class; ranks may hold different numbers of tensors of different shapes."""
+        shares: list[list[Tensor]] = [[] for _ in range(self.world_size)]
+        self._guard(lambda: dist.all_gather_object(shares, [tensor.cpu() for tensor in tensors]))
+        device = tensors[0].device if tensors else torch.device("cpu")
+        rounds = max(map(len, shares))
+        return [share[turn].to(device) for turn in range(rounds) for share in shares if turn < len(share)]
+
+    def gather_texts(self, texts: Sequence[str]) -> list[str]:
+        """See the base class."""
+        shares: list[list[str]] = [[] for _ in range(self.world_size)]
+        self._guard(lambda: dist.all_gather_object(shares, list(texts)))
+        return [text for share in shares for text in share]
+
+    def pick(self, operator: LinearOperator, order: Tensor) -> LinearOperator:
+        """See the base class; each item travels once, from its owner to the rank that asks for it."""
+        batched = _tensors(operator)
+        if not batched:
+            return operator
+        held = len(batched[0])
+        wanted = [torch.empty_like(order) for _ in range(self.world_size)]
+        self._guard(lambda: dist.all_gather(wanted, order))
+        first = self.rank * held
+        sent = [indices[(indices >= first) & (indices < first + held)] - first for indices in wanted]
+        owner = order // held
+        received = [int((owner == rank).sum()) for rank in range(self.world_size)]
+        # What arrives is sorted by its owner, and in the asked order within each.
+        place = torch.empty_like(order)
+        place[owner.argsort(stable=True)] = torch.arange(len(order), device=order.device)
+
+        def exchange(tensor: Tensor) -> Tensor:
+            plain = _plain(tensor)
+            outgoing = plain[torch.cat(sent)].contiguous()
+            incoming = plain.new_empty(len(order), *plain.shape[1:])
+            self._guard(
+                lambda: dist.all_to_all_single(incoming, outgoing, received, [len(indices) for indices in sent])
+            )
+            return _unplain(incoming, tensor)[place]
+
+        return _rebuilt(operator, exchange)
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+        self.agree(0)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See the base class: the first rank that fails says why, the others leave with the same exit code."""
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        code = error.exit_code if isinstance(error, RsdMedError) else int(error is not None)
+        codes = [0] * self.world_size
+        self._guard(lambda: dist.all_gather_object(codes, code))
+        if not any(codes):
+            return
+        first = next(rank for rank, found in enumerate(codes) if found)
+        if error is not None and self.rank == first:
+            raise error
+        raise SystemExit(codes[first])
+
+    def close(self) -> None:
+        """Leave the group."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def _guard(self, call: Callable[[], Any]) -> None:
+        """Turn a broken connection into a sentence."""
+        try:
+            call()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InterruptedRunError(
+                f"rank {self.rank} of {self.world_size}: another process of this run has ended or cannot be reached "
+                f"({reason}); its own message says why. The last checkpoint is kept: run the same command again."
+            ) from error
+
+
+def connect() -> Distribution:
+    """Join the other processes where torchrun has started this one, or stay alone."""
+    return Ranks() if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ else ALONE
+
+
+def _tensors(operator: LinearOperator) -> list[Tensor]:
+    """Return the tensors of an operator that have a batch axis."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _rebuilt(operator, note)
+    return found
+
+
+def _rebuilt(operator: LinearOperator, change: Callable[[Tensor], Tensor]) -> LinearOperator:
+    """Return the operator with every tensor that has a batch axis replaced by ``change(tensor)``."""
+    parts = getattr(operator, "parts", None)
+    if parts is not None:
+        return type(operator)(*(_rebuilt(part, change) for part in parts))
+    tensors = {name: getattr(operator, name) for name in operator.item_tensors}
+    return operator._rebuild(
+        {name: change(t) if t.ndim > operator.item_tensors[name] else t for name, t in tensors.items()}
+    )
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """View a tensor in a type that every backend sends."""
+    if tensor.is_complex():
+        return torch.view_as_real(tensor)
+    return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+
+
+def _unplain(plain: Tensor, like: Tensor) -> Tensor:
+    return torch.view_as_complex(plain) if like.is_complex() else plain.to(like.dtype)
