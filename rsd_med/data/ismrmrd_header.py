@@ -3,10 +3,13 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree
 
 from rsd_med.base.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
 
 MAX_HEADER_BYTES = 1 << 20
 """Largest header that is parsed; real ones have a few kilobytes."""
@@ -14,6 +17,9 @@ MAX_HEADER_BYTES = 1 << 20
 _LARGEST = 65535
 
 _Value = TypeVar("_Value")
+
+_TRAJECTORIES = {"cartesian", "epi", "radial", "goldenangle", "spiral", "other"}
+_CALIBRATIONS = {"embedded", "interleaved", "separate", "external", "other"}
 
 _SEQUENCE_NAME = re.compile(r"[A-Za-z0-9_.\- ]{1,32}")
 
@@ -48,6 +54,13 @@ class Header:
         Field strength in tesla.
     sequence_type
         The sequence's type, for example ``"Flash"``.
+    trajectory
+        One of ISMRMRD's words, for example ``"cartesian"``; ``"other"`` for any that is not ISMRMRD's; None when the
+        header does not say.
+    calibration_mode
+        How parallel imaging was calibrated, for example ``"embedded"``; None when the header does not say.
+    noise_bandwidth
+        The receiver's relative noise bandwidth, about 0.79 at Siemens; None when the header does not say.
     """
 
     encoded: EncodingSpace = EncodingSpace()
@@ -55,6 +68,52 @@ class Header:
     phase_limits: tuple[int, int, int] | None = None
     field_strength_t: float | None = None
     sequence_type: str | None = None
+    trajectory: str | None = None
+    calibration_mode: str | None = None
+    noise_bandwidth: float | None = None
+
+
+def stored_header(group: "h5py.Group", member: str, name: str) -> Header:
+    """Read a header that is stored as one string.
+
+    Parameters
+    ----------
+    group
+        An HDF5 file or group.
+    member
+        What the header is called in it.
+    name
+        The file's basename, for messages.
+
+    Returns
+    -------
+    Header
+        An empty one if there is none of this name.
+
+    Raises
+    ------
+    DataError
+        If it lies elsewhere (link, external, virtual), is no single string, is damaged, or for what
+        :func:`parse_header` refuses.
+    """
+    import h5py
+
+    try:
+        link = group.get(member, getlink=True)
+        if link is None:
+            return Header()
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(f"{name}: '{member}' is a link to somewhere else; store the header in the file itself.")
+        dataset = group[member]
+        is_text = isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) is not None
+        if not is_text or dataset.size != 1 or dataset.external or dataset.is_virtual:
+            raise DataError(f"{name}: '{member}' must be one string of XML; write the file again.")
+        if dataset.dtype.itemsize > MAX_HEADER_BYTES:
+            raise DataError(f"{name}: the ISMRMRD header is too long to be one; write the file again.")
+        text = dataset[()] if dataset.shape == () else dataset[(0,) * dataset.ndim]
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError) as error:
+        raise DataError(f"{name}: the ISMRMRD header cannot be read, the file is damaged; copy it again.") from error
+    return parse_header(text if isinstance(text, bytes) else str(text).encode(), name)
 
 
 def parse_header(text: bytes, name: str) -> Header:
@@ -93,12 +152,16 @@ def parse_header(text: bytes, name: str) -> Header:
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise DataError(f"{name}: the ISMRMRD header is not well-formed XML; write the file again.") from error
     encoding = _child(root, "encoding")
+    system = _child(root, "acquisitionSystemInformation")
     return Header(
         encoded=_space(_child(encoding, "encodedSpace")),
         recon=_space(_child(encoding, "reconSpace")),
         phase_limits=_limits(_child(_child(encoding, "encodingLimits"), "kspace_encoding_step_1")),
-        field_strength_t=_number(_child(_child(root, "acquisitionSystemInformation"), "systemFieldStrength_T")),
+        field_strength_t=_number(_child(system, "systemFieldStrength_T")),
         sequence_type=_sequence(_child(_child(root, "sequenceParameters"), "sequence_type")),
+        trajectory=_word(_child(encoding, "trajectory"), _TRAJECTORIES),
+        calibration_mode=_word(_child(_child(encoding, "parallelImaging"), "calibrationMode"), _CALIBRATIONS),
+        noise_bandwidth=_number(_child(system, "relativeReceiverNoiseBandwidth")),
     )
 
 
@@ -148,3 +211,11 @@ def _triple(values: list[_Value | None]) -> tuple[_Value, _Value, _Value] | None
 def _sequence(element: ElementTree.Element | None) -> str | None:
     text = ((element.text or "") if element is not None else "").strip()
     return text if _SEQUENCE_NAME.fullmatch(text) else None
+
+
+def _word(element: ElementTree.Element | None, known: set[str]) -> str | None:
+    """Return one of the schema's own words, "other" for a foreign one: free text is never passed on."""
+    if element is None:
+        return None
+    text = (element.text or "").strip().lower()
+    return text if text in known else "other"

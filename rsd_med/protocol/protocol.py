@@ -16,6 +16,7 @@ from rsd_med.data.arrays import ArraysSettings
 from rsd_med.data.cifar10 import Cifar10Settings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5Settings
 from rsd_med.data.image_folder import ImageFolderSettings
+from rsd_med.data.ismrmrd import ISMRMRDSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.nifti import NiftiSettings
 from rsd_med.diffusion.backbones import MonaiUNetSettings
@@ -26,7 +27,13 @@ from rsd_med.engine.student_stage import StudentSettings
 from rsd_med.engine.teacher_stage import TeacherSettings
 
 DataKind = Annotated[
-    KneePhantomSettings | FastMRIHDF5Settings | ArraysSettings | ImageFolderSettings | Cifar10Settings | NiftiSettings,
+    KneePhantomSettings
+    | FastMRIHDF5Settings
+    | ISMRMRDSettings
+    | ArraysSettings
+    | ImageFolderSettings
+    | Cifar10Settings
+    | NiftiSettings,
     Field(discriminator="kind"),
 ]
 CorruptionKind = Annotated[

@@ -1,0 +1,344 @@
+"""Two-dimensional Cartesian scans in the ISMRM raw data format (ISMRMRD), read one slice at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from rsd_med.base.errors import DataError
+from rsd_med.base.settings import Settings
+from rsd_med.calibration.scale import central_run
+from rsd_med.data.hdf5 import MAX_READ_BYTES, MAX_SIDE, opened
+from rsd_med.data.ismrmrd_header import Header, stored_header
+from rsd_med.data.ismrmrd_lines import RawFile, noise_samples, placed
+from rsd_med.data.ismrmrd_records import (
+    CALIBRATION,
+    CALIBRATION_AND_IMAGING,
+    NO_IMAGE,
+    NOISE,
+    group_of,
+    read_index,
+    table_of,
+)
+from rsd_med.data.orientation import centred_affine
+from rsd_med.data.paths import resolve_root
+from rsd_med.data.readout import sampled_rows, without_oversampling
+from rsd_med.data.scan import Geometry, Scan
+from rsd_med.data.source import Source
+
+if TYPE_CHECKING:
+    import h5py
+
+_SUFFIXES = {".h5", ".hdf5", ".mrd"}
+_KEYS = ("set", "repetition", "phase", "contrast", "slice")
+
+
+class ISMRMRDSettings(Settings):
+    """Settings of the ``ismrmrd`` reader.
+
+    Attributes
+    ----------
+    root
+        A folder of ISMRMRD files (``.h5``, ``.mrd``), or one file. Environment variables and ``~`` are expanded; a
+        relative path is relative to the protocol.
+    slices
+        How many central slices of each volume to use; None takes all.
+    remove_readout_oversampling
+        Crop the readout to the field of view of the header's reconstructed space.
+    limit
+        Use only this many slices, the first in the order of the file names; None takes all.
+    """
+
+    kind: Literal["ismrmrd"] = "ismrmrd"
+    root: str
+    slices: int | None = Field(default=None, gt=0)
+    remove_readout_oversampling: bool = True
+    limit: int | None = Field(default=None, gt=0)
+
+    def build(self, base_dir: Path | None = None, seed: int = 0) -> "ISMRMRD":
+        """Index the files; ``seed`` is not used, nothing here is random.
+
+        Raises
+        ------
+        DataError
+            If the root does not exist, holds no such file, or a file is malformed or not two-dimensional Cartesian.
+        """
+        return ISMRMRD(resolve_root(self.root, base_dir), self)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One image of a file: its acquisitions, as entries of the index."""
+
+    file: RawFile
+    name: str
+    lines: np.ndarray
+    calibration: np.ndarray
+    geometry: Geometry
+
+
+class ISMRMRD(Source):
+    """Slices of two-dimensional Cartesian multi-coil k-space from ISMRMRD files.
+
+    Every combination of slice, contrast, phase, repetition and set is an item; averages are averaged, segments put
+    together. Phase encoding steps are placed by the header's centre, samples by ``center_sample``, so that partial
+    Fourier and asymmetric echoes leave gaps that count as never acquired. Navigators, phase correction and dummies are
+    left out. Lines for calibration that belong to the scan (embedded) are part of it; separate ones are handed out as
+    ``Scan.calibration``; noise scans as ``Scan.noise``, scaled to the dwell time and the averages of the scan.
+
+    An item's id is its file's name and the slice: give files neutral names. Of the header nothing but sizes, field
+    strength and the words of its schema are read, of the acquisitions nothing but numbers that make the image.
+
+    Parameters
+    ----------
+    root
+        Folder or file.
+    settings
+        What to read of it.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to read, a file is damaged, malformed, hides its data elsewhere, or holds what is not read:
+        other trajectories, echo-planar scans, three-dimensional encoding.
+    """
+
+    def __init__(self, root: Path, settings: ISMRMRDSettings) -> None:
+        self._items: list[_Item] = []
+        self._stacks: list[range] = []
+        for path in _files(root):
+            for stack in _index(path, settings):
+                self._stacks.append(range(len(self._items), len(self._items) + len(stack)))
+                self._items.extend(stack)
+            if settings.limit is not None and len(self._items) >= settings.limit:
+                del self._items[settings.limit :]
+                break
+        count = len(self._items)
+        self._stacks = [range(run.start, min(run.stop, count)) for run in self._stacks if run.start < count]
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return len(self._items)
+
+    def id(self, index: int) -> str:
+        """Return the file's stem, the slice, and what else tells items apart: ``scan_004_contrast1``."""
+        return self._items[index].name
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """Return (coil, y, x) without reading the slice."""
+        file = self._items[index].file
+        return file.coils, file.rows, file.encoded[1]
+
+    def stacks(self) -> tuple[range, ...]:
+        """Return the slices of each volume: contrasts, repetitions, phases and sets are volumes of their own."""
+        return tuple(self._stacks)
+
+    def header(self, index: int) -> Header:
+        """Return the allow-listed part of the file's header."""
+        return self._items[index].file.header
+
+    def __getitem__(self, index: int) -> Scan:
+        """Read one slice.
+
+        Raises
+        ------
+        IndexError
+            Past the end.
+        DataError
+            If the slice is damaged, holds NaN or infinities, or nothing at all.
+        """
+        item = self._items[index]
+        file = item.file
+        with opened(file.path) as handle:
+            table = _table(handle)
+            kspace, averages = placed(table, item.lines, file)
+            calibration = placed(table, item.calibration, file)[0] if len(item.calibration) else None
+            noise = noise_samples(table, file, item.lines, averages)
+        acquired = (kspace != 0).flatten(0, 1).any(0)
+        if not bool(acquired.any()):
+            raise DataError(f"{file.path.name}, {item.name}: k-space is zero everywhere; remove it or write it again.")
+        kspace, readout = without_oversampling(kspace, sampled_rows(kspace), file.rows)
+        if calibration is not None:
+            calibration, _ = without_oversampling(calibration, sampled_rows(calibration), file.rows)
+        columns = torch.nonzero(acquired).flatten()
+        gaps = len(columns) != int(columns[-1] - columns[0]) + 1
+        return Scan(
+            id=item.name,
+            kspace=kspace,
+            acquired=acquired,
+            acs_lines=central_run(acquired) if gaps else None,
+            geometry=item.geometry,
+            noise=noise,
+            calibration=calibration,
+            readout=readout,
+        )
+
+
+# --- the index ------------------------------------------------------------------------------------------------------
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the files of a folder in the order of their names, or the one file."""
+    if root.is_file():
+        yield root
+        return
+    if not root.is_dir():
+        raise DataError(f"The ISMRMRD folder or file '{root.name}' does not exist: check data.root.")
+    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"The folder '{root.name}' holds no .h5 or .mrd file; point 'root' to the folder that does.")
+    stems = [path.stem for path in paths]
+    for path in paths:
+        if stems.count(path.stem) > 1:
+            raise DataError(f"Two files are named '{path.stem}' but for their suffix; rename one, names are ids.")
+    yield from paths
+
+
+def _table(handle: "h5py.File") -> "h5py.Dataset":
+    group = group_of(handle)
+    if group is None:
+        name = Path(handle.filename).name
+        raise DataError(f"{name}: there are no acquisitions ('dataset/data') in this file; is it an ISMRMRD file?")
+    return table_of(group)
+
+
+def _index(path: Path, settings: ISMRMRDSettings) -> list[list[_Item]]:
+    """Return the volumes of a file, each a list of slices."""
+    with opened(path) as handle:
+        table = _table(handle)
+        header = stored_header(table.parent, "xml", path.name)
+        index = read_index(table)
+    noise = index[(index["flags"] & NOISE) != 0]
+    index = index[((index["flags"] & (NOISE | NO_IMAGE)) == 0) & (index["number_of_samples"] > 0)]
+    separate = _separate(index, header)
+    lines, calibration = index[~separate], index[separate | ((index["flags"] & CALIBRATION_AND_IMAGING) != 0)]
+    file = _checked(path, header, lines, settings)
+    file = replace(file, noise=noise[noise["active_channels"] == file.coils])
+    if not separate.any():
+        calibration = index[:0]
+    calibration = calibration[(calibration["active_channels"] == file.coils) & (calibration["encoding_space_ref"] == 0)]
+    return _volumes(file, lines, calibration, settings.slices)
+
+
+def _separate(index: np.ndarray, header: Header) -> np.ndarray:
+    """Return which acquisitions are calibration apart from the image.
+
+    A line flagged as calibration alone is one more line of an embedded scan. Where the header does not say how the scan
+    was calibrated, such lines are apart if they repeat lines of the image, which embedded ones never do.
+    """
+    alone = (index["flags"] & CALIBRATION) != 0
+    if header.calibration_mode in ("embedded", "interleaved"):
+        return np.zeros(len(index), bool)
+    if header.calibration_mode in ("separate", "external") or not alone.any():
+        return alone
+    keys = [*_KEYS, "kspace_encode_step_1"]
+    repeated = bool(np.isin(np.unique(index[alone][keys]), np.unique(index[~alone][keys])).any())
+    return alone if repeated else np.zeros(len(index), bool)
+
+
+def _checked(path: Path, header: Header, lines: np.ndarray, settings: ISMRMRDSettings) -> RawFile:
+    """Refuse what is not a two-dimensional Cartesian scan, and settle its sizes."""
+    name = path.name
+    if header.trajectory not in (None, "cartesian"):
+        remedy = "echo-planar lines need a phase correction first" if header.trajectory == "epi" else "grid it first"
+        raise DataError(
+            f"{name}: the trajectory is '{header.trajectory}', and only Cartesian scans are read; {remedy}."
+        )
+    if not len(lines):
+        raise DataError(f"{name}: there is no line of an image among the acquisitions; is it a noise scan?")
+    if lines["encoding_space_ref"].any():
+        raise DataError(f"{name}: the image has several encoding spaces, and one is read; split the file.")
+    depth = 1 if header.encoded.matrix is None else header.encoded.matrix[2]
+    if depth > 1 or lines["kspace_encode_step_2"].any():
+        raise DataError(
+            f"{name}: the scan is encoded in three dimensions, and only slices are read; transform it along the third "
+            "and write the slices."
+        )
+    coils = int(lines["active_channels"][0])
+    if coils < 1 or (lines["active_channels"] != coils).any():
+        raise DataError(f"{name}: the number of channels changes from line to line; split the file.")
+    longest = int(lines["number_of_samples"].max())
+    columns = int(lines["kspace_encode_step_1"].max()) + 1
+    rows, columns = (longest, columns) if header.encoded.matrix is None else header.encoded.matrix[:2]
+    if rows < longest or max(rows, columns) > MAX_SIDE or coils * rows * columns * 16 > MAX_READ_BYTES:
+        raise DataError(
+            f"{name}: {rows} × {columns} points for {coils} channels, as the header declares, with lines of {longest} "
+            "samples cannot be read; write the header again."
+        )
+    centre = columns // 2 if header.phase_limits is None else header.phase_limits[2]
+    place = lines["kspace_encode_step_1"] - centre + columns // 2
+    if place.min() < 0 or place.max() >= columns:
+        steps = lines["kspace_encode_step_1"]
+        raise DataError(
+            f"{name}: lines {steps.min()} to {steps.max()} about centre {centre} do not fit the header's {columns}; "
+            "write the header again."
+        )
+    target = _rows_without_oversampling(header, rows) if settings.remove_readout_oversampling else rows
+    return RawFile(path, header, coils, (rows, columns), target, centre, lines[:0])
+
+
+def _rows_without_oversampling(header: Header, rows: int) -> int:
+    """Return the rows whose field of view is that of the reconstructed space."""
+    encoded, recon = header.encoded, header.recon
+    if encoded.fov_mm is not None and recon.fov_mm is not None:
+        target = round(rows * recon.fov_mm[0] / encoded.fov_mm[0])
+        return target if 0 < target < rows else rows
+    if recon.matrix is not None and recon.matrix[0] * 2 == rows:
+        return recon.matrix[0]
+    return rows
+
+
+def _volumes(file: RawFile, lines: np.ndarray, calibration: np.ndarray, central: int | None) -> list[list[_Item]]:
+    varying = [key for key in _KEYS[:-1] if len(np.unique(lines[key])) > 1]
+    volumes = []
+    for group in np.unique(lines[list(_KEYS[:-1])]):
+        volume = lines[lines[list(_KEYS[:-1])] == group]
+        firsts = {int(number): volume[volume["slice"] == number][0] for number in np.unique(volume["slice"])}
+        order = sorted(firsts, key=lambda number: (_height(firsts[number]), number))
+        taken = len(order) if central is None else min(central, len(order))
+        start = (len(order) - taken) // 2
+        step = _step([firsts[number] for number in order], file.header)
+        volumes.append(
+            [
+                _Item(
+                    file,
+                    "_".join([f"{file.path.stem}_{number:03d}", *(f"{key}{int(group[key])}" for key in varying)]),
+                    volume[volume["slice"] == number],
+                    calibration[calibration["slice"] == number],
+                    _geometry(file, firsts[number], step),
+                )
+                for number in order[start : start + taken]
+            ]
+        )
+    return volumes
+
+
+def _height(entry: np.void) -> float:
+    """Return where a slice lies along its normal; 0 where the file does not say."""
+    height = float(entry["position"].astype(np.float64) @ entry["slice_dir"].astype(np.float64))
+    return round(height, 3) if np.isfinite(height) else 0.0
+
+
+def _step(firsts: list[np.void], header: Header) -> list[float] | float:
+    """Return the way from one slice to the next, millimetres, LPS+; the slice's thickness where there is only one."""
+    if len(firsts) > 1:
+        first, last = (firsts[end]["position"].astype(np.float64) for end in (0, -1))
+        return [float(value) for value in (last - first) / (len(firsts) - 1)]
+    fov = header.recon.fov_mm or header.encoded.fov_mm
+    return 1.0 if fov is None else fov[2]
+
+
+def _geometry(file: RawFile, entry: np.void, step: list[float] | float) -> Geometry:
+    space = file.header.encoded
+    if space.fov_mm is None:
+        return Geometry()
+    spacing = (space.fov_mm[0] / file.encoded[0], space.fov_mm[1] / file.encoded[1])
+    position, down, across = ([float(value) for value in entry[name]] for name in ("position", "read_dir", "phase_dir"))
+    affine = centred_affine(position, down, across, (file.rows, file.encoded[1]), spacing, step)
+    if affine is None:
+        return Geometry(None, spacing)
+    return Geometry(affine, (*spacing, float(np.linalg.norm(affine[:3, 2]))))

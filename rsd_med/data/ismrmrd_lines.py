@@ -1,0 +1,94 @@
+"""The lines of one ISMRMRD image: placed in k-space, averaged, and the noise that goes with them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_med.data.ismrmrd_header import Header
+from rsd_med.data.ismrmrd_records import REVERSE, read_samples
+
+if TYPE_CHECKING:
+    import h5py
+
+MOST_NOISE = 1 << 16
+"""Noise samples kept for each coil: a covariance of 128 coils needs no more."""
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What the index keeps of a file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    header
+        The allow-listed part of its header.
+    coils
+        Receive channels.
+    encoded
+        (y, x) as sampled: readout, phase encoding.
+    rows
+        y after removing readout oversampling.
+    centre
+        The phase encoding step at the centre of k-space.
+    noise
+        Entries of the index: the noise scans.
+    """
+
+    path: Path
+    header: Header
+    coils: int
+    encoded: tuple[int, int]
+    rows: int
+    centre: int
+    noise: np.ndarray
+
+
+def placed(table: "h5py.Dataset", lines: np.ndarray, file: RawFile) -> tuple[Tensor, np.ndarray]:
+    """Return k-space (coil, y, x) with the mean of the averages, and how many there are of each column."""
+    rows, columns = file.encoded
+    total = np.zeros((columns, file.coils, rows), np.complex64)
+    count = np.zeros(columns, np.int64)
+    for entry in lines:
+        samples = read_samples(table, entry)
+        # Without a centre the echo is taken to be symmetric, as converters leave the field empty then.
+        centre = int(entry["center_sample"]) or int(entry["number_of_samples"]) // 2
+        centre -= int(entry["discard_pre"])
+        if int(entry["flags"]) & REVERSE:
+            samples, centre = samples[:, ::-1], samples.shape[1] - 1 - centre
+        start = rows // 2 - centre
+        kept = samples[:, max(0, -start) : max(0, rows - start)]
+        column = int(entry["kspace_encode_step_1"]) - file.centre + columns // 2
+        if not 0 <= column < columns:
+            continue  # a separate calibration may reach beyond the image's lines
+        first = max(0, start)
+        total[column, :, first : first + kept.shape[1]] += kept
+        count[column] += 1
+    total /= np.maximum(count, 1)[:, None, None].astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(total.transpose(1, 2, 0))), count
+
+
+def noise_samples(table: "h5py.Dataset", file: RawFile, lines: np.ndarray, averages: np.ndarray) -> Tensor | None:
+    """Return noise samples (coil, n), scaled to the noise of one entry of k-space.
+
+    White noise of a receiver grows with its bandwidth, the inverse of the dwell time; the relative noise bandwidth
+    says how much of it the receiver's filter keeps on average (Kellman & McVeigh, Magn Reson Med 54:1439, 2005).
+    """
+    parts, size = [], 0
+    for entry in file.noise:
+        if size >= MOST_NOISE:
+            break
+        parts.append(read_samples(table, entry)[:, : MOST_NOISE - size])
+        size += parts[-1].shape[1]
+    if size == 0:
+        return None
+    dwell, of_noise = float(lines["sample_time_us"][0]), float(file.noise["sample_time_us"][0])
+    ratio = of_noise / dwell if 0 < dwell < 1e6 and 0 < of_noise < 1e6 else 1.0
+    ratio /= file.header.noise_bandwidth or 1.0
+    ratio *= float(np.mean(1 / averages[averages > 0]))
+    return torch.from_numpy(np.concatenate(parts, axis=1) * np.float32(np.sqrt(ratio)))

@@ -1,0 +1,256 @@
+"""The acquisitions of an ISMRMRD file: an index of their headers, and the samples of one at a time.
+
+ISMRMRD keeps every readout in a variable-length field, for which HDF5 allocates whatever length the file declares
+before it looks whether the data are there. So the table is parsed here, from the bytes of its records, and every
+length is held against the header and the size of the file before HDF5 is asked for the samples.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rsd_med.base.errors import DataError
+from rsd_med.data.hdf5 import MAX_SIDE
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_COILS = 128
+MAX_ACQUISITIONS = 1 << 20
+
+NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = (1 << bit for bit in (18, 19, 20, 21))
+# Navigators, phase correction, feedback, dummies, coil correction, phase stabilisation: no lines of the image.
+NO_IMAGE = sum(1 << bit for bit in (22, 23, 25, 26, 27, 28, 29, 30))
+
+_COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase", "repetition", "set")
+_SIZES = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref")
+_VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
+INDEX = np.dtype(
+    [("record", "i8"), ("flags", "u8"), ("sample_time_us", "f4")]
+    + [(name, "i4") for name in (*_SIZES, *_COUNTERS)]
+    + [(name, "f4", (3,)) for name in _VECTORS]
+)
+"""What is kept of an acquisition's header: numbers without which there is no image. Time stamps are not."""
+
+_BLOCK = 1 << 14  # records parsed at once
+_READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+
+
+def group_of(file: "h5py.File") -> "h5py.Group | None":
+    """Return the group with the acquisitions: ``dataset``, or the first with ``data`` and ``xml``; None without one.
+
+    Raises
+    ------
+    DataError
+        If what is called so is a link to somewhere else.
+    """
+    import h5py
+
+    where = Path(file.filename).name
+    try:
+        names = sorted(file.keys(), key=lambda name: (name != "dataset", name))
+        for name in names[:1000]:
+            link = file.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                if name == "dataset":
+                    raise DataError(
+                        f"{where}: 'dataset' is a link to somewhere else; store the data in the file itself."
+                    )
+                continue
+            group = file[name]
+            if isinstance(group, h5py.Group) and "data" in group.keys() and "xml" in group.keys():  # noqa: SIM118
+                return group
+    except _READ_ERRORS as error:
+        raise DataError(f"{where}: the file's table of contents is damaged; copy it again or remove it.") from error
+    return None
+
+
+def table_of(group: "h5py.Group") -> "h5py.Dataset":
+    """Return the table of acquisitions once its declaration is known to be harmless.
+
+    Raises
+    ------
+    DataError
+        If it lies elsewhere, is packed, or is no table of acquisitions.
+    """
+    import h5py
+
+    where = _where(group)
+    try:
+        if not isinstance(group.get("data", getlink=True), h5py.HardLink):
+            raise DataError(f"{where} is a link to somewhere else; store the data in the file itself.")
+        table = group["data"]
+        if not isinstance(table, h5py.Dataset) or table.dtype.names is None or table.ndim != 1:
+            raise DataError(f"{where} is no table of acquisitions; is it an ISMRMRD file?")
+        if table.external:
+            raise DataError(f"{where} keeps its data in another file; store them in the file itself.")
+        if table.is_virtual:
+            raise DataError(f"{where} is a virtual dataset, put together from others; store the data themselves.")
+        if table.id.get_create_plist().get_nfilters():
+            raise DataError(f"{where} is packed with a filter, which saves nothing here; write it without.")
+        if table.file.userblock_size:
+            raise DataError(f"{where} stands behind a user block; write the file without one.")
+        if not 0 < len(table) <= MAX_ACQUISITIONS:
+            raise DataError(f"{where} declares {len(table)} acquisitions; 1 to {MAX_ACQUISITIONS} are read.")
+        kind = table.id.get_type()
+        names = [kind.get_member_name(number).decode("ascii", "replace") for number in range(kind.get_nmembers())]
+        is_list = "data" in names and kind.get_member_class(names.index("data")) == h5py.h5t.VLEN
+        if not (is_list and kind.get_member_type(names.index("data")).get_super().dtype == np.dtype("<f4")):
+            raise DataError(f"{where} has no samples in single precision; is it an ISMRMRD file?")
+        _check_head(table.dtype["head"] if "head" in names else np.dtype("f4"), where)
+    except _READ_ERRORS as error:
+        raise DataError(f"{where} cannot be opened, the file is damaged; copy it again or remove it.") from error
+    return table
+
+
+def read_index(table: "h5py.Dataset") -> np.ndarray:
+    """Read the headers of all acquisitions, and hold the lengths of their data against them.
+
+    Parameters
+    ----------
+    table
+        From :func:`table_of`.
+
+    Returns
+    -------
+    numpy.ndarray
+        :data:`INDEX`, one entry an acquisition, in the order of the file.
+
+    Raises
+    ------
+    DataError
+        If the file is shorter than the table says, or an acquisition contradicts itself.
+    """
+    where = _where(table.parent)
+    try:
+        kind = table.id.get_type()
+        names = [kind.get_member_name(number).decode("ascii", "replace") for number in range(kind.get_nmembers())]
+        head_at, data_at = (kind.get_member_offset(names.index(name)) for name in ("head", "data"))
+        head_type = kind.get_member_type(names.index("head")).dtype
+        path = Path(table.file.filename)
+        index = np.zeros(len(table), INDEX)
+        seen = np.zeros(len(table), bool)
+        with path.open("rb") as raw:
+            size = path.stat().st_size
+            for numbers, records in _records(table, raw, kind.get_size(), size):
+                head = np.ascontiguousarray(records[:, head_at : head_at + head_type.itemsize]).view(head_type)[:, 0]
+                entries = np.zeros(len(records), INDEX)
+                entries["record"] = numbers
+                for name in ("flags", "sample_time_us", *_SIZES, *_VECTORS):
+                    entries[name] = head[name]
+                for name in _COUNTERS:
+                    entries[name] = head["idx"][name]
+                floats = np.ascontiguousarray(records[:, data_at : data_at + 4]).view("<u4")[:, 0].astype(np.int64)
+                _check_lengths(entries, floats, size, where)
+                index[numbers] = entries
+                seen[numbers] = True
+    except _READ_ERRORS as error:
+        raise DataError(f"{where} cannot be read, the file is damaged; copy it again or remove it.") from error
+    if not seen.all():
+        raise DataError(f"{where} declares more acquisitions than the file holds; it is incomplete, copy it again.")
+    return index
+
+
+def read_samples(table: "h5py.Dataset", entry: np.void) -> np.ndarray:
+    """Read one acquisition.
+
+    Parameters
+    ----------
+    table
+        From :func:`table_of`.
+    entry
+        One entry of :func:`read_index`, of the same file.
+
+    Returns
+    -------
+    numpy.ndarray
+        complex64, (coil, samples), in the order of time, without what the header says to discard.
+
+    Raises
+    ------
+    DataError
+        If the data are damaged, or NaN or infinite.
+    """
+    number, coils, samples = int(entry["record"]), int(entry["active_channels"]), int(entry["number_of_samples"])
+    where = _where(table.parent)
+    try:
+        values = np.asarray(table.fields("data")[number], dtype=np.float32)
+    except _READ_ERRORS as error:
+        raise DataError(f"{where}: acquisition {number} is damaged; copy the file again or remove it.") from error
+    if values.size != 2 * coils * samples:
+        raise DataError(f"{where}: the file has changed since it was indexed; start again.")
+    if not np.isfinite(values).all():
+        raise DataError(f"{where}: acquisition {number} holds NaN or infinite values; repair or remove the file.")
+    line = values.view(np.complex64).reshape(coils, samples)
+    return line[:, int(entry["discard_pre"]) : samples - int(entry["discard_post"])]
+
+
+def _where(group: "h5py.Group") -> str:
+    return f"{Path(group.file.filename).name}: '{str(group.name).lstrip('/')}/data'"
+
+
+def _check_head(head: np.dtype[Any], where: str) -> None:
+    def number(kind: np.dtype[Any], name: str, kinds: str, shape: tuple[int, ...]) -> bool:
+        return name in (kind.names or ()) and kind[name].base.kind in kinds and kind[name].shape == shape
+
+    counters = head["idx"] if "idx" in (head.names or ()) else head
+    complete = (
+        all(number(head, name, "iu", ()) for name in ("flags", *_SIZES))
+        and number(head, "sample_time_us", "f", ())
+        and all(number(head, name, "f", (3,)) for name in _VECTORS)
+        and all(number(counters, name, "iu", ()) for name in _COUNTERS)
+    )
+    if not complete or head.hasobject:
+        raise DataError(f"{where} has no acquisition headers of version 1; is it an ISMRMRD file?")
+
+
+def _records(table: "h5py.Dataset", raw: Any, width: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (numbers of the records, uint8 (records, width)), some at a time, as far as they are stored."""
+    runs: list[tuple[int, int, int]] = []  # first record, place in the file, records
+    if table.chunks is None:
+        offset = table.id.get_offset()
+        if offset is not None:
+            runs = [(n, offset + n * width, min(_BLOCK, len(table) - n)) for n in range(0, len(table), _BLOCK)]
+    else:
+        length = table.chunks[0]
+        table.id.chunk_iter(
+            lambda chunk: runs.append(
+                (chunk.chunk_offset[0], chunk.byte_offset, min(length, len(table) - chunk.chunk_offset[0]))
+            )
+        )
+    # ISMRMRD's own library stores every record as a chunk: they are gathered, so that each block is parsed at once.
+    numbers: list[np.ndarray] = []
+    gathered: list[bytes] = []
+    waiting = 0
+    for position, (first, offset, count) in enumerate(runs):
+        if count <= 0 or first < 0 or offset < 0 or offset + count * width > size:
+            raise ValueError("records outside of the file")
+        for start in range(0, count, _BLOCK):
+            some = min(_BLOCK, count - start)
+            raw.seek(offset + start * width)
+            gathered.append(raw.read(some * width))
+            numbers.append(np.arange(first + start, first + start + some))
+            waiting += some
+            last = position == len(runs) - 1 and start + some == count
+            if last or waiting >= _BLOCK:
+                yield np.concatenate(numbers), np.frombuffer(b"".join(gathered), np.uint8).reshape(-1, width)
+                numbers, gathered, waiting = [], [], 0
+
+
+def _check_lengths(entries: np.ndarray, floats: np.ndarray, size: int, where: str) -> None:
+    samples, coils = entries["number_of_samples"].astype(np.int64), entries["active_channels"].astype(np.int64)
+    discarded = entries["discard_pre"] + entries["discard_post"]
+    wrong = (floats != 2 * samples * coils) | (4 * floats > size) | (discarded > samples)
+    if wrong.any():
+        number = int(entries["record"][np.argmax(wrong)])
+        raise DataError(
+            f"{where}: acquisition {number} declares another amount of data than its header; the file is damaged, copy "
+            "it again or remove it."
+        )
+    if samples.max(initial=0) > 4 * MAX_SIDE or coils.max(initial=0) > MAX_COILS:
+        raise DataError(
+            f"{where}: an acquisition has {samples.max()} samples and {coils.max()} channels; at most {4 * MAX_SIDE} "
+            f"and {MAX_COILS} are read."
+        )
