@@ -8,18 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
-
-
-def asymmetric(shape=(24, 40, 30)) -> np.ndarray:
-    """A volume that no flip or turn leaves the same: a ramp of its own along each axis, and a block in one corner."""
-    z, y, x = np.indices(shape, dtype=np.float32)
-    volume = 0.2 + 0.01 * x + 0.004 * y + 0.002 * z
-    volume[: shape[0] // 3, : shape[1] // 4, : shape[2] // 3] = 0.95
-    return volume.astype(np.float32)
 
 
 class Served:

@@ -1,0 +1,92 @@
+"""The numbers of the page's scripts, computed in the browser, against numpy."""
+
+import numpy as np
+import pytest
+
+from apps.inspector.viewer.orientation import Plane
+from apps.inspector.viewer.rendering import levels, turn
+
+
+@pytest.fixture(scope="module")
+def compute(chromium, served):
+    """Run an expression on the page's own modules."""
+    from apps.inspector.artefacts import add_volume
+
+    pane = add_volume(served.session, np.zeros((1, 2, 2)), title="a", unit="", window=(0, 1))
+    page = chromium.new_page()
+    page.goto(served.show(pane))
+    modules = "const m = await import('/viewer/static/arithmetic.js');"
+
+    def run(expression: str, argument=None):
+        return page.evaluate(f"async (given) => {{ {modules} {expression} }}", argument)
+
+    yield run
+    page.close()
+
+
+@pytest.mark.parametrize(("low", "high", "invert"), [(0.0, 1.0, False), (-0.3, 2.7, True), (0.4, 0.400001, False)])
+@pytest.mark.parametrize("turning", [(False, False, False), (True, False, True), (True, True, False)])
+def test_every_grey_level_is_the_one_numpy_computes(compute, low, high, invert, turning):
+    generator = np.random.default_rng(5)
+    values = generator.normal(0.4, 0.6, (37, 23)).astype(np.float32)
+    values[0, :6] = [np.nan, np.inf, -np.inf, low, high, (low + high) / 2]
+    plane = Plane("Axial", 0, *turning)
+    drawn = compute(
+        """
+        const slice = { values: new Float32Array(Uint8Array.from(given.bytes).buffer), rows: 37, columns: 23 };
+        const pixels = new Uint32Array(37 * 23);
+        m.paint(pixels, slice, given.plane, given, Uint32Array.from({ length: 256 }, (_, i) => i + 1), 999);
+        return [...pixels];
+        """,
+        {
+            "bytes": list(values.tobytes()),
+            "plane": dict(zip(("transpose", "flipDown", "flipAcross"), turning, strict=True)),
+            "low": low,
+            "high": high,
+            "invert": invert,
+        },
+    )
+    expected = turn(levels(values, low, high, invert=invert).astype(int) + 1, plane)
+    expected[np.isnan(turn(values, plane))] = 999
+    assert np.array_equal(np.reshape(drawn, expected.shape), expected)
+
+
+def test_levels_are_rounded_and_cut():
+    shown = levels(np.array([-1, 0, 0.5 / 255, 0.49 / 255, 0.5, 1, 7, np.nan]), 0, 1)
+    assert shown.tolist() == [0, 0, 1, 0, 128, 255, 255, 0]
+    assert levels(np.array([0.0, 1, np.nan]), 0, 1, invert=True).tolist() == [255, 0, 0]
+
+
+def test_percentiles_leave_out_what_is_no_number(compute):
+    values = np.random.default_rng(1).normal(size=501)
+    found = compute("return m.percentiles([...given, NaN, Infinity], 1, 99);", values.tolist())
+    assert found == pytest.approx(np.percentile(values, [1, 99]), rel=1e-12)
+    assert compute("return m.percentiles([NaN], 1, 99);") is None
+
+
+def test_an_oval_holds_the_pixels_whose_centres_lie_in_it(compute):
+    picture = np.random.default_rng(2).normal(1e4, 1, (40, 50))
+    found = compute(
+        "return m.ellipseStatistics((y, x) => given[y][x], [5.2, 11.5], [22.8, 31.1], 40, 50);", picture.tolist()
+    )
+    y, x = np.indices(picture.shape) + 0.5
+    inside = picture[((y - 14.0) / 8.8) ** 2 + ((x - 21.3) / 9.8) ** 2 <= 1]
+    assert found["n"] == inside.size > 200
+    assert found["mean"] == pytest.approx(inside.mean(), rel=1e-12)
+    assert found["sd"] == pytest.approx(inside.std(ddof=1), rel=1e-9)
+    assert (found["low"], found["high"]) == (inside.min(), inside.max())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.12345, "0.1235"), (-12.5, "−12.5"), (4.2e-5, "4.200e−5"), (1234567, "1.235e+6"), (None, "no value")],
+)
+def test_numbers_are_shown_with_four_digits_and_never_rounded_to_nothing(compute, value, text):
+    assert compute("return m.show(given);", value) == text
+
+
+def test_a_scale_bar_has_a_round_length(compute):
+    assert [compute("return m.niceLength(given);", most) for most in (0.7, 1, 4.9, 73, 120, 990)] == [
+        0.5, 1, 2, 50, 100, 500,
+    ]  # fmt: skip
+    assert compute("return m.distance([1, 1], [4, 5], [2, 0.5]);") == pytest.approx(np.hypot(6, 2))
