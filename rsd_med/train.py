@@ -9,7 +9,10 @@ from rsd_med.base.command import run_command
 from rsd_med.base.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from rsd_med.engine.checkpoints import Checkpoint
     from rsd_med.engine.distribution import Distribution
+    from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.experiment import Experiment
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,18 +49,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = parse(arguments)
 
-    from rsd_med.engine.distribution import connect
+    from rsd_med.engine.signals import StopRequest
 
-    distribution = connect()
-    try:
-        return carry_out(options, distribution, sys.argv[1:] if arguments is None else arguments)
-    finally:
-        distribution.close()
+    # Until training begins there is nothing to save: a signal ends the command where it arrives.
+    with StopRequest() as stop, stop.at_once():
+        from rsd_med.engine.distribution import connect  # takes seconds
+
+        distribution = connect()
+        try:
+            return carry_out(options, distribution, sys.argv[1:] if arguments is None else arguments)
+        finally:
+            distribution.close()
 
 
 def carry_out(options: argparse.Namespace, distribution: "Distribution", arguments: list[str]) -> int:
     """Prepare a run, on all ranks or on none, and train."""
-    from rsd_med.engine.checkpoints import verify
     from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import Experiment
     from rsd_med.protocol import dump_protocol, load_protocol
@@ -74,7 +80,25 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
                 print(shown)
             return 0
         run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
-        resolved = dump_protocol(protocol)
+        if distribution.is_main:
+            run.lock.acquire()
+    try:
+        checkpoint = prepare(options, experiment, run, dump_protocol(protocol))
+        command = "python -m rsd_med.train " + " ".join(arguments)
+        train(experiment, run, options.stage, checkpoint, command, options.quiet)
+    finally:
+        run.lock.release()
+    return 0
+
+
+def prepare(
+    options: argparse.Namespace, experiment: "Experiment", run: "RunFolder", resolved: str
+) -> "Checkpoint | None":
+    """Find where to go on from, open the data, begin the folder; return the checkpoint or None."""
+    from rsd_med.engine.checkpoints import verify
+
+    distribution, seed = experiment.distribution, experiment.protocol.seed
+    with distribution.together():
         checkpoint, warnings = run.checkpoints.newest()
         if options.resume not in ("auto", "never"):
             checkpoint = verify(Path(options.resume))
@@ -91,11 +115,10 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         if distribution.is_main:
             for warning in warnings:
                 print(f"warning: {warning}", file=sys.stderr)
-            run.create(options.protocol.read_text(encoding="utf-8"), resolved, protocol.seed, experiment.base_dir)
+            run.create(options.protocol.read_text(encoding="utf-8"), resolved, seed, experiment.base_dir)
             # Lines beyond the checkpoint are from steps that will be taken again.
             run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
-    train(experiment, run, options.stage, checkpoint, "python -m rsd_med.train " + " ".join(arguments), options.quiet)
-    return 0
+    return checkpoint
 
 
 def refuse_other_protocol(path: Path, resolved: str) -> None:

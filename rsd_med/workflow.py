@@ -94,7 +94,8 @@ def _carry_out(
         _train_teacher(experiment, run, journal, loop, resume_from)
     if stages != "teacher":
         _train_student(experiment, run, journal, loop, resume_from)
-    evaluate(experiment, run, journal, command)
+    with stop.at_once():  # all that was trained is saved
+        evaluate(experiment, run, journal, command)
 
 
 def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: str) -> dict[str, Any]:
