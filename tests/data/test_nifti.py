@@ -1,5 +1,6 @@
 import gzip
 import pickle
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.data import nifti
+from rsd_med.data import nifti_file
+from rsd_med.data.intensity import Intensities
 from rsd_med.data.nifti import NiftiSettings
+from rsd_med.data.scan import UNKNOWN
+from rsd_med.data.writing.nifti import write_nifti
 
 AFFINE = np.array([[-1.5, 0.1, 0.0, 90], [0.2, 1.4, 0.3, -60], [0.0, -0.4, 3.0, 12], [0, 0, 0, 1]])
 
@@ -186,6 +190,82 @@ def test_nothing_that_names_the_patient_is_kept(tmp_path):
     assert b"JANE" not in pickle.dumps(source) + pickle.dumps(source[1])
 
 
+def test_all_volumes_of_a_file_are_taken_one_after_the_other(tmp_path):
+    data = volume(4, 5, 3, 2)
+    source = build(save(tmp_path / "series.nii.gz", data), volume="all", percentiles=(0, 100))
+    assert [source.id(index) for index in (0, 3, 5)] == [
+        "series_volume000_slice000",
+        "series_volume001_slice000",
+        "series_volume001_slice002",
+    ]
+    assert source.stacks() == (range(3), range(3, 6))
+    low, high = data[..., 1].min(), data[..., 1].max()
+    assert np.allclose(source[4].image[0], (data[:, :, 1, 1] - low) / (high - low) * 2 - 1, atol=1e-5)
+    save(tmp_path / "single.nii", data[..., 0])
+    assert build(tmp_path, volume="all").stacks() == (range(3), range(3, 6), range(6, 9))
+    assert build(tmp_path / "single.nii", volume="all").id(2) == "single_slice002"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("spooled", [0, 1 << 20])
+def test_packed_files_read_as_unpacked_ones(tmp_path, monkeypatch, axis, spooled):
+    monkeypatch.setattr(nifti_file, "SPOOLED", spooled)
+    monkeypatch.setattr(nifti_file, "MOST_UNPACKED", 1)
+    data = volume(6, 7, 5)
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.nii.gz", data)
+    packed = build(tmp_path, axis=axis, include="*.gz")
+    direct = build(save(tmp_path / "c.nii", data), axis=axis)
+    count = data.shape[axis]
+    for index in (count - 1, 0, 2):
+        for other in (index, index + count):  # to and fro between the files: one is unpacked at a time
+            assert torch.equal(packed[other].image, direct[index].image)
+
+
+def test_memory_does_not_grow_with_the_slices(tmp_path, monkeypatch):
+    def peak(slices):
+        path = tmp_path / f"{slices}.nii"
+        data = np.random.default_rng(0).integers(0, 1000, (slices, 128, 128), dtype=np.int16)
+        nibabel.save(nibabel.Nifti1Image(data.transpose(), AFFINE), path)
+        source = build(path)
+        del data
+        tracemalloc.start()
+        for picture in source:
+            assert picture.image.shape == (1, 128, 128)
+        result = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return result
+
+    monkeypatch.setattr("rsd_med.data.intensity.EXACT", 1 << 16)
+    assert peak(300) < peak(30) + 2**20  # 300 slices are 10 MB in the file and 20 MB as float32
+
+
+def test_percentiles_of_a_large_volume_come_from_a_part_of_it(monkeypatch):
+    values = np.random.default_rng(0).gamma(2.0, 100.0, (64, 48, 40)).astype(np.float32)
+    monkeypatch.setattr("rsd_med.data.intensity.EXACT", 20_000)
+    seen = Intensities(values.shape)
+    for cut in range(40):
+        seen.add(values[:, :, cut])
+    low, high = seen.percentiles(1, 99)
+    assert len(seen._sample) <= 20_000
+    assert seen._kept == len(seen._sample)
+    exact = np.percentile(values, (1, 99))
+    assert np.allclose((low, high), exact, rtol=0.05)
+    assert seen.percentiles(0, 100) == (values.min(), values.max())
+
+
+def test_real_files_of_every_sort(shared_data):
+    folder = shared_data / "nifti_dicom"
+    series = build(folder / "pcasl_4d.nii.gz", volume="all")
+    assert len(series) == 200
+    assert len(series.stacks()) == 10
+    assert series[199].image.shape == (1, 52, 68)
+    head = build(folder / "complex64_volume.nii.gz")[22]
+    assert head.image.dtype == torch.complex64
+    assert head.image.abs().max() > 0.1
+    assert build(folder / "FLAIR_brain.nii.gz", axis=0)[60].image.shape == (1, 160, 140)
+
+
 # --- malformed files ---------------------------------------------------------------------------------------------
 
 
@@ -292,7 +372,7 @@ def test_files_that_are_no_nifti_are_refused(tmp_path, name, content):
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path, monkeypatch):
-    monkeypatch.setattr(nifti, "MAX_VOXELS", 1000)
+    monkeypatch.setattr(nifti_file, "MAX_VOXELS", 1000)
     path = save(tmp_path / "bomb.nii.gz", np.zeros((64, 64, 64), dtype=np.uint8))
     with pytest.raises(DataError, match="declares 262144 voxels"):
         build(path)
@@ -356,3 +436,20 @@ def test_real_complex_and_four_dimensional_volumes(shared_data):
     assert not torch.equal(
         build(folder / "pcasl_4d.nii.gz", volume=0)[10].image, build(folder / "pcasl_4d.nii.gz", volume=9)[10].image
     )
+
+
+def test_files_that_cannot_hold_what_they_declare_are_refused_at_once(tmp_path, monkeypatch):
+    path = patched(save(tmp_path / "head.nii", volume(4, 5, 3)), dim=[3, 600, 600, 600, 1, 1, 1, 1])
+    with pytest.raises(DataError, match="shorter than its header says"):
+        build(path)
+    (tmp_path / "head.nii.gz").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match="no packing makes so much so small"):
+        build(tmp_path / "head.nii.gz")
+    monkeypatch.setattr(nifti_file, "MAX_UNPACKED_BYTES", 100)
+    with pytest.raises(DataError, match="more than is read"):
+        build(save(tmp_path / "other.nii.gz", volume(4, 5, 3)))
+
+
+def test_nothing_known_stays_unknown(tmp_path):
+    write_nifti(tmp_path / "head.nii", volume(3, 4, 5))
+    assert build(tmp_path / "head.nii")[1].geometry == UNKNOWN
