@@ -1,25 +1,18 @@
-"""What a session shows and gives away: volumes served slice by slice without loss, pictures, and files to keep.
+"""What a session shows and gives away: volumes for the viewer, pictures in the page, files to keep.
 
-Routes, all of which look the id up among the artefacts of the session that the cookie names (404 otherwise):
-
-- ``GET /artefact/<id>`` describes a volume as JSON: ``shape`` (z, y, x), ``title``, ``unit``, ``window``, ``affine``,
-  ``spacing``, ``kind``, ``range`` (of its finite values).
-- ``GET /artefact/<id>/slice/<n>`` is one slice, float32 little-endian, row by row, y before x: nothing between the
-  computed number and the eye.
-- ``GET /artefact/<id>/slice/<n>.png?low=&high=&invert=`` is the slice in 8 bits, windowed here, for browsers that
-  cannot do it themselves.
-- ``GET /artefact/<id>/file`` is a picture shown in the page or an export to keep.
+Volumes reach the eye through the viewer's routes (``apps.inspector.viewer.routes``), slice by slice in float32.
+Pictures and exports come from ``GET /artefact/<id>/file``. Every id is looked up among those of the session that the
+cookie names; what is not there is answered with 404, whether it belongs to another or never was.
 """
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from apps.inspector.session import Session, new_id
 from rsd_med.base.errors import DataError
@@ -219,58 +212,9 @@ def _owned(request: Request, artefact: str) -> Artefact:
     return found
 
 
-def _slice(request: Request, artefact: str, number: int) -> tuple[np.ndarray, Pane]:
-    found = _owned(request, artefact)
-    if found.pane is None:
-        raise HTTPException(404, "not found")
-    try:
-        volume = np.load(found.path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise HTTPException(404, "not found") from None
-    if not 0 <= number < len(volume):
-        raise HTTPException(404, "not found")
-    return np.ascontiguousarray(volume[number]), found.pane
-
-
 def artefact_routes() -> APIRouter:
-    """Return the routes described above; their functions run in threads, so that reading does not hold up others."""
+    """Return the route described above; it runs in threads, so that reading does not hold up others."""
     routes = APIRouter()
-
-    @routes.get("/artefact/{artefact}")
-    def describe(request: Request, artefact: str) -> JSONResponse:
-        found = _owned(request, artefact)
-        if found.pane is None:
-            raise HTTPException(404, "not found")
-        volume = np.load(found.path, mmap_mode="r", allow_pickle=False)
-        finite = volume[np.isfinite(volume)]
-        span = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        return JSONResponse(_describe(found.pane, volume.shape, span), headers=_HEADERS)
-
-    @routes.get("/artefact/{artefact}/slice/{number}.png")
-    def picture(
-        request: Request,
-        artefact: str,
-        number: int,
-        low: float | None = None,
-        high: float | None = None,
-        invert: bool = False,
-    ) -> Response:
-        from PIL import Image
-
-        values, pane = _slice(request, artefact, number)
-        black = pane.window[0] if low is None else low
-        white = pane.window[1] if high is None else high
-        if not (math.isfinite(black) and math.isfinite(white) and black < white):
-            raise HTTPException(422, "low must be below high")
-        buffer = io.BytesIO()
-        levels = window_levels(values, black, white, invert=invert)
-        Image.fromarray(levels).save(buffer, "PNG", compress_level=1)
-        return Response(buffer.getvalue(), media_type="image/png", headers=_HEADERS)
-
-    @routes.get("/artefact/{artefact}/slice/{number}")
-    def raw(request: Request, artefact: str, number: int) -> Response:
-        values, _ = _slice(request, artefact, number)
-        return Response(values.tobytes(), media_type="application/octet-stream", headers=_HEADERS)
 
     @routes.get("/artefact/{artefact}/file")
     def file(request: Request, artefact: str, keep: bool = False) -> Response:
@@ -287,16 +231,3 @@ def artefact_routes() -> APIRouter:
         return Response(content, media_type=_SENT.get(found.path.suffix, "application/octet-stream"), headers=headers)
 
     return routes
-
-
-def _describe(pane: Pane, shape: tuple[int, ...], span: tuple[float, float]) -> dict[str, Any]:
-    return {
-        "shape": list(shape),
-        "title": pane.title,
-        "unit": pane.unit,
-        "window": list(pane.window),
-        "affine": pane.affine,
-        "spacing": pane.spacing,
-        "kind": pane.kind,
-        "range": list(span),
-    }

@@ -142,6 +142,10 @@ class SessionStore:
             session.last_used = time.monotonic()
         return session
 
+    def peek(self, token: str) -> Session | None:
+        """Return the session of a token without noting any use."""
+        return self._sessions.get(token)
+
     def end(self, session: Session) -> None:
         """End a session: nothing of it can be fetched any more, and its folder is removed."""
         with self._lock:

@@ -1,0 +1,123 @@
+"""What every tab needs: the sessions, the queue, and how a job's progress is told."""
+
+import asyncio
+import html
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from apps.inspector.jobs import Job, JobQueue
+from apps.inspector.session import COOKIE, Session, SessionStore
+from rsd_med.base.errors import DataError
+
+LOST = "This page has no session any more (it was left alone for too long, or ended); reload it."
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The app's shared parts.
+
+    Attributes
+    ----------
+    store, queue
+        Sessions and computing.
+    """
+
+    store: SessionStore
+    queue: JobQueue
+
+    def session(self, request: Any) -> Session:
+        """Return the session behind a Gradio request.
+
+        Raises
+        ------
+        DataError
+            When there is none.
+        """
+        session = self.store.find(request.cookies.get(COOKIE))
+        if session is None:
+            raise DataError(LOST)
+        return session
+
+    async def run(self, session: Session, task: str, **arguments: Any) -> Any:
+        """Do a job and return its result; DataError with its sentence when it fails."""
+        async for job in self.follow(session, task, **arguments):
+            if job.over:
+                return result_of(job)
+        raise DataError(LOST)
+
+    async def follow(self, session: Session, task: str, **arguments: Any) -> AsyncIterator[Job]:
+        """Do a job, and hand it out whenever there is something to tell; at its end for the last time.
+
+        A page that goes away stops its job.
+        """
+        job = self.queue.submit(session.name, task, **arguments)
+        try:
+            told, waited = None, 0.0
+            while not job.over:
+                await asyncio.sleep(0.02 if waited < 0.4 else 0.1)
+                waited += 0.1
+                news = (job.state, int(job.progress * 100), int(waited * 2))
+                if news != told and not job.over and waited > 0.4:
+                    told = news
+                    yield job
+            yield job
+        finally:
+            if not job.over:
+                self.queue.cancel(job)
+
+    def tell(self, job: Job, what: str) -> str:
+        """Describe a job that goes on, as HTML: the place in the queue, or progress and time left."""
+        if job.state == "waiting":
+            ahead = self.queue.ahead_of(job)
+            return note(f"{what}: waiting for {ahead} other request{'s' if ahead != 1 else ''}.", busy=True)
+        left = job.seconds_left
+        rest = "" if left is None else f", about {max(1, round(left))} s left"
+        bar = f'<progress max="1" value="{job.progress:.3f}" aria-label="{html.escape(what)}"></progress>'
+        return note(f"{what}: {job.progress:.0%}{rest}.", busy=True, more=bar)
+
+
+def result_of(job: Job) -> Any:
+    """Return what a finished job found; DataError with one sentence otherwise."""
+    if job.state == "done":
+        return job.result
+    raise DataError(job.error or "Cancelled.")
+
+
+def note(sentence: str, *, busy: bool = False, problem: bool = False, more: str = "") -> str:
+    """Return a status line as HTML; what a user sent is escaped here."""
+    kind = "problem" if problem else "busy" if busy else "calm"
+    role = "alert" if problem else "status"
+    return f'<div class="note {kind}" role="{role}"><span>{html.escape(sentence)}</span>{more}</div>'
+
+
+def whole(value: Any, low: int, high: int, name: str) -> int:
+    """Return a whole number that a browser sent; DataError when it is none between the bounds."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = low - 1
+    if isinstance(value, float) and value != number:
+        number = low - 1
+    if not low <= number <= high:
+        raise DataError(f"{name} is a whole number from {low} to {high:,}.")
+    return number
+
+
+def real(value: Any, low: float, high: float, name: str) -> float:
+    """Return a number that a browser sent; DataError when it is none between the bounds."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not low <= number <= high:
+        raise DataError(f"{name} is a number from {low:g} to {high:g}.")
+    return number
+
+
+def one_of(value: Any, choices: tuple[Any, ...], name: str) -> Any:
+    """Return one of the choices; DataError for anything else that a browser sent."""
+    for choice in choices:
+        if type(value) is type(choice) and value == choice:
+            return choice
+    raise DataError(f"{name} is one of {', '.join(map(str, choices))}.")

@@ -1,0 +1,268 @@
+"""What every request passes before anything else sees it: host, origin, path, size, session, login.
+
+The list of paths is a list of what is let through. Gradio's own file, upload, proxy and API routes are not on it: they
+know no owners (whoever has the address of a cached file may read it), so the app has routes of its own for both.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from apps.inspector.session import COOKIE, Session, SessionStore
+from rsd_med.base.errors import DataError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Gradio's front end builds functions from text (templates of gr.HTML), hence 'unsafe-eval'; nothing may leave for, or
+# come from, another host, whatever a script does.
+CONTENT_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self' blob: data:",
+        "worker-src 'self' blob:",
+        "font-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+SECURITY_HEADERS = {
+    b"content-security-policy": CONTENT_POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"SAMEORIGIN",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), microphone=(), geolocation=(), clipboard-read=()",
+}
+BODY_LIMIT = 1 << 20
+"""Bytes of a request that is no upload."""
+
+# Without a session: what a page needs before it has one, and nothing that anybody made.
+_OPEN = re.compile(r"/(login|static/.*|local/.*|assets/.*|svelte/.*|favicon\.ico|theme\.css|health)")
+_GRADIO = re.compile(
+    r"/|/config/?|/robots\.txt|/manifest\.json"
+    r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset/?|app_id/?|startup-events|theme\.css)"
+)
+_OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run)(/.*)?")
+_HEARTBEAT = re.compile(r"/gradio_api/heartbeat/(\w+)")
+_UPLOAD = "/upload"
+
+
+@dataclass(frozen=True)
+class RefusedError(Exception):
+    """A request that goes no further."""
+
+    status: int
+    sentence: str
+
+
+class Gate:
+    """The middleware.
+
+    Parameters
+    ----------
+    app
+        Everything behind.
+    store
+        The sessions.
+    hosts
+        Names that requests may address this server by, without port, lower case.
+    logins
+        Whether only users who have logged in may see anything.
+    secure
+        Whether the server speaks TLS, so that its cookie must too.
+    upload_bytes
+        Largest upload.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        store: SessionStore,
+        hosts: frozenset[str],
+        *,
+        logins: bool = False,
+        secure: bool = False,
+        upload_bytes: int = 512 << 20,
+    ) -> None:
+        self.app = app
+        self.store = store
+        self.hosts = hosts
+        self.logins = logins
+        self.secure = secure
+        self.upload_bytes = upload_bytes
+        self._pages: dict[str, str] = {}  # Gradio's name of a page -> token of the session that opened it
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, give it its session, and put the security headers on the answer."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        cookie: bytes | None = None
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [(name, value) for name, value in message["headers"] if name.lower() != b"server"]
+                # A part with a policy of its own (the viewer's frame has a stricter one) keeps it.
+                there = {name.lower() for name, _ in kept}
+                kept += [(name, value) for name, value in SECURITY_HEADERS.items() if name not in there]
+                if cookie is not None:
+                    kept.append((b"set-cookie", cookie))
+                message["headers"] = kept
+            await send(message)
+
+        try:
+            headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            path = self._check(scope, headers)
+            session = self.store.find(read_cookie(headers.get(b"cookie")))
+            if self.logins and session is not None and session.user is None:
+                session = None
+            if session is None and path == "/" and not self.logins:
+                session = self.store.create()
+                cookie = self.cookie(session)
+            if session is None and not _OPEN.fullmatch(path):
+                if self.logins and path == "/":
+                    await _answer(send_guarded, 303, "", {b"location": b"/login"})
+                    return
+                raise RefusedError(401 if self.logins else 403, "This page has no session (any more); reload it.")
+            scope["inspector.session"] = session
+            limited = self._limit(scope, headers, receive, path)
+            if session is not None:
+                limited = await self._check_page(scope, path, session, limited)
+            await self._pass(scope, limited, send_guarded, path, session)
+        except RefusedError as refusal:
+            await _answer(send_guarded, refusal.status, refusal.sentence)
+        except DataError as error:
+            await _answer(send_guarded, 503, str(error))
+
+    def cookie(self, session: Session) -> bytes:
+        """Return the header that gives a browser its session: unreadable for scripts, never sent from other sites."""
+        secure = "; Secure" if self.secure else ""
+        return f"{COOKIE}={session.token}; Path=/; HttpOnly; SameSite=Strict{secure}".encode()
+
+    def _check(self, scope: Scope, headers: dict[bytes, str]) -> str:
+        """Check host, origin and path; return the path."""
+        host = headers.get(b"host", "")
+        if _name_of(host) not in self.hosts:
+            raise RefusedError(400, "This server does not answer to that host name.")
+        path: str = scope["path"]
+        if "\\" in path or "\0" in path or ".." in path.split("/") or "//" in path:
+            raise RefusedError(400, "This is no address of this server.")
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            raise RefusedError(405, "This server reads and takes requests; it does nothing else.")
+        if scope["method"] == "POST":
+            origin = headers.get(b"origin")
+            foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+            if foreign or headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+                raise RefusedError(403, "Requests from other pages are refused.")
+        if not (_OPEN.fullmatch(path) or _GRADIO.fullmatch(path) or _OWN.fullmatch(path)):
+            raise RefusedError(404, "not found")
+        return path
+
+    def _limit(self, scope: Scope, headers: dict[bytes, str], receive: Receive, path: str) -> Receive:
+        """Refuse a body that is too long, whether it says so or not."""
+        most = self.upload_bytes if path == _UPLOAD else BODY_LIMIT
+        declared = headers.get(b"content-length", "0")
+        if not declared.isdigit() or int(declared) > most:
+            raise RefusedError(413, f"That is too large: at most {most >> 20} MiB are taken.")
+        got = 0
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > most:
+                raise RefusedError(413, f"That is too large: at most {most >> 20} MiB are taken.")
+            return message
+
+        return counted
+
+    async def _check_page(self, scope: Scope, path: str, session: Session, receive: Receive) -> Receive:
+        """Refuse a request in the name of another user's page: Gradio tells pages apart by a name they choose."""
+        found = _HEARTBEAT.fullmatch(path)
+        name = found[1] if found else None
+        if path == "/gradio_api/queue/data":
+            name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
+        if scope["method"] == "POST" and path.startswith("/gradio_api/"):
+            body = b""
+            while True:
+                message = await receive()
+                body += message.get("body", b"")
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    break
+            try:
+                content = json.loads(body or b"{}")
+                name = content.get("session_hash") if isinstance(content, dict) else None
+            except (ValueError, RecursionError):
+                raise RefusedError(400, "That request cannot be read.") from None
+            replayed = False
+
+            async def replay() -> Message:
+                nonlocal replayed
+                if replayed:
+                    return await receive()
+                replayed = True
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            receive = replay
+        if name is not None:
+            if not isinstance(name, str) or len(name) > 64:
+                raise RefusedError(400, "That request cannot be read.")
+            owner = self._pages.setdefault(name, session.token)
+            if owner != session.token and self.store.peek(owner) is not None:
+                raise RefusedError(403, "That page belongs to another session.")
+            self._pages[name] = session.token
+            if len(self._pages) > 10_000:
+                self._pages = {page: token for page, token in self._pages.items() if self.store.peek(token)}
+        return receive
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, path: str, session: Session | None) -> None:
+        """Hand a request on; an open heartbeat is an open page."""
+        if session is None or not _HEARTBEAT.fullmatch(path):
+            await self.app(scope, receive, send)
+            return
+        session.pages += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            session.pages -= 1
+
+
+def read_cookie(header: str | None) -> str | None:
+    """Return the session's token from a Cookie header."""
+    try:
+        morsel = SimpleCookie(header or "").get(COOKIE)
+    except CookieError:
+        return None
+    return None if morsel is None else morsel.value
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a Host header without its port; "" for anything that is none."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host)
+    return found[1].lower() if found else ""
+
+
+async def _answer(send: Send, status: int, sentence: str, headers: dict[bytes, bytes] | None = None) -> None:
+    body = sentence.encode()
+    fields = {b"content-type": b"text/plain; charset=utf-8", b"content-length": str(len(body)).encode()}
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*fields.items(), *(headers or {}).items()]}
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,275 @@
+"""A run's teacher and student in the worker: draw images, reproducibly, and hold them against the measurements.
+
+Image k of a seed is what ``python -m rsd_med.sample RUN --seed S`` writes as its k-th: the same latents, views and
+order of draws (``rsd_med.engine.generation``). A truncation ψ below 1 multiplies the latent: less variety, more
+typical images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from apps.inspector.worker import Progress
+from rsd_med.base.errors import DataError
+from rsd_med.base.randomness import generator_for
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import SamplerSettings, one_step, sample
+from rsd_med.diffusion.view import View
+from rsd_med.engine.generation import BATCH
+from rsd_med.engine.run_folder import RunFolder
+from rsd_med.experiment import Experiment, newest_checkpoint, open_run
+from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.reporting.record import RunRecord, read_run
+
+MEASUREMENTS = 64
+"""Measurements that samples are compared with: those whose images the run folder keeps."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a block of ``BATCH`` images of a seed is made of: unit noise, and how the networks see it."""
+
+    noise: torch.Tensor
+    view: View
+
+
+class Model:
+    """The networks of a run.
+
+    Parameters
+    ----------
+    path
+        A run folder that ``rsd_med.train`` has filled, or the demo model.
+
+    Raises
+    ------
+    DataError
+        When the folder is none, or holds no trained network.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.run = RunFolder(path)
+        self.experiment: Experiment = open_run(self.run)
+        self.stages: dict[str, tuple[Denoiser, int]] = {}
+        for stage in ("student", "teacher"):
+            try:
+                checkpoint = newest_checkpoint(self.run, stage)
+            except DataError:
+                continue
+            self.stages[stage] = (self.experiment.load_network(checkpoint, stage), checkpoint.images)
+        if not self.stages:
+            raise DataError(f"{path.name} holds no trained network yet; train it first: python -m rsd_med.train.")
+        self.latents = lru_cache(maxsize=4)(self._draw_latents)
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """The folder's account of the training."""
+        return read_run(self.run)
+
+    @property
+    def complex(self) -> bool:
+        """Whether images are complex: two channels."""
+        return self.experiment.channels == 2
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the page says about the model, in plain data."""
+        protocol = self.experiment.protocol
+        sampler = protocol.evaluation.samplers[0]
+        return {
+            "name": protocol.name,
+            "shape": [self.experiment.channels, *self.experiment.conditions.data.shape[-2:]],
+            "complex": self.complex,
+            "models": {stage: images for stage, (_, images) in self.stages.items()},
+            "corruption": protocol.corruption.kind,
+            "acceleration": getattr(protocol.corruption, "acceleration", None),
+            "teacher_calls": sampler.calls(self.experiment.corruption.sigma),
+            "measurements": 0 if self.measured is None else len(self.measured),
+        }
+
+    @torch.no_grad()
+    def student(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress) -> np.ndarray:
+        """Draw images of the student: float32 (n, channels, y, x), scaled units; see the module for what they are."""
+        network = self._network("student")
+        sigma = self.experiment.protocol.student.sigma_init
+        return self._draw(
+            seed, numbers, truncation, progress, lambda view, noise: one_step(network, view, noise, sigma)
+        )
+
+    @torch.no_grad()
+    def teacher(
+        self, seed: int, numbers: Sequence[int], truncation: float, calls: int, progress: Progress
+    ) -> np.ndarray:
+        """Draw images of the teacher from the same latents, with at most ``calls`` network calls for each image."""
+        network = self._network("teacher")
+        settings = self.teacher_sampler(calls)
+        most = settings.calls(self.experiment.corruption.sigma)
+        done = 0
+
+        def count(*_: object) -> None:
+            nonlocal done
+            done += 1
+            progress(min(1.0, done / most))
+
+        hook = network.register_forward_hook(count)
+        try:
+            return self._draw(
+                seed,
+                numbers,
+                truncation,
+                _silent,
+                lambda view, noise: sample(network, view, noise, settings, self.experiment.corruption.sigma),
+            )
+        finally:
+            hook.remove()
+
+    def teacher_sampler(self, calls: int) -> SamplerSettings:
+        """Return the run's own sampler with as many steps as ``calls`` allow, at least one."""
+        own = self.experiment.protocol.evaluation.samplers[0]
+        if calls >= own.calls(self.experiment.corruption.sigma):
+            return own
+        return own.model_copy(update={"kind": "heun", "steps": max(1, (calls + 1) // 2)})
+
+    @torch.no_grad()
+    def between(
+        self, seed: int, first: int, second: int, truncation: float, frames: int, progress: Progress
+    ) -> np.ndarray:
+        """Walk from one latent to another along the sphere, everything else as for the first image.
+
+        Returns
+        -------
+        float32 (frames, channels, y, x); the first frame is the image ``first``.
+        """
+        network = self._network("student")
+        sigma = self.experiment.protocol.student.sigma_init
+        block, row = divmod(first, BATCH)
+        other_block, other_row = divmod(second, BATCH)
+        latents = self.latents(seed, block)
+        a, b = latents.noise[row], self.latents(seed, other_block).noise[other_row]
+        noise = torch.stack([slerp(a, b, k / max(1, frames - 1)) for k in range(frames)]) * truncation
+        images = []
+        for number, frame in enumerate(noise):
+            images.append(one_step(network, select(latents.view, [row], BATCH), frame[None], sigma))
+            progress((number + 1) / frames)
+        return torch.cat(images).numpy()
+
+    @cached_property
+    def measured(self) -> torch.Tensor | None:
+        """Measurements seen as images, in channels, whose operators are the first conditions; None if not kept."""
+        images = self.record.gallery.get("measurements")
+        if images is None or images.shape[2:] != self.experiment.conditions.data.shape[-2:]:
+            return None
+        # Images without operators of their own (plain noise) share one condition.
+        stored = len(self.experiment.conditions)
+        return images[: min(MEASUREMENTS, stored)] if stored > 1 else images[:MEASUREMENTS]
+
+    @torch.no_grad()
+    def nearest(self, images: np.ndarray, progress: Progress) -> dict[str, np.ndarray]:
+        """Find the stored training measurement that each image is nearest to.
+
+        The image is seen as the scanner would have seen it: through the coil maps and the sampled lines of each
+        measurement, A^H A x, and its magnitude is compared with that of A^H y. Distances are relative to the
+        measurement: 0 is a copy, about 1 has nothing in common.
+
+        Parameters
+        ----------
+        images
+            float32 (n, channels, y, x).
+        progress
+            Told how far it is.
+
+        Returns
+        -------
+        ``index`` int (n,), ``distance`` float32 (n,), ``measurements`` float32 (n, channels, y, x): the nearest ones.
+
+        Raises
+        ------
+        DataError
+            When the run folder keeps no measurements.
+        """
+        if self.measured is None:
+            raise DataError("This run folder keeps no measurements to compare with (samples/gallery/measurements.npy).")
+        x = torch.from_numpy(images)
+        distances = torch.empty(len(x), len(self.measured))
+        conditions = self.experiment.conditions
+        for number, measurement in enumerate(self.measured):
+            seen, target = x, measurement
+            if conditions.operator.complex_domain:
+                operator = conditions.operator[torch.full((len(x),), number)]
+                seen = to_channels(operator.normal(to_complex(x)))
+            gap = _magnitude(seen) - _magnitude(target[None])
+            size = _magnitude(target[None]).square().sum().sqrt().clamp_min(1e-6)
+            distances[:, number] = gap.square().sum((1, 2, 3)).sqrt() / size
+            progress((number + 1) / len(self.measured))
+        smallest = distances.min(1)
+        return {
+            "index": smallest.indices.numpy(),
+            "distance": smallest.values.numpy(),
+            "measurements": self.measured[smallest.indices].numpy(),
+        }
+
+    def _network(self, stage: str) -> Denoiser:
+        if stage not in self.stages:
+            raise DataError(f"This run has no trained {stage} yet.")
+        return self.stages[stage][0]
+
+    def _draw_latents(self, seed: int, block: int) -> Latents:
+        """Repeat the draws of ``rsd_med.engine.generation.draw_images`` for one block."""
+        conditions, objective = self.experiment.conditions, self.experiment.objective
+        device = conditions.data.device
+        channels, height, width = to_channels(conditions[:1].image()).shape[1:]
+        generator = generator_for(seed, "images", block * BATCH, device=device)
+        chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
+        like = conditions[chosen]
+        view = objective.view(objective.corruption.draw(like, generator), generator)
+        return Latents(torch.randn(BATCH, channels, height, width, generator=generator, device=device), view)
+
+    def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
+        device = self.experiment.conditions.data.device
+        found: dict[int, torch.Tensor] = {}
+        blocks = sorted({number // BATCH for number in numbers})
+        for done, block in enumerate(blocks):
+            rows = [number % BATCH for number in numbers if number // BATCH == block]
+            latents = self.latents(seed, block)
+            noise = truncation * latents.noise[torch.tensor(rows, device=device)]
+            images = draw(select(latents.view, rows, BATCH), noise).cpu()
+            found.update({block * BATCH + row: image for row, image in zip(rows, images, strict=True)})
+            progress((done + 1) / len(blocks))
+        return torch.stack([found[number] for number in numbers]).numpy()
+
+
+def select(view: View, rows: Sequence[int], total: int) -> View:
+    """Return the view of some items of a block of ``total``, each at most once."""
+    if list(rows) == list(range(total)):
+        return view
+    index = torch.tensor(list(rows))
+
+    def project(x: torch.Tensor) -> torch.Tensor:
+        block = torch.zeros(total, *x.shape[1:], dtype=x.dtype, device=x.device)
+        block[index.to(x.device)] = x
+        return view.project(block)[index.to(x.device)]
+
+    context = None if view.context is None else view.context[index.to(view.context.device)]
+    return View(project, context)
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
+    """Go from one Gaussian latent to another on the sphere, where such latents lie (Shoemake 1985)."""
+    cosine = ((a * b).sum() / (a.norm() * b.norm())).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if float(angle) < 1e-4:
+        return torch.lerp(a, b, share)
+    mixed: torch.Tensor = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+    return mixed
+
+
+def _magnitude(images: torch.Tensor) -> torch.Tensor:
+    return images.square().sum(1, keepdim=True).sqrt() if images.shape[1] == 2 else images
+
+
+def _silent(_: float) -> None:
+    """Report to nobody: another part of the work reports."""

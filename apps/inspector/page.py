@@ -1,0 +1,76 @@
+"""The page: a header with the permanent notice, and the tabs."""
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from apps.inspector.desk import Desk
+from apps.inspector.jobs import JobQueue
+from apps.inspector.notice import NOTICE
+from apps.inspector.session import SessionStore
+
+if TYPE_CHECKING:
+    from apps.inspector.server import ServerSettings
+
+TITLE = "rsd_med inspector"
+
+
+def theme() -> Any:
+    """Return the theme: quiet, dense, fonts of the machine; the colours are those of static/app.css."""
+    import gradio as gr
+
+    return gr.themes.Base(
+        primary_hue="sky",
+        secondary_hue="sky",
+        neutral_hue="slate",
+        radius_size=gr.themes.sizes.radius_sm,
+        spacing_size=gr.themes.sizes.spacing_sm,
+        text_size=gr.themes.sizes.text_md,
+        font=("system-ui", "Segoe UI", "Noto Sans", "DejaVu Sans", "sans-serif"),
+        font_mono=("ui-monospace", "DejaVu Sans Mono", "monospace"),
+    )
+
+
+def build_page(settings: "ServerSettings", store: SessionStore, queue: JobQueue) -> Any:
+    """Return the Gradio page."""
+    import gradio as gr
+
+    from apps.inspector.tabs.reconstruct import reconstruct_tab
+    from apps.inspector.tabs.runs import runs_tab
+    from apps.inspector.tabs.samples import samples_tab
+
+    desk = Desk(store, queue)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(_header(settings), elem_id="top", apply_default_css=False, js_on_load=None)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Samples", id="samples"):
+                samples_tab(page, desk)
+            with gr.Tab("Reconstruct", id="reconstruct"):
+                reconstruct_tab(page, desk)
+            with gr.Tab("Training runs", id="runs"):
+                runs_tab(desk, (settings.run, *settings.compare))
+        gr.HTML(_footer(), elem_id="bottom", apply_default_css=False, js_on_load=None)
+    return page
+
+
+def _header(settings: "ServerSettings") -> str:
+    model = (
+        "Demo model: simulated knees, trained in ten minutes; to see how things work, not what they can do."
+        if settings.demo
+        else f"Run: {settings.run.name}"
+    )
+    leave = "Log out" if settings.users is not None else "End session"
+    where = "/logout" if settings.users is not None else "/session/end"
+    return (
+        f'<header class="top"><h1>{TITLE}</h1><p class="model">{html.escape(model)}</p>'
+        f'<p class="notice" role="note">{NOTICE}</p>'
+        '<div class="tools"><button type="button" data-act="theme" title="Light or dark page">Light / dark</button>'
+        f'<button type="button" data-act="leave" data-where="{where}">{leave}</button></div></header>'
+    )
+
+
+def _footer() -> str:
+    return (
+        f'<footer class="bottom"><p><strong>{NOTICE}</strong> Generated and reconstructed images can show anatomy that '
+        "is not there and hide what is. Nothing leaves this machine; what you upload and make is removed when your "
+        "session ends.</p></footer>"
+    )

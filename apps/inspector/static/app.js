@@ -1,0 +1,69 @@
+// The page's own few lines: theme, leaving, uploads. Everything it asks goes to this server.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+  const paint = (theme) => {
+    root.dataset.theme = theme;
+    if (document.body) document.body.classList.toggle("dark", theme === "dark");
+  };
+  const first = kept() ?? "dark";
+  paint(first);
+  document.addEventListener("DOMContentLoaded", () => {
+    paint(root.dataset.theme);
+    // Gradio puts its own idea of the theme on the body when it starts; ours stays.
+    new MutationObserver(() => {
+      const dark = root.dataset.theme === "dark";
+      if (document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+    }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    document.documentElement.lang = "en";
+  });
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-act]");
+    if (!button) return;
+    if (button.dataset.act === "theme") {
+      const theme = root.dataset.theme === "dark" ? "light" : "dark";
+      try { localStorage.setItem("theme", theme); } catch { /* private browsing: for this page only */ }
+      paint(theme);
+    }
+    if (button.dataset.act === "leave") {
+      button.disabled = true;
+      await fetch(button.dataset.where, { method: "POST" });
+      document.body.innerHTML = '<main class="left"><h1>Session ended</h1>' +
+        "<p>Everything you uploaded and made has been removed from the server.</p>" +
+        '<p><a href="/">Begin a new session</a></p></main>';
+    }
+  });
+
+  // Arrow keys move within a sheet of tiles, as in any grid.
+  document.addEventListener("keydown", (event) => {
+    const tile = event.target.closest?.(".sheet .tile");
+    if (!tile) return;
+    const sheet = tile.closest(".sheet");
+    const tiles = [...sheet.querySelectorAll(".tile")];
+    const columns = Number(getComputedStyle(sheet).getPropertyValue("--columns")) || 1;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    if (step === undefined) return;
+    const next = tiles[tiles.indexOf(tile) + step];
+    if (next) { next.focus(); event.preventDefault(); }
+  });
+
+  // Files go straight to the session's private folder: one request a file, its name stays here.
+  window.inspectorUpload = async (files, tell) => {
+    let id = null, number = 0;
+    for (const file of files) {
+      tell(`Sending file ${++number} of ${files.length} …`);
+      const address = id === null ? "/upload" : `/upload?set=${encodeURIComponent(id)}`;
+      const answer = await fetch(address, { method: "POST", body: file,
+        headers: { "Content-Type": "application/octet-stream" } });
+      if (!answer.ok) {
+        let sentence = await answer.text();
+        try { sentence = JSON.parse(sentence).detail ?? sentence; } catch { /* plain text */ }
+        throw new Error(sentence);
+      }
+      id = (await answer.json()).id;
+    }
+    return id;
+  };
+})();

@@ -1,0 +1,7 @@
+"""Reconstruct."""
+
+from typing import Any
+
+
+def reconstruct_tab(page: Any, desk: Any) -> None:
+    """Build the tab."""

@@ -1,0 +1,312 @@
+"""Samples: a grid from the student; one sample closely, beside its nearest measurement and its teacher; walks between.
+
+What is drawn is told by three numbers (seed, number, truncation), and the same three always draw the same.
+"""
+
+import html
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+
+from apps.inspector.artefacts import Pane, add_volume
+from apps.inspector.desk import Desk, note, one_of, real, result_of, whole
+from apps.inspector.session import Session
+from apps.inspector.sheets import grey, magnitude, phase, sheet, window_of
+from apps.inspector.viewer.page import viewer_frame
+from rsd_med.base.errors import DataError
+
+COUNTS = (16, 36, 64)
+SHOWN = ("Magnitude", "Phase", "With nearest measurement")
+BUDGETS = (1, 5, 17, 35)
+MOST_SEED = 2**31 - 1
+FRAMES = 9
+TEACHER_IMAGES = 8
+EMPTY = '<p class="empty">Choose a sample in the grid to look at it closely.</p>'
+
+
+def samples_tab(page: Any, desk: Desk) -> None:
+    """Build the tab."""
+    import gradio as gr
+
+    with gr.Row(elem_classes="controls"):
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED, min_width=110)
+        count = gr.Radio(COUNTS, value=64, label="Samples", min_width=190)
+        truncation = gr.Slider(0.5, 1.0, 1.0, step=0.05, label="Truncation ψ")
+        shown = gr.Radio(SHOWN, value=SHOWN[0], label="Show", min_width=360)
+        with gr.Column(min_width=210, scale=0, elem_classes="buttons"):
+            draw = gr.Button("Draw", variant="primary")
+            another = gr.Button("Next seed")
+    status = gr.HTML(note("Starting the model …", busy=True), elem_id="samples-status", apply_default_css=False)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=400):
+            grid = gr.HTML(
+                '<div class="sheet waiting"></div>', elem_id="grid", apply_default_css=False, js_on_load=TILES
+            )
+        with gr.Column(scale=6, min_width=480, elem_id="closely"):
+            chosen = gr.Number(None, visible=False)
+            closely = gr.HTML(EMPTY, elem_id="closely-view", apply_default_css=False)
+            with gr.Row(elem_classes="controls"):
+                budget = gr.Radio(BUDGETS, value=1, label="Teacher beside student: network calls for each image")
+                compare = gr.Button("Compare", min_width=120, scale=0)
+            with gr.Row(elem_classes="controls"):
+                other = gr.Number(1, label="Walk from the chosen sample to number", precision=0, minimum=0, maximum=63)
+                walk = gr.Button("Walk", min_width=120, scale=0)
+            cancel = gr.Button("Cancel what is being computed", size="sm")
+            lower_status = gr.HTML("", elem_id="closely-status", apply_default_css=False)
+    lower = gr.HTML("", elem_id="comparison", apply_default_css=False)
+
+    async def show_grid(seed: Any, count: Any, truncation: Any, shown: Any, request: gr.Request) -> AsyncIterator[Any]:
+        async for told, picture in draw_grid(desk, request, seed, count, truncation, shown):
+            yield told, gr.skip() if picture is None else picture
+
+    async def show_next(seed: Any, count: Any, truncation: Any, shown: Any, request: gr.Request) -> AsyncIterator[Any]:
+        following = (int(seed) + 1) % MOST_SEED if isinstance(seed, int | float) else 0
+        async for told, picture in draw_grid(desk, request, following, count, truncation, shown):
+            yield following, told, gr.skip() if picture is None else picture
+
+    async def choose(
+        seed: Any, count: Any, truncation: Any, request: gr.Request, event: gr.EventData
+    ) -> AsyncIterator[Any]:
+        number = getattr(event, "number", None)
+        async for told, picture in look_closely(desk, request, seed, count, truncation, number):
+            yield told, gr.skip() if picture is None else picture, number
+
+    async def show_teacher(
+        seed: Any, count: Any, truncation: Any, number: Any, budget: Any, request: gr.Request
+    ) -> AsyncIterator[Any]:
+        async for told, picture in compare_teacher(desk, request, seed, count, truncation, number, budget):
+            yield told, gr.skip() if picture is None else picture
+
+    async def show_walk(seed: Any, truncation: Any, number: Any, other: Any, request: gr.Request) -> AsyncIterator[Any]:
+        async for told, picture in walk_between(desk, request, seed, truncation, number, other):
+            yield told, gr.skip() if picture is None else picture
+
+    def stop(request: gr.Request) -> str:
+        desk.queue.cancel_all(desk.session(request).name)
+        return note("Cancelled.")
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+    asked = [seed, count, truncation, shown]
+    page.load(show_grid, asked, [status, grid], **quiet)
+    draw.click(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
+    shown.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
+    count.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
+    truncation.release(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
+    seed.submit(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
+    another.click(show_next, asked, [seed, status, grid], trigger_mode="once", **quiet)
+    grid.click(choose, [seed, count, truncation], [lower_status, closely, chosen], trigger_mode="always_last", **quiet)
+    compare.click(
+        show_teacher, [seed, count, truncation, chosen, budget], [lower_status, lower], trigger_mode="once", **quiet
+    )
+    walk.click(show_walk, [seed, truncation, chosen, other], [lower_status, lower], trigger_mode="once", **quiet)
+    cancel.click(stop, None, lower_status, **quiet)
+
+
+TILES = """
+element.addEventListener("click", (event) => {
+  const tile = event.target.closest("[data-number]");
+  if (!tile) return;
+  for (const other of element.querySelectorAll("[data-number]")) other.setAttribute("aria-pressed", other === tile);
+  trigger("click", { number: Number(tile.dataset.number) });
+});
+"""
+
+Told = AsyncIterator[tuple[str, str | None]]
+"""Pairs of a status line and, once there is one, a picture as HTML."""
+
+
+async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, shown: Any) -> Told:
+    """Draw a grid of the student's samples."""
+    try:
+        session = desk.session(request)
+        wanted = _wanted(seed, count, truncation)
+        shown = one_of(shown, SHOWN, "Show")
+        nearest = shown == SHOWN[2]
+        arguments: dict[str, Any] = {"seed": wanted[0], "truncation": wanted[2]}
+        task = "nearest" if nearest else "grid"
+        arguments |= {"numbers": list(range(wanted[1]))} if nearest else {"count": wanted[1]}
+        async for job in desk.follow(session, task, **arguments):
+            if not job.over:
+                yield desk.tell(job, "Drawing"), None
+                continue
+            found = result_of(job)
+            picture = _paired(session, found) if nearest else _grid(session, found, shown)
+            yield note(_described(*wanted, found["images"] if nearest else found, job)), picture
+    except DataError as error:
+        yield note(str(error), problem=True), None
+
+
+async def look_closely(desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, number: Any) -> Told:
+    """Show one sample in the viewer, beside the measurement it is nearest to."""
+    try:
+        session = desk.session(request)
+        seed, _, truncation = _wanted(seed, count, truncation)
+        number = whole(number, 0, 63, "The number of a sample")
+        facts = await desk.run(session, "facts")
+        if not facts["measurements"]:
+            images = await desk.run(session, "grid", seed=seed, count=number + 1, truncation=truncation)
+            panes, remark = _panes(session, images[number : number + 1], number), ""
+        else:
+            async for job in desk.follow(session, "nearest", seed=seed, numbers=[number], truncation=truncation):
+                if not job.over:
+                    yield desk.tell(job, "Looking for the nearest measurement"), None
+            found = result_of(job)
+            panes = _panes(session, found["images"], number)
+            panes.append(
+                _pane(session, magnitude(found["measurements"]), "Nearest training measurement", found["images"])
+            )
+            remark = (
+                f"The nearest of the {facts['measurements']} training measurements kept with the run differs by "
+                f"{float(found['distance'][0]):.0%} once the sample is seen through its coils and lines: 0 % would be "
+                "a copy, near 100 % has nothing in common."
+            )
+        frame = viewer_frame(panes, height=640)
+        yield "", f'<h2 class="part">Sample {number}</h2>{frame}<p class="remark">{html.escape(remark)}</p>'
+    except DataError as error:
+        yield note(str(error), problem=True), None
+
+
+async def compare_teacher(
+    desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, number: Any, budget: Any
+) -> Told:
+    """Draw student and teacher from the same latents."""
+    try:
+        session = desk.session(request)
+        seed, count, truncation = _wanted(seed, count, truncation)
+        calls = one_of(budget, BUDGETS, "The number of network calls")
+        first = 0 if number is None else whole(number, 0, 63, "The number of a sample")
+        first = min(first, 64 - TEACHER_IMAGES)
+        numbers = list(range(first, first + TEACHER_IMAGES))
+        arguments = {"seed": seed, "numbers": numbers, "truncation": truncation, "calls": calls}
+        async for job in desk.follow(session, "teacher", **arguments):
+            if not job.over:
+                yield desk.tell(job, "The teacher draws"), None
+        yield "", _beside(session, result_of(job), numbers)
+    except DataError as error:
+        yield note(str(error), problem=True), None
+
+
+async def walk_between(desk: Desk, request: Any, seed: Any, truncation: Any, number: Any, other: Any) -> Told:
+    """Walk from one sample's latent to another's."""
+    try:
+        session = desk.session(request)
+        seed, _, truncation = _wanted(seed, 64, truncation)
+        if number is None:
+            raise DataError("Choose a sample in the grid first: the walk begins there.")
+        first, second = (whole(value, 0, 63, "The number of a sample") for value in (number, other))
+        arguments = {"seed": seed, "first": first, "second": second, "truncation": truncation, "frames": FRAMES}
+        async for job in desk.follow(session, "between", **arguments):
+            if not job.over:
+                yield desk.tell(job, "Walking"), None
+        images = result_of(job)
+        labels = [f"{k / (FRAMES - 1):.0%} of the way from sample {first} to {second}" for k in range(FRAMES)]
+        drawn = sheet(
+            session,
+            grey(images),
+            name="Walk",
+            labels=labels,
+            numbers=range(FRAMES),
+            captions=[f"{k / (FRAMES - 1):.0%}" for k in range(FRAMES)],
+            columns=FRAMES,
+        )
+        yield (
+            "",
+            (
+                f'<h2 class="part">From sample {first} to sample {second}</h2><p class="remark">Latents on the '
+                f"sphere between them; coils and lines are those of sample {first}. A model that has learned shapes "
+                f"changes them gradually; one that has memorised jumps.</p>{drawn}"
+            ),
+        )
+    except DataError as error:
+        yield note(str(error), problem=True), None
+
+
+def _wanted(seed: Any, count: Any, truncation: Any) -> tuple[int, int, float]:
+    return (
+        whole(seed, 0, MOST_SEED, "The seed"),
+        one_of(count, COUNTS, "The number of samples"),
+        real(truncation, 0.5, 1.0, "The truncation"),
+    )
+
+
+def _described(seed: int, count: int, truncation: float, images: np.ndarray, job: Any) -> str:
+    height, width = images.shape[-2:]
+    values = "magnitude 0 to 1.25 scales" if images.shape[1] == 2 else "values -1 to 1"
+    return (
+        f"Seed {seed}, samples 0 to {count - 1}, ψ = {truncation:g}; {width} × {height} pixels, one window for all "
+        f"({values}). One network call for each image. The same numbers always draw the same images."
+    )
+
+
+def _grid(session: Session, images: np.ndarray, shown: str) -> str:
+    if shown == "Phase" and images.shape[1] != 2:
+        raise DataError("These images are real: they have no phase.")
+    count = len(images)
+    return sheet(
+        session,
+        grey(images, "phase" if shown == "Phase" else "magnitude"),
+        name=f"{count} samples",
+        labels=[f"Sample {k}" for k in range(count)],
+        numbers=range(count),
+        columns=int(np.sqrt(count)),
+    )
+
+
+def _paired(session: Session, found: dict[str, np.ndarray]) -> str:
+    pairs = np.concatenate([grey(found["images"]), grey(found["measurements"])], axis=2)
+    count = len(pairs)
+    usual = float(np.median(found["distance"]))
+    remark = (
+        '<p class="remark">Each sample on the left, the training measurement it is nearest to on the right, as the '
+        f"scanner saw it (aliased, incomplete). Usual distance here: {usual:.0%}.</p>"
+    )
+    return remark + sheet(
+        session,
+        pairs,
+        name=f"{count} samples, each beside its nearest training measurement",
+        labels=[f"Sample {k}, nearest measurement differs by {d:.0%}" for k, d in enumerate(found["distance"])],
+        numbers=range(count),
+        captions=[f"{k}: {d:.0%}" for k, d in enumerate(found["distance"])],
+        columns=max(2, int(np.sqrt(count)) // 2 + 1),
+    )
+
+
+def _beside(session: Session, found: dict[str, Any], numbers: list[int]) -> str:
+    rows = []
+    for who, calls in (("Student", 1), ("Teacher", found["calls"])):
+        images = found[who.lower()]
+        seconds = found[f"{who.lower()}_seconds"]
+        rows.append(
+            f"<h3>{who}: {calls} network call{'s' if calls > 1 else ''} for each image, "
+            f"{1000 * seconds / len(images):.0f} ms each</h3>"
+            + sheet(
+                session,
+                grey(images),
+                name=f"{who}, samples {numbers[0]} to {numbers[-1]}",
+                labels=[f"{who}, sample {number}" for number in numbers],
+                numbers=numbers,
+                columns=len(numbers),
+            )
+        )
+    return (
+        '<h2 class="part">Teacher beside student, from the same latents</h2>'
+        + "".join(rows)
+        + '<p class="remark">One window for both. The times are of this machine, now.</p>'
+    )
+
+
+def _panes(session: Session, images: np.ndarray, number: int) -> list[Pane]:
+    panes = [_pane(session, magnitude(images), f"Sample {number}", images)]
+    if images.shape[1] == 2:
+        panes.append(
+            add_volume(
+                session, phase(images), title=f"Phase of sample {number}", unit="rad", window=window_of(images, "phase")
+            )
+        )
+    return panes
+
+
+def _pane(session: Session, values: np.ndarray, title: str, images: np.ndarray) -> Pane:
+    unit = "scales" if images.shape[1] == 2 else "of range"
+    return add_volume(session, values, title=title, unit=unit, window=window_of(images))

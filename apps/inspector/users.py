@@ -1,0 +1,122 @@
+"""Logins for servers that listen beyond loopback: ``python -m apps.inspector.users FILE NAME`` adds one.
+
+The file holds a line ``name:salt:hash`` for each user (scrypt); it is never served, and passwords are never logged.
+"""
+
+import argparse
+import getpass
+import hashlib
+import hmac
+import re
+import secrets
+import sys
+import threading
+import time
+from pathlib import Path
+
+from rsd_med.base.command import run_command
+from rsd_med.base.errors import DataError, ProtocolError
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SHORTEST = 10
+TRIES, PAUSE_SECONDS = 5, 60.0
+"""Wrong passwords of one name, or of everybody times ten, before a pause."""
+
+
+def scrypt(password: str, salt: bytes) -> bytes:
+    """Derive what is stored of a password (RFC 7914; N = 2^14, r = 8, p = 1: 16 MiB for each try)."""
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1, maxmem=64 << 20)
+
+
+class Users:
+    """Names and what is stored of their passwords.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    DataError
+        When it is missing, holds nobody, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._stored: dict[str, tuple[bytes, bytes]] = {}
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for line in filter(None, lines):
+                name, salt, known = line.split(":")
+                self._stored[name] = (bytes.fromhex(salt), bytes.fromhex(known))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path.name}: no readable file of logins; make one with python -m apps.inspector.users FILE NAME."
+            ) from error
+        if not self._stored:
+            raise DataError(f"{path.name} holds no login; add one with python -m apps.inspector.users FILE NAME.")
+        self._failures: dict[str, list[float]] = {}
+        self._lock = threading.Lock()
+
+    def check(self, name: str, password: str) -> bool:
+        """Return whether the password is the user's; the time it takes does not tell whether the name exists.
+
+        Raises
+        ------
+        DataError
+            After too many wrong ones.
+        """
+        with self._lock:
+            now = time.monotonic()
+            self._failures = {
+                key: recent
+                for key, times in self._failures.items()
+                if (recent := [moment for moment in times if now - moment < PAUSE_SECONDS])
+            }
+            everybody = sum(map(len, self._failures.values()))
+            if len(self._failures.get(name, ())) >= TRIES or everybody >= 10 * TRIES:
+                raise DataError("Too many wrong passwords; please wait a minute.")
+        salt, known = self._stored.get(name, (b"nobody", b""))
+        right = hmac.compare_digest(scrypt(password[:1024], salt), known)
+        if not right:
+            with self._lock:
+                self._failures.setdefault(name[:64], []).append(time.monotonic())
+        return right
+
+
+def add_user(path: Path, name: str, password: str) -> None:
+    """Add a user, or give one a new password.
+
+    Raises
+    ------
+    ProtocolError
+        For a name or a password that will not do.
+    """
+    if not NAME.fullmatch(name):
+        raise ProtocolError("a login's name has letters, digits, '.', '_' and '-' only, at most 64.")
+    if len(password) < SHORTEST:
+        raise ProtocolError(f"a password has at least {SHORTEST} characters.")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    salt = secrets.token_bytes(16)
+    kept = [line for line in lines if line and line.split(":")[0] != name]
+    side = path.with_name(f".{path.name}.writing")
+    side.touch(mode=0o600)
+    side.write_text("\n".join([*kept, f"{name}:{salt.hex()}:{scrypt(password, salt).hex()}"]) + "\n", encoding="utf-8")
+    side.replace(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Ask for a password and store what is needed to know it again."""
+    parser = argparse.ArgumentParser(
+        prog="python -m apps.inspector.users", description="Add a login, or change its password."
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file that --users names")
+    parser.add_argument("name", metavar="NAME", help="the login's name")
+    options = parser.parse_args(arguments)
+    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    add_user(options.file, options.name, password)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
