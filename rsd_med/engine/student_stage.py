@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
@@ -17,8 +18,11 @@ from rsd_med.engine.monitor import ProximalMonitor, corrupt_generation
 from rsd_med.engine.settings import AverageSettings, OptimiserSettings
 from rsd_med.engine.stage import Stage, build_optimiser, take_step
 from rsd_med.operators.channels import to_channels
+from rsd_med.students.dmd import DMDSettings
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.base import Objective
+
+StudentLossKind = Annotated[SiDSettings | DMDSettings, Field(discriminator="kind")]
 
 
 class StudentSettings(Settings):
@@ -28,7 +32,7 @@ class StudentSettings(Settings):
     which fall to zero. The published protocols state their own.
     """
 
-    loss: SiDSettings = Field(default_factory=SiDSettings)
+    loss: StudentLossKind = Field(default_factory=SiDSettings)
     images: PositiveInt = Field(description="length of the stage, in generated images per network")
     batch_size: PositiveInt = Field(32, description="images in a step")
     sigma_init: float = Field(2.5, gt=0, description="the generator is the denoiser at this noise level")

@@ -1,11 +1,37 @@
-"""The signature that every student loss shares."""
+"""The signature that every student loss shares, and the noise levels at which teacher and fake score are compared."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
+from pydantic import Field, model_validator
 
+from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.schedules import karras_fraction, karras_quantile
 from rsd_med.diffusion.view import View
+
+
+class LevelRange(Settings):
+    """Levels σ_t drawn uniformly on the ρ = 7 ramp between two of its quantiles (methods §2.5)."""
+
+    t_max: float = Field(0.8, gt=0, le=1, description="largest quantile of the ρ = 7 ramp: 0.8 is σ_t ≤ 24.4")
+    t_min: float = Field(0.0, ge=0, lt=1, description="smallest quantile of the ramp: 0.2 is σ_t ≥ 0.085")
+    from_data_sigma: bool = Field(False, description="start the range of σ_t at the noise level of the data")
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> Self:
+        if self.t_min >= self.t_max:
+            raise ValueError(f"t_min ({self.t_min:g}) must be smaller than t_max ({self.t_max:g})")
+        return self
+
+    def draw_levels(self, count: int, data_sigma: float, generator: torch.Generator) -> torch.Tensor:
+        """Draw ``(count,)`` levels, float32; ``data_sigma`` is the noise level of the measurements."""
+        low = self.t_min
+        if self.from_data_sigma and data_sigma > 0:
+            low = max(low, karras_fraction(data_sigma))
+        u = torch.rand(count, generator=generator, device=generator.device)
+        return karras_quantile(low + u * (self.t_max - low))
 
 
 class StudentLoss(ABC):
@@ -36,3 +62,9 @@ class StudentLoss(ABC):
         generator
             For levels and noise.
         """
+
+
+def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
+    """Return ``ω = 1 / mean|y_θ − a|`` of each item, at most 1e5 and without gradient: ``(b,)`` (methods §2.5)."""
+    with torch.no_grad():
+        return 1 / (observed - estimate).abs().flatten(1).mean(1).clamp_min(1e-5)
