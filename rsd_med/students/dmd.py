@@ -26,8 +26,8 @@ class DMDSettings(LevelRange):
 class DMD(StudentLoss):
     """``L = ω Σ (b − a) ⊙ y_θ`` with ``ω = 1 / mean|y_θ − a|``: its gradient is ``ω (b − a)``, with a and b held fixed.
 
-    a and b are what teacher and fake score make of ``y_θ + σ_t n``. Nothing passes through either network, which makes a
-    step cheaper than SiD's. The sum over pixels gives gradients of SiD's size: the same rates suit both.
+    a and b are what teacher and fake score make of ``y_θ + σ_t n``. Nothing passes through either network, which makes
+    a step cheaper than SiD's. The sum over pixels gives gradients of SiD's size: the same rates suit both.
     """
 
     def __init__(self, settings: DMDSettings) -> None:
