@@ -13,7 +13,7 @@ from rsd_med.calibration.coil_maps import CoilMapSettings, chosen_maps
 from rsd_med.calibration.compression import compress_coils
 from rsd_med.calibration.noise import NoiseEstimate, estimate_noise, noise_covariance
 from rsd_med.calibration.quality import map_quality, require_explained
-from rsd_med.calibration.scale import acs_scale, central_run, central_width
+from rsd_med.calibration.scale import central_width, scan_scale
 from rsd_med.calibration.whitening import noise_correlation, whiten
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.mri import MultiCoilFourier
@@ -198,7 +198,7 @@ def calibrate(
             require_explained(quality)
 
     lines = acs_lines or scan.acs_lines or REFERENCE_ACS_LINES
-    scale, lines = _scale(reference, seen, lines)
+    scale, lines = scan_scale(reference, seen, lines)
     report["scale"] = {"value": scale, "acs_lines": lines, "sigma": sigma / scale}
     return CalibratedScan(
         kspace=kspace / scale,
@@ -261,15 +261,6 @@ def _reference(kspace: Tensor, sampled: Tensor, extra: Tensor | None) -> tuple[T
     lines = columns if bool(entries[:, columns].all()) else entries
     rows = kspace.shape[-2]
     return (kspace, sampled) if central_width(sampled, rows) >= central_width(lines, rows) else (extra, lines)
-
-
-def _scale(kspace: Tensor, sampled: Tensor, wanted: int) -> tuple[float, int]:
-    """Return the scale and the number of central lines it is taken from."""
-    if sampled.ndim == 1:
-        lines = min(wanted, central_run(sampled))
-        return acs_scale(kspace, lines), lines
-    lines = min(wanted, central_width(sampled, kspace.shape[-2]))
-    return acs_scale(kspace, lines, lines or None), lines
 
 
 def _noise_report(noise: NoiseEstimate | None) -> dict[str, Any]:

@@ -65,6 +65,30 @@ def central_width(sampled: Tensor, rows: int) -> int:
     return width
 
 
+def scan_scale(kspace: Tensor, sampled: Tensor, wanted: int) -> tuple[float, int]:
+    """Return the scale of a scan and the number of central lines it was taken from.
+
+    Parameters
+    ----------
+    kspace
+        Measured k-space, complex, (coil, y, x), zero where not sampled.
+    sampled
+        bool, (x,): whole columns, or (y, x): entries; of those, the central square is taken.
+    wanted
+        The number of central lines, if the centre has as many.
+
+    Raises
+    ------
+    DataError
+        As :func:`acs_scale`.
+    """
+    if sampled.ndim == 1:
+        lines = min(wanted, central_run(sampled))
+        return acs_scale(kspace, lines), lines
+    lines = min(wanted, central_width(sampled, kspace.shape[-2]))
+    return acs_scale(kspace, lines, lines or None), lines
+
+
 def acs_scale(kspace: Tensor, acs_lines: int, acs_rows: int | None = None) -> float:
     """Return the number a scan is divided by: the 99th percentile of its low-resolution magnitude image.
 

@@ -1,6 +1,7 @@
 """Multi-coil Fourier undersampling: only some k-space columns are measured."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from pydantic import Field
@@ -11,30 +12,54 @@ from rsd_med.base.settings import Settings
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.linear import LinearOperator
-from rsd_med.operators.masks import equispaced_masks, further_lines, further_mask, random_masks
+from rsd_med.operators.masks import (
+    equispaced_fraction_masks,
+    equispaced_grid_masks,
+    equispaced_masks,
+    further_entries,
+    further_lines,
+    further_mask,
+    partial_fourier_masks,
+    poisson_disk_masks,
+    radial_masks,
+    random_masks,
+    variable_density_masks,
+)
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
-Pattern = Literal["random", "equispaced"]
+LinePattern = Literal[
+    "random", "equispaced", "equispaced_fraction", "equispaced_grid", "variable_density", "partial_fourier"
+]
+"""Patterns of whole columns."""
+
+PlanePattern = Literal["poisson_disk", "radial"]
+"""Patterns that vary along y too."""
+
+Pattern = LinePattern | PlanePattern
 MaskOrigin = Literal["draw", "file"]
 
 
 class MultiCoilFourierSettings(Settings):
-    """Cartesian undersampling of multi-coil k-space along x, the phase encoding.
+    """Cartesian undersampling of multi-coil k-space.
 
     Attributes
     ----------
     acceleration
-        R: one in R columns is measured.
+        R: one in R columns (of patterns in the plane: entries) is measured, the ACS included.
     acs_lines
-        Number of central columns that are always measured.
+        Number of central columns (of patterns in the plane: side of the central square) that are always measured.
     pattern
-        How the other columns are drawn: uniformly at random, or evenly spaced with a random offset.
+        How the other columns are drawn. ``random``: uniformly; ``variable_density``: rarer outwards; ``equispaced``:
+        evenly spaced outside the ACS; ``equispaced_fraction``: evenly spaced throughout, fastMRI's adjusted spacing;
+        ``equispaced_grid``: every s-th column, s whole; ``partial_fourier``: all but one end. In the plane:
+        ``poisson_disk`` and ``radial`` spokes on the grid.
     mask
         "draw": the files are fully sampled, and undersampling them is simulated.
         "file": they are undersampled already, and their own masks are used.
     further_lines
-        How many columns further corruption removes; by default as many as from R to R + 1.
+        How many columns (in the plane: columns' worth of entries) further corruption removes; by default as many as
+        from R to R + 1.
     sigma
         Standard deviation per real component, in scaled units, of noise that is added to the measured entries.
     """
@@ -60,7 +85,7 @@ class MultiCoilFourierSettings(Settings):
 
 
 class MultiCoilUndersampling(Corruption):
-    """y = M F S x + sigma e on the sampled entries, with the columns of M drawn at random.
+    """y = M F S x + sigma e on the sampled entries, with M drawn at random.
 
     Parameters
     ----------
@@ -91,7 +116,14 @@ class MultiCoilUndersampling(Corruption):
         self.removed_lines = removed_lines
         self.sigma = sigma
 
-    def draw_mask(self, width: int, generator: torch.Generator, acquired: Tensor | None = None) -> Tensor:
+    @property
+    def in_the_plane(self) -> bool:
+        """Whether the pattern varies along y too."""
+        return self.pattern in get_args(PlanePattern)
+
+    def draw_mask(
+        self, width: int, generator: torch.Generator, acquired: Tensor | None = None, rows: int | None = None
+    ) -> Tensor:
         """Draw the mask of one scan.
 
         Parameters
@@ -102,17 +134,19 @@ class MultiCoilUndersampling(Corruption):
             The source of randomness.
         acquired
             Boolean ``(width,)``: the columns that exist at all; by default every one.
+        rows
+            Number of k-space rows, which patterns in the plane need.
 
         Returns
         -------
-            Boolean ``(width,)``.
+            Boolean ``(width,)``, or ``(rows, width)`` for patterns in the plane.
 
         Raises
         ------
         ProtocolError
             If acceleration and ACS lines cannot be met for this width.
         """
-        return self._draw_masks(1, width, generator, acquired)[0]
+        return self._draw_masks(1, width, generator, acquired, rows)[0]
 
     def draw(self, like: Measurement, generator: torch.Generator) -> MultiCoilFourier:
         """Draw fresh masks for the coil maps of ``like``.
@@ -132,11 +166,14 @@ class MultiCoilUndersampling(Corruption):
             chosen = torch.randint(items, (items,), generator=generator, device=generator.device)
             mask = operator.mask.expand(items, *operator.mask.shape[-3:])[chosen.to(maps.device)]
         else:
-            mask = self._draw_masks(items, width, generator)[:, None, None, :].to(maps.device)
+            drawn = self._draw_masks(items, width, generator, rows=maps.shape[-2]).to(maps.device)
+            mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
+            if operator.mask.shape[-2] != 1 and not self.in_the_plane:
+                mask = mask & operator.mask.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
         return MultiCoilFourier(mask, maps)
 
     def further(self, operator: LinearOperator, generator: torch.Generator) -> MultiCoilFourier:
-        """Remove measured columns outside the ACS from each mask.
+        """Remove measured columns, or entries of a pattern in the plane, outside the ACS from each mask.
 
         Raises
         ------
@@ -144,14 +181,21 @@ class MultiCoilUndersampling(Corruption):
             If a mask has too few columns, or if the operator is no multi-coil one with column masks.
         """
         operator = _multicoil(operator)
-        if operator.mask.shape[-2] != 1:
+        rows, width = operator.mask.shape[-2:]
+        columns = operator.mask.any(-2, keepdim=True)
+        whole = rows == 1 or torch.equal(operator.mask, columns & operator.mask.any(-1, keepdim=True))
+        if not whole and not self.in_the_plane:
             msg = "corruption: further undersampling removes whole k-space columns, and this mask varies along y."
             raise ProtocolError(msg)
         try:
-            removed = self.removed_lines
-            if removed is None:
-                removed = further_lines(operator.mask.shape[-1], self.acceleration)
-            mask = further_mask(operator.mask, self.acs_lines, removed, generator)
+            if not self.in_the_plane:
+                removed = self.removed_lines
+                removed = further_lines(width, self.acceleration) if removed is None else removed
+                mask = operator.mask & further_mask(columns, self.acs_lines, removed, generator)
+            else:
+                removed = None if self.removed_lines is None else self.removed_lines * rows
+                removed = further_lines(rows * width, self.acceleration) if removed is None else removed
+                mask = further_entries(operator.mask, self.acs_lines, removed, generator)
         except ValueError as error:
             msg = f"corruption.further_lines: {error}"
             raise ProtocolError(msg) from error
@@ -164,13 +208,38 @@ class MultiCoilUndersampling(Corruption):
         noise = complex_or_real_noise(data, self.sigma, generator)
         return data + noise.masked_fill_(~_multicoil(operator).mask, 0)
 
-    def _draw_masks(self, items: int, width: int, generator: torch.Generator, acquired: Tensor | None = None) -> Tensor:
-        draw = random_masks if self.pattern == "random" else equispaced_masks
+    def _draw_masks(
+        self,
+        items: int,
+        width: int,
+        generator: torch.Generator,
+        acquired: Tensor | None = None,
+        rows: int | None = None,
+    ) -> Tensor:
         try:
-            return draw(items, width, self.acceleration, self.acs_lines, generator, acquired)
+            if self.pattern == "poisson_disk" or self.pattern == "radial":
+                if rows is None:
+                    msg = f"The pattern {self.pattern} needs the number of rows."
+                    raise ValueError(msg)
+                draw_plane = poisson_disk_masks if self.pattern == "poisson_disk" else radial_masks
+                return draw_plane(items, (rows, width), self.acceleration, self.acs_lines, generator, acquired)
+            return draw_lines(self.pattern)(items, width, self.acceleration, self.acs_lines, generator, acquired)
         except ValueError as error:
             msg = f"corruption.acceleration, corruption.acs_lines: {error}"
             raise ProtocolError(msg) from error
+
+
+def draw_lines(pattern: LinePattern) -> Callable[..., Tensor]:
+    """Return the function that draws masks of whole columns of a pattern; called as `random_masks`."""
+    known: dict[LinePattern, Callable[..., Tensor]] = {
+        "random": random_masks,
+        "equispaced": equispaced_masks,
+        "equispaced_fraction": equispaced_fraction_masks,
+        "equispaced_grid": equispaced_grid_masks,
+        "variable_density": variable_density_masks,
+        "partial_fourier": partial_fourier_masks,
+    }
+    return known[pattern]
 
 
 def _multicoil(operator: LinearOperator) -> MultiCoilFourier:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
-from rsd_med.calibration.coil_maps import CoilMapSettings, coil_maps
-from rsd_med.calibration.scale import acs_scale, central_run
+from rsd_med.calibration.coil_maps import CoilMapSettings, chosen_maps, coil_maps
+from rsd_med.calibration.noise import estimate_noise
+from rsd_med.calibration.quality import map_quality, require_explained
+from rsd_med.calibration.scale import acs_scale, central_run, central_width, scan_scale
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
 from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.source import Source
@@ -172,17 +174,21 @@ class MeasurementDataset:
             sampled = scan.acquired
         else:
             _require_fully_sampled(scan, "cannot be undersampled again (set corruption.mask: file)")
-            sampled = corruption.draw_mask(columns, generator, scan.acquired) & scan.acquired
+            sampled = corruption.draw_mask(columns, generator, scan.acquired, rows) & scan.acquired
+        if scan.readout is not None and not bool(scan.readout.all()):
+            sampled = sampled & scan.readout[:, None]
         kspace = torch.where(sampled, scan.kspace, 0)
         wanted = corruption.acs_lines or scan.acs_lines or 0
-        scale = acs_scale(kspace, min(wanted, central_run(sampled)))
-        mask = sampled[None, None, None, :]
+        scale, _ = scan_scale(kspace, sampled, wanted)
+        mask = sampled.reshape(1, 1, -1, columns)
         # The noise goes to the sampled entries, whatever the maps; these come from the data with their noise.
         sampling = MultiCoilFourier(
             mask, torch.zeros(1, coils, 1, 1, dtype=torch.complex64).expand(-1, -1, rows, columns)
         )
         data = corruption.add_noise(kspace[None] / scale, sampling, generator)
-        maps = coil_maps(data[0], sampled, self.maps, scan.maps)
+        maps, kind = chosen_maps(data[0], sampled, self.maps, scan.maps)
+        if kind == "file":
+            _require_fitting(maps, data[0], sampled, corruption.sigma)
         measurement = Measurement(
             data=data,
             operator=MultiCoilFourier(mask, maps[None]),
@@ -226,6 +232,17 @@ def _require_fully_sampled(scan: Scan, consequence: str) -> None:
     columns = torch.nonzero(scan.acquired).flatten()
     if len(columns) == 0 or len(columns) != int(columns[-1] - columns[0]) + 1:
         raise DataError(f"The scan is undersampled and {consequence}; use fully sampled scans.")
+
+
+def _require_fitting(maps: Tensor, kspace: Tensor, sampled: Tensor, sigma: float) -> None:
+    """Refuse maps from a file that do not explain the scan: of another slice, turned, in another order of coils."""
+    if central_width(sampled, kspace.shape[-2]) == 0:
+        return  # nothing to hold them against
+    quality = map_quality(maps, kspace, sampled, sigma)
+    if not quality.explains:
+        noise = estimate_noise(kspace, sampled)  # the scan may have had noise of its own
+        quality = map_quality(maps, kspace, sampled, max(sigma, noise.sigma) if noise is not None else sigma)
+    require_explained(quality)
 
 
 def _combined(kspace: Tensor, maps: Tensor) -> Tensor:

@@ -1,0 +1,204 @@
+"""Masks of whole columns: random, of variable density, evenly spaced outside the ACS, partial Fourier."""
+
+import torch
+from torch import Tensor
+
+from rsd_med.operators.masks.budget import plan, require_within
+
+_LEAST_DENSITY = 0.02
+"""Of a variable density: no column is impossible, for what is never measured can never be learnt."""
+
+
+def random_mask(
+    width: int, acceleration: float, acs_lines: int, generator: torch.Generator, acquired: Tensor | None = None
+) -> Tensor:
+    """Draw one mask of shape ``(width,)``; see `random_masks`."""
+    return random_masks(1, width, acceleration, acs_lines, generator, acquired)[0]
+
+
+def random_masks(
+    batch: int,
+    width: int,
+    acceleration: float,
+    acs_lines: int,
+    generator: torch.Generator,
+    acquired: Tensor | None = None,
+) -> Tensor:
+    """Draw masks whose columns outside the ACS are uniform without replacement.
+
+    fastMRI's ``RandomMaskFunc`` measures each column with the probability that gives as many on average; a fixed
+    number makes every mask meet the acceleration (Aali et al., Ambient diffusion posterior sampling, ICLR 2025).
+
+    Parameters
+    ----------
+    batch
+        How many masks.
+    width
+        Number of k-space columns.
+    acceleration
+        Requested acceleration R >= 1.
+    acs_lines
+        Number of central columns that are always measured.
+    generator
+        The source of randomness; the masks lie on its device.
+    acquired
+        Boolean ``(width,)``: the columns that exist at all. Zero-padded or partial scans lack some; those are never
+        sampled, and R counts relative to the acquired ones.
+
+    Returns
+    -------
+        Boolean ``(batch, width)``, each with exactly `nearest_count` columns (of the acquired ones if given).
+
+    Raises
+    ------
+    ValueError
+        If R < 1, if the ACS does not fit, or if R leaves fewer columns than the ACS needs.
+    """
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
+    keys = torch.rand(batch, width, generator=generator, device=generator.device)
+    return _smallest(keys, total, centre, there)
+
+
+def variable_density_masks(
+    batch: int,
+    width: int,
+    acceleration: float,
+    acs_lines: int,
+    generator: torch.Generator,
+    acquired: Tensor | None = None,
+    power: float = 3.0,
+) -> Tensor:
+    """Draw masks whose columns outside the ACS become rarer outwards, without replacement.
+
+    A column at the distance r from the centre, 1 at the edge, is drawn with a weight of (1 − r)^power (Lustig et al.,
+    Sparse MRI, Magn. Reson. Med. 58, 2007), but at least 0.02.
+
+    Parameters
+    ----------
+    batch, width, acceleration, acs_lines, generator, acquired
+        As in `random_masks`.
+    power
+        How fast the density falls; 0 is uniform.
+
+    Returns
+    -------
+        Boolean ``(batch, width)``, each with exactly `nearest_count` columns.
+
+    Raises
+    ------
+    ValueError
+        As in `random_masks`.
+    """
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
+    distance = (torch.arange(width, device=generator.device) - width // 2).abs() / max(width // 2, 1)
+    weight = (1 - distance).clamp(0, 1).pow(power).clamp_min(_LEAST_DENSITY)
+    # The smallest of exponential draws with these rates are a weighted sample without replacement (Efraimidis and
+    # Spirakis, Inf. Process. Lett. 97, 2006).
+    keys = torch.rand(batch, width, generator=generator, device=generator.device, dtype=torch.float64)
+    keys = -torch.log1p(-keys) / weight
+    return _smallest(keys, total, centre, there)
+
+
+def equispaced_mask(
+    width: int, acceleration: float, acs_lines: int, generator: torch.Generator, acquired: Tensor | None = None
+) -> Tensor:
+    """Draw one mask of shape ``(width,)``; see `equispaced_masks`."""
+    return equispaced_masks(1, width, acceleration, acs_lines, generator, acquired)[0]
+
+
+def equispaced_masks(
+    batch: int,
+    width: int,
+    acceleration: float,
+    acs_lines: int,
+    generator: torch.Generator,
+    acquired: Tensor | None = None,
+) -> Tensor:
+    """Draw masks whose columns outside the ACS are evenly spaced, with a random offset.
+
+    The spacing is counted over the columns outside the ACS and is fractional, the spacing of fastMRI's
+    ``EquiSpacedMaskFractionFunc``, so that the requested acceleration is met although the ACS is extra.
+    The number of columns is the whole number nearest to ``width / R``.
+
+    Parameters
+    ----------
+    batch, width, acceleration, acs_lines, generator, acquired
+        As in `random_masks`.
+
+    Returns
+    -------
+        Boolean ``(batch, width)``.
+
+    Raises
+    ------
+    ValueError
+        As in `random_masks`, and if no whole number of columns comes within 2 % of R.
+    """
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device, rounded=True)
+    require_within(total, int(there.sum()), acceleration, "equispaced columns")
+    available = there.clone()
+    available[centre] = False
+    columns = available.nonzero()[:, 0]
+    mask = torch.zeros(batch, width, dtype=torch.bool, device=generator.device)
+    mask[:, centre] = True
+    count = total - (centre.stop - centre.start)
+    if count:
+        spacing = len(columns) / count
+        offset = torch.rand(batch, 1, generator=generator, device=generator.device, dtype=torch.float64) * spacing
+        places = offset + spacing * torch.arange(count, device=generator.device)
+        # Rounding may carry the last place over the edge.
+        mask.scatter_(1, columns[places.long().clamp_(max=len(columns) - 1)], value=True)
+    return mask
+
+
+def partial_fourier_masks(
+    batch: int,
+    width: int,
+    acceleration: float,
+    acs_lines: int,
+    generator: torch.Generator,
+    acquired: Tensor | None = None,
+) -> Tensor:
+    """Draw masks that leave out one end of k-space, left or right at random, and measure everything else.
+
+    What is left out has its mirror image among what is measured, and a smooth phase would give it back; a mask tells
+    for certain which end is missing, though, so a prior cannot learn that end from masks of one side alone.
+
+    Parameters
+    ----------
+    batch, width, acceleration, acs_lines, generator, acquired
+        As in `random_masks`; R lies below 2.
+
+    Returns
+    -------
+        Boolean ``(batch, width)``, each with exactly `nearest_count` columns.
+
+    Raises
+    ------
+    ValueError
+        As in `random_masks`; if the centre and the ACS are not among what is left; if no whole number of columns comes
+        within 2 % of R.
+    """
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
+    columns = there.nonzero()[:, 0]
+    require_within(total, len(columns), acceleration, "columns")
+    middle = width // 2
+    first, last = min(centre.start, middle), max(centre.stop, middle + 1)
+    if int(columns[-total]) > first or int(columns[total - 1]) < last - 1:
+        msg = (
+            f"Partial Fourier with acceleration {acceleration:g} would leave out a part of the centre: ask for less "
+            f"than {len(columns) / (len(columns) / 2 + (last - first) / 2):.3g}, or for fewer ACS lines."
+        )
+        raise ValueError(msg)
+    right = torch.rand(batch, 1, generator=generator, device=generator.device) < 0.5
+    place = there.cumsum(0) - 1
+    kept = torch.where(right, place >= len(columns) - total, place < total)
+    return kept & there
+
+
+def _smallest(keys: Tensor, total: int, centre: slice, there: Tensor) -> Tensor:
+    """Return the masks (batch, width) of the ``total`` smallest keys, the ACS always among them."""
+    keys[:, centre] = -1.0
+    keys[:, ~there] = torch.inf
+    chosen = keys.argsort(dim=-1)[:, :total]
+    return torch.zeros(keys.shape, dtype=torch.bool, device=keys.device).scatter_(1, chosen, value=True)
