@@ -134,3 +134,19 @@ def test_accelerators_are_not_reseeded(monkeypatch):
 
 def test_parameters_are_counted():
     assert count_parameters(nn.Linear(3, 4)) == 16
+
+
+def test_hidden_lines_keep_target_and_weight_of_order_one_without_noise():
+    """A view that hides part of the image errs by h at any σ: what is asked of the network must not grow like h/σ."""
+    spread, hidden, sigma = 0.4, 0.1, 0.002
+    clean = spread * normal(64, 1, 32, 32)
+    # What the network sees differs from the image by h, and only a little of that is noise.
+    seen = clean + hidden * normal(64, 1, 32, 32, seed=1)
+    network, level = Recorder(), torch.full((64,), sigma)
+    denoiser = Denoiser(network, spread, hidden_std=hidden)
+    found = denoiser(seen, level)
+    c_out = hidden * spread / math.hypot(hidden, spread)
+    ideal = (clean - (found - c_out)) / c_out
+    assert float(ideal.var()) == pytest.approx(1, rel=0.03)
+    assert float(denoiser.weight(level)[0]) == pytest.approx(1 / c_out**2, rel=1e-3)
+    assert network.label[0] == pytest.approx(math.log(sigma) / 4)
