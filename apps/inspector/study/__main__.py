@@ -1,0 +1,48 @@
+"""Check a study and read its answers: ``python -m apps.inspector.study STUDY.yaml [--code] [--csv FILE]``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rsd_med.base.command import run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check the study; print or write what is asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m apps.inspector.study", description="Check a reader study, and read its answers."
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study")
+    parser.add_argument(
+        "--code", action="store_true", help="print the coordinator's code, which opens the analysis page"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all answers as CSV")
+    parser.add_argument("--analysis", action="store_true", help="print the analysis")
+    options = parser.parse_args(arguments)
+
+    from apps.inspector.study.analysis import CAVEAT, analyse
+    from apps.inspector.study.study import Study
+    from apps.inspector.study.trials import trials_of
+
+    study = Study(options.study.resolve())
+    if options.code:
+        print(study.coordinator_code)
+    if options.csv is not None:
+        side = options.csv.with_name(f".{options.csv.name}.writing")
+        side.write_text(study.csv(), encoding="utf-8", newline="")
+        side.replace(options.csv)
+    if options.analysis:
+        for table in analyse(study.settings, study.answers()):
+            print(f"\n{table.title}\n  " + " | ".join(table.columns))
+            for row in table.rows:
+                print("  " + " | ".join(row))
+        print(f"\n{CAVEAT}")
+    if not (options.code or options.csv or options.analysis):
+        for reader in study.settings.readers:
+            done, total = len(study.journal.read(reader)), len(trials_of(study.settings, reader))
+            print(f"{reader}: {done} of {total} answered")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,200 @@
+"""The study's addresses.
+
+- ``GET /study`` is the page readers work in.
+- ``POST /study/begin`` names the reader; ``GET /study/next`` describes the question that is open.
+- ``GET /study/image/ID/AXIS/N`` is a slice of an image of that question, float32; no other image can be fetched.
+- ``POST /study/answer`` saves an answer.
+- ``POST /study/analysis`` shows the coordinator the tables, ``POST /study/answers.csv`` the answers.
+"""
+
+import html
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from apps.inspector.artefacts import current_session
+from apps.inspector.notice import NOTICE
+from apps.inspector.session import Session
+from apps.inspector.study.analysis import CAVEAT, Table, analyse
+from apps.inspector.study.study import Study
+from apps.inspector.viewer.page import POLICY
+from rsd_med.base.errors import DataError
+
+STATIC = Path(__file__).parent / "static"
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_PAGE_HEADERS = {**_HEADERS, "Content-Security-Policy": POLICY}
+
+
+def mount_study(app: FastAPI, path: Path | None) -> Study | None:
+    """Add a study's routes to the app; without a study there are none.
+
+    Parameters
+    ----------
+    app
+        The app, whose gate gives every request its session.
+    path
+        ``study.yaml``, or None.
+
+    Raises
+    ------
+    ProtocolError, DataError
+        If the study, its images or its answers are not as they should be.
+    """
+    if path is None:
+        return None
+    study = Study(path.resolve())
+    app.mount("/study/static", StaticFiles(directory=STATIC), name="study-static")
+    app.include_router(_routes(study))
+    return study
+
+
+class Seats:
+    """Which reader sits at which session: known here, so that no request can speak for another reader."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._readers: dict[str, str] = {}
+
+    def take(self, session: Session, reader: str) -> str | None:
+        """Seat a reader; with logins only under their own name. Return the reader, or None if that cannot be."""
+        if session.user is not None:
+            reader = session.user
+        if reader not in self._study.settings.readers:
+            return None
+        self._readers[session.name] = reader
+        return reader
+
+    def reader(self, request: Request) -> str:
+        """Return who asks; 409 if nobody has begun in this session."""
+        found = self._readers.get(current_session(request).name)
+        if found is None:
+            raise HTTPException(409, "begin first")
+        return found
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    # A form of another site can send text, but not this type without asking first.
+    if request.headers.get("content-type", "").split(";")[0] != "application/json":
+        raise HTTPException(415, "JSON is wanted")
+    try:
+        given = await request.json()
+    except ValueError:
+        raise HTTPException(400, "this is no JSON") from None
+    if not isinstance(given, dict):
+        raise HTTPException(400, "this is no answer")
+    return given
+
+
+def _routes(study: Study) -> APIRouter:
+    routes = APIRouter()
+    seats = Seats(study)
+
+    @routes.get("/study")
+    def page(request: Request) -> HTMLResponse:
+        session = current_session(request)
+        return HTMLResponse(_page(study, session.user), headers=_PAGE_HEADERS)
+
+    @routes.post("/study/begin")
+    async def begin(request: Request) -> Response:
+        given = await _json(request)
+        reader = seats.take(current_session(request), str(given.get("reader", "")))
+        if reader is None:
+            return PlainTextResponse("This reader is not part of the study.", 403)
+        return JSONResponse({"reader": reader}, headers=_HEADERS)
+
+    @routes.get("/study/next")
+    def following(request: Request) -> Response:
+        try:
+            return JSONResponse(study.describe(seats.reader(request)), headers=_HEADERS)
+        except DataError as error:
+            return PlainTextResponse(str(error), 500)
+
+    @routes.get("/study/image/{opaque}/{axis}/{number}")
+    def image(request: Request, opaque: str, axis: int, number: int) -> Response:
+        volume = study.image(seats.reader(request), opaque)
+        if volume is None or axis not in (0, 1, 2) or not 0 <= number < volume.shape[axis]:
+            raise HTTPException(404, "not found")
+        values = np.ascontiguousarray(volume.take(number, axis=axis), dtype="<f4")
+        return Response(values.tobytes(), media_type="application/octet-stream", headers=_HEADERS)
+
+    @routes.post("/study/answer")
+    async def answer(request: Request) -> Response:
+        given = await _json(request)
+        reader = seats.reader(request)
+        try:
+            saved = study.answer(reader, current_session(request).name, given)
+        except DataError as error:
+            return PlainTextResponse(str(error), 422)
+        if not saved:
+            return PlainTextResponse("This question has been answered already.", 409)
+        return JSONResponse({"saved": True}, headers=_HEADERS)
+
+    @routes.post("/study/analysis")
+    async def analysis(request: Request) -> Response:
+        await _require_coordinator(study, request)
+        return HTMLResponse(_analysis(study), headers=_PAGE_HEADERS)
+
+    @routes.post("/study/answers.csv")
+    async def answers(request: Request) -> Response:
+        await _require_coordinator(study, request)
+        kept = {"Content-Disposition": f'attachment; filename="{study.settings.name}.csv"'}
+        return Response(study.csv(), media_type="text/csv; charset=utf-8", headers={**_HEADERS, **kept})
+
+    return routes
+
+
+async def _require_coordinator(study: Study, request: Request) -> None:
+    current_session(request)
+    form = await request.form(max_files=0, max_fields=4)
+    if not study.is_coordinator(str(form.get("code", ""))[:100].strip()):
+        raise HTTPException(403, "this is not the coordinator's code")
+
+
+def _page(study: Study, user: str | None) -> str:
+    settings = study.settings
+    readers = settings.readers if user is None else tuple(name for name in settings.readers if name == user)
+    return Template((STATIC / "study.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(settings.title),
+        instructions="".join(
+            f"<p>{html.escape(part)}</p>" for part in settings.instructions.split("\n") if part.strip()
+        ),
+        prompt=html.escape(settings.question.prompt),
+        kind=settings.question.kind,
+        confidence=str(settings.confidence).lower(),
+        comments=str(settings.comments).lower(),
+        readers="".join(f"<option>{html.escape(name)}</option>" for name in readers),
+        notice=html.escape(NOTICE),
+    )
+
+
+def _analysis(study: Study) -> str:
+    try:
+        tables = "".join(_table(table) for table in analyse(study.settings, study.answers()))
+    except DataError as error:
+        tables = f'<p role="alert">{html.escape(str(error))}</p>'
+    return Template((STATIC / "analysis.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(study.settings.name),
+        tables=tables,
+        caveat=html.escape(CAVEAT),
+        code=html.escape(study.coordinator_code),
+        notice=html.escape(NOTICE),
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in table.columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(row[0])}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f"<h2>{html.escape(table.title)}</h2><div class='scroll' tabindex='0' role='region' "
+        f"aria-label='{html.escape(table.title)}'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

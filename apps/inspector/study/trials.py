@@ -1,0 +1,75 @@
+"""What each reader is shown, in which order, on which side: fixed by (seed, reader, case), known only to the server."""
+
+import hashlib
+import hmac
+import itertools
+import random
+from dataclasses import dataclass
+
+from apps.inspector.study.settings import StudySettings
+from rsd_med.base.randomness import derive_seed
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One question.
+
+    Attributes
+    ----------
+    number
+        From 0, in the order of this reader.
+    case
+        Id of the case.
+    arms
+        From left to right.
+    repeat
+        Whether the same question was asked before.
+    """
+
+    number: int
+    case: str
+    arms: tuple[str, ...]
+    repeat: bool = False
+
+
+def trials_of(settings: StudySettings, reader: str) -> tuple[Trial, ...]:
+    """Return a reader's trials in their order, the same at every call.
+
+    Sides (or the order from left to right) are drawn by reader, case and presentation; the order of questions by
+    reader. Repeated questions come from the first half and are put into the second, so that much lies between.
+    """
+    questions = [(case.id, arms) for case in settings.cases for arms in _questions(settings, tuple(case.images))]
+    shuffle = random.Random(derive_seed(settings.seed, "study order", reader))
+    shuffle.shuffle(questions)
+    wanted = round(settings.repeats * len(questions))
+    half = (len(questions) + 1) // 2
+    chosen = sorted(shuffle.sample(range(half), min(wanted, half)))
+    shown = [(case, arms, 0) for case, arms in questions]
+    for question in chosen:
+        case, arms = questions[question]
+        shown.insert(shuffle.randint(half, len(shown)), (case, arms, 1))
+    return tuple(
+        Trial(number, case, _sides(settings, reader, case, arms, again), bool(again))
+        for number, (case, arms, again) in enumerate(shown)
+    )
+
+
+def opaque_id(key: bytes, reader: str, trial: int, place: int) -> str:
+    """Return the name of an image in a trial: says nothing of case or arm, and is another one at every showing."""
+    return hmac.new(key, f"{reader}\x1f{trial}\x1f{place}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _questions(settings: StudySettings, arms: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return which arms of a case are shown together."""
+    ordered = [arm for arm in settings.arms if arm in arms]
+    if settings.question.kind == "real_or_synthetic":
+        return [(arm,) for arm in ordered]
+    if settings.question.kind == "preference":
+        return list(itertools.combinations(ordered, 2))
+    return [tuple(ordered)]
+
+
+def _sides(settings: StudySettings, reader: str, case: str, arms: tuple[str, ...], again: int) -> tuple[str, ...]:
+    turned = list(arms)
+    random.Random(derive_seed(settings.seed, "study sides", reader, case, *arms, again)).shuffle(turned)
+    return tuple(turned)
