@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from rsd_med.data.source import Source
 
 
+PATTERNS = (
+    "random",
+    "equispaced",
+    "equispaced_fraction",
+    "equispaced_grid",
+    "variable_density",
+    "partial_fourier",
+)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(
@@ -33,7 +43,12 @@ def parser() -> argparse.ArgumentParser:
     scan.add_argument(
         "--acs-lines", type=_whole(0), metavar="N", help="central columns always sampled (default 0.32 / R of them all)"
     )
-    scan.add_argument("--pattern", choices=("random", "equispaced"), default="random", help="default %(default)s")
+    scan.add_argument(
+        "--pattern",
+        choices=PATTERNS,
+        default="random",
+        help="how columns outside the centre are drawn (default random)",
+    )
     scan.add_argument("--mask-per-slice", action="store_true", help="a mask for every slice, not one for the file")
     scan.add_argument("--fully-sampled", action="store_true", help="sample everything; the files hold a reference then")
     scan.add_argument(
@@ -164,7 +179,7 @@ def _volumes(arguments: argparse.Namespace) -> "tuple[Source, list[list[int]]]":
 
         source = NiftiSettings(root=root, slices=arguments.slices, resize=arguments.size).build()
         by_volume: dict[int, list[int]] = {}
-        for index, (volume, _) in enumerate(source.items[: arguments.limit]):
+        for index, (volume, *_) in enumerate(source.items[: arguments.limit]):
             by_volume.setdefault(volume, []).append(index)
         return source, list(by_volume.values())
     if arguments.slices:

@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import h5py
 import nibabel
@@ -16,6 +17,7 @@ from rsd_med import simulate
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.corruptions import MultiCoilFourierSettings
+from rsd_med.corruptions.multicoil_fourier import LinePattern
 from rsd_med.data import simulation
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.measurements import MeasurementDataset
@@ -117,6 +119,19 @@ def test_a_mask_for_every_slice(run):
     assert masks.shape == (5, 40)
     assert len(np.unique(masks, axis=0)) > 1
     assert [scan.acquired.tolist() for scan in FastMRIHDF5(folder)] == masks.tolist()
+
+
+@pytest.mark.parametrize("pattern", simulate.PATTERNS)
+def test_every_pattern_of_columns_can_be_simulated(run, pattern):
+    acceleration = 1.25 if pattern == "partial_fourier" else 2.5
+    folder = run("--pattern", pattern, "--acceleration", acceleration, "--acs-lines", 8)
+    with h5py.File(folder / "scan_00000.h5") as file:
+        assert 40 / file["mask"][()].sum() == pytest.approx(acceleration, rel=0.02)
+        assert file.attrs["achieved_acceleration"] == pytest.approx(acceleration, rel=0.02)
+
+
+def test_the_command_offers_every_pattern_of_columns():
+    assert get_args(LinePattern) == simulate.PATTERNS
 
 
 @pytest.mark.parametrize("options", [["--fully-sampled"], ["--with-reference"]])

@@ -13,10 +13,11 @@ from torch import Tensor
 from rsd_med import __version__
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.multicoil_fourier import LinePattern, draw_lines
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.scan import Picture
 from rsd_med.operators.fourier import fft2c, ifft2c
-from rsd_med.operators.masks import equispaced_mask, random_mask
+from rsd_med.operators.masks import achieved_acceleration
 from rsd_med.operators.noise import complex_or_real_noise
 
 PHASE_RMS = 0.8
@@ -55,7 +56,7 @@ class Scanner:
     sigma: float = 0.0
     acceleration: float | None = 4.0
     acs_lines: int | None = None
-    pattern: Literal["random", "equispaced"] = "random"
+    pattern: LinePattern = "random"
     mask_per_slice: bool = False
     phase: Literal["smooth", "none"] = "smooth"
     with_reference: bool = False
@@ -77,12 +78,11 @@ class Scanner:
         """
         if self.acceleration is None:
             return torch.ones(columns, dtype=torch.bool)
-        draw = random_mask if self.pattern == "random" else equispaced_mask
         generator = generator_for(self.seed, "simulate", "mask", *item)
         try:
-            return draw(columns, self.acceleration, self.lines(columns), generator)
+            return draw_lines(self.pattern)(1, columns, self.acceleration, self.lines(columns), generator)[0]
         except ValueError as error:
-            raise ProtocolError(f"--acceleration, --acs-lines: {error}") from error
+            raise ProtocolError(f"--acceleration, --acs-lines, --pattern: {error}") from error
 
     def scan(self, image: Tensor, *item: object) -> tuple[Tensor, Tensor]:
         """Scan one image without undersampling.
@@ -143,7 +143,8 @@ def write_scans(path: Path, images: Sequence[Tensor], scanner: Scanner, spacing:
 
     The file holds ``kspace`` (slice, coil, y, x), complex64, zero where not sampled; ``sensitivity_maps``, the same
     shape: the true coil maps, standing for a calibration scan; ``ismrmrd_header``; ``mask``, (x,) or (slice, x), and
-    the attributes ``acceleration`` and ``num_low_frequency`` where undersampled; ``reconstruction_rss``, (slice, y, x),
+    the attributes ``acceleration`` (as requested), ``achieved_acceleration`` and ``num_low_frequency`` where
+    undersampled; ``reconstruction_rss``, (slice, y, x),
     with ``max`` and ``norm``, where fully sampled or asked for.
 
     Parameters
@@ -191,7 +192,11 @@ def write_scans(path: Path, images: Sequence[Tensor], scanner: Scanner, spacing:
                 file.attrs.update(max=float(references.max()), norm=float(np.linalg.norm(references)))
             if undersampled:
                 file["mask"] = torch.stack(masks).numpy() if scanner.mask_per_slice else masks[0].numpy()
-                file.attrs.update(acceleration=scanner.acceleration, num_low_frequency=scanner.lines(columns))
+                file.attrs.update(
+                    acceleration=scanner.acceleration,
+                    achieved_acceleration=achieved_acceleration(torch.stack(masks)),
+                    num_low_frequency=scanner.lines(columns),
+                )
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
