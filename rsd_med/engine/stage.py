@@ -1,5 +1,6 @@
 """What the loop asks of a stage of training."""
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -173,12 +174,19 @@ def take_step(
     The gradient norm before clipping, and whether the step was taken. Where ranks share a batch, average the gradients
     first: then both are the same on all of them.
     """
-    limit = settings.max_gradient_norm or float("inf")
-    norm = float(nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True))
-    finite = norm == norm and norm != float("inf")
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    # What clip_grad_norm_ computes, without its search through the modules and the sorting by device and type.
+    total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if settings.max_gradient_norm is not None:
+        scale = (settings.max_gradient_norm / (total_norm + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, scale)
+    norm = float(total_norm)
+    finite = math.isfinite(norm)
     if finite:
         for group in optimiser.param_groups:
             group["lr"] = settings.rate(images, total)
         optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    for parameter in parameters:
+        parameter.grad = None
     return norm, finite

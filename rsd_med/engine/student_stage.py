@@ -81,6 +81,7 @@ class StudentStage(Stage):
         self.best = copy.deepcopy(teacher).requires_grad_(False)
         self.best_distance: float | None = None
         self.best_images = 0
+        self._shapes: dict[torch.Size, torch.Size] = {}
         self.fake_optimiser = build_optimiser(self.fake, settings.fake)
         self.generator_optimiser = build_optimiser(self.generator, settings.generator)
 
@@ -108,9 +109,15 @@ class StudentStage(Stage):
         """Generate as many images as ``batch`` has, under fresh masks and coil maps drawn from the batch."""
         like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
         view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
-        shape = to_channels(batch.image()).shape
-        noise = torch.randn(shape, generator=generator, device=batch.data.device)
+        noise = torch.randn(self._image_shape(batch), generator=generator, device=batch.data.device)
         return one_step(self.generator, view, noise, self.settings.sigma_init)
+
+    def _image_shape(self, batch: Measurement) -> tuple[int, ...]:
+        """Return the shape of the batch's images in channels; the adjoint is asked once for each shape of data."""
+        shape = batch.data.shape[1:]
+        if shape not in self._shapes:
+            self._shapes[shape] = to_channels(batch[:1].image()).shape[1:]
+        return (len(batch), *self._shapes[shape])
 
     def _fake_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         with torch.no_grad():

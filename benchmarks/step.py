@@ -1,0 +1,272 @@
+"""What a training step costs beyond its bare network passes, and what the fastest settings are worth.
+
+python -m benchmarks.step [--case demo|cifar10|smoke]… [--steps N] [--device auto|cpu|cuda]
+
+Real steps run through the engine's own loop (data, corruption, losses, averages, optimisers, log), and after each one
+the bare passes of the same networks on tensors of the same shapes are timed: teacher 1 forward + 1 backward; SiD
+generator forward, fake forward + backward, generator forward + backward, teacher and fake forward + backward to their
+inputs. On a CPU the seconds are those of the process: what other programs take does not count. The price of
+checkpoints is measured apart and spread over their interval.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.common import Figure, conclude
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.engine.journal import Journal
+from rsd_med.engine.loop import Loop
+from rsd_med.engine.run_folder import RunFolder
+from rsd_med.engine.signals import StopRequest
+from rsd_med.engine.stage import Stage
+from rsd_med.engine.student_stage import StudentStage
+from rsd_med.engine.teacher_stage import TeacherStage
+from rsd_med.experiment import Experiment
+from rsd_med.operators.channels import to_channels
+from rsd_med.protocol import load_protocol
+
+BOUND = {"teacher": 0.05, "student": 0.08}
+
+KNEES = """\
+schema_version: 1
+name: step
+data: {kind: knee_phantom, num_images: 256, size: SIZE, weighting: t1, coils: 4}
+corruption: {kind: multicoil_fourier, acceleration: 4, acs_lines: 4, further_lines: 2}
+backbone: BACKBONE
+teacher:
+  objective: {kind: ambient_fourier}
+  images: 100000
+  batch_size: BATCH
+  optimiser: {learning_rate: 2e-3, warmup_images: 2000, decay: cosine}
+student: {images: 100000, batch_size: BATCH}
+evaluation: {monitor_images: 200}
+"""
+COLOURS = """\
+schema_version: 1
+name: step
+data: {kind: arrays, root: ROOT/colours.npy, range: [-1, 1]}
+corruption: {kind: noise, sigma: 0.2}
+backbone: BACKBONE
+teacher:
+  objective: {kind: ambient_tweedie}
+  images: 100000
+  batch_size: BATCH
+  optimiser: {learning_rate: 1e-4, max_gradient_norm: null}
+student:
+  images: 100000
+  batch_size: BATCH
+  generator: {learning_rate: 1e-5, max_gradient_norm: null}
+  fake: {learning_rate: 1e-5, max_gradient_norm: null}
+evaluation: {monitor_images: 64}
+"""
+SMALL = "{kind: monai_unet, channels: [16, 32, 48], attention: [false, false, true]}"
+CIFAR = (
+    "{kind: monai_unet, channels: [128, 256, 256], attention: [false, true, false], residual_blocks: 4, "
+    "norm_groups: 32, head_channels: 256}"
+)
+# Protocol, batch on a CPU, batch on a GPU, steps on a CPU.
+CASES: dict[str, tuple[str, int, int, int]] = {
+    "demo": (KNEES.replace("SIZE", "32").replace("BACKBONE", SMALL), 32, 512, 40),
+    "cifar10": (COLOURS.replace("BACKBONE", CIFAR), 8, 256, 3),
+    "smoke": (KNEES.replace("SIZE", "16").replace("BACKBONE", SMALL), 8, 8, 3),
+}
+
+
+def experiment(case: str, folder: Path, device: str, *overrides: str) -> Experiment:
+    """Build the experiment of a case, its data in ``folder``."""
+    import numpy as np
+
+    text, cpu_batch, gpu_batch, _ = CASES[case]
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    colours = folder / "colours.npy"
+    if not colours.exists():
+        images = torch.rand(256, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        np.save(colours, images.numpy())
+    path = folder / f"{case}.yaml"
+    path.write_text(text.replace("ROOT", str(folder)).replace("BATCH", str(gpu_batch if cuda else cpu_batch)))
+    return Experiment(load_protocol(path, [f"engine.device={device}", *overrides]), folder)
+
+
+class BarePasses:
+    """The network passes of a step and nothing else."""
+
+    def __init__(self, experiment: Experiment, stage: Stage) -> None:
+        shape = to_channels(experiment.measurements[:1].image()).shape[1:]
+        channels = shape[0] + experiment.objective.context_channels
+        generator = torch.Generator(experiment.device).manual_seed(0)
+        count, device = stage.batch_size, experiment.device
+        self.seen = torch.randn(count, channels, *shape[1:], generator=generator, device=device)
+        self.label = torch.randn(count, generator=generator, device=device)
+        self.up = torch.randn(count, *shape, generator=generator, device=device)
+        self.stage = stage
+
+    def __call__(self) -> None:
+        """Run every pass of one step."""
+        if isinstance(self.stage, TeacherStage):
+            self.train(self.stage.denoiser)
+            return
+        assert isinstance(self.stage, StudentStage)
+        with torch.no_grad():
+            self.forward(self.stage.generator, self.seen)
+        self.train(self.stage.fake)
+        self.train(self.stage.generator)
+        for denoiser in (self.stage.teacher, self.stage.fake):
+            wanted = [parameter.requires_grad for parameter in denoiser.parameters()]
+            denoiser.requires_grad_(False)
+            seen = self.seen.detach().requires_grad_(True)
+            torch.autograd.backward(self.forward(denoiser, seen), self.up)
+            for parameter, trained in zip(denoiser.parameters(), wanted, strict=True):
+                parameter.requires_grad_(trained)
+
+    def forward(self, denoiser: Denoiser, seen: torch.Tensor) -> torch.Tensor:
+        """Run the network alone, as its denoiser does."""
+        with torch.autocast(seen.device.type, denoiser.autocast or torch.bfloat16, denoiser.autocast is not None):
+            return denoiser.network(seen, self.label).float()
+
+    def train(self, denoiser: Denoiser) -> None:
+        """Run one forward and one backward pass to the weights."""
+        torch.autograd.backward(self.forward(denoiser, self.seen), self.up)
+        denoiser.zero_grad(set_to_none=True)
+
+
+class Clock:
+    """Seconds of this process (CPU) or of the device (GPU), and on the wall."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+
+    def __call__(self) -> tuple[float, float]:
+        """Return both, now."""
+        if self.cuda:
+            torch.cuda.synchronize()
+            now = time.perf_counter()
+            return now, now
+        return time.process_time(), time.perf_counter()
+
+
+class Interleaving(Journal):
+    """A journal that runs the bare passes after each real step, and times both."""
+
+    def __init__(self, run: RunFolder, bare: Callable[[], None], clock: Clock) -> None:
+        super().__init__(run, quiet=True)
+        self.bare, self.clock = bare, clock
+        self.real_seconds: list[tuple[float, float]] = []
+        self.bare_seconds: list[tuple[float, float]] = []
+
+    def progress(self, images: int) -> None:
+        """Note the end of a real step, take a bare one."""
+        super().progress(images)
+        ended = self.clock()
+        if self.bare_seconds:
+            self.real_seconds.append((ended[0] - self.began[0], ended[1] - self.began[1]))
+        self.bare()
+        self.began = self.clock()
+        self.bare_seconds.append((self.began[0] - ended[0], self.began[1] - ended[1]))
+
+
+def median(pairs: list[tuple[float, float]], column: int, skip: int = 1) -> float:
+    """Return the median of one column, without the first steps, which set up kernels and memory."""
+    return statistics.median(pair[column] for pair in pairs[skip:])
+
+
+def measure(built: Experiment, stage: Stage, steps: int) -> dict[str, float]:
+    """Take ``steps`` real and bare steps in turn; return what they cost."""
+    clock = Clock(built.device)
+    bare = BarePasses(built, stage)
+    bare()
+    with FlopCounterMode(display=False) as counter:
+        bare()
+    stage.images = (steps + 2) * stage.batch_size
+    stage.evaluate_every = None
+    stage.evaluate = lambda images: ({}, torch.zeros(0))  # type: ignore[method-assign]
+    for index in range(len(built.dataset)):
+        built.dataset[index]
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder) / "run")
+        run.create("", "", 0, Path(folder))
+        with Interleaving(run, bare, clock) as journal, StopRequest() as stop:
+            loop = Loop(
+                built.dataset,
+                built.protocol.engine,
+                run,
+                journal,
+                0,
+                built.device,
+                stop,
+                lambda *_: {},
+            )
+            loop.drive(stage, 0)
+        began = clock()
+        run.checkpoints.save(stage, 0, 1, finished=False)
+        ended = clock()
+    share = stage.batch_size / built.protocol.engine.checkpoint_every
+    checkpoint = (ended[0] - began[0]) * share
+    real, floor = median(journal.real_seconds, 0) + checkpoint, median(journal.bare_seconds, 0)
+    wall = median(journal.real_seconds, 1)
+    return {
+        "overhead": real / floor - 1,
+        "overhead_wall": wall / median(journal.bare_seconds, 1) - 1,
+        "checkpoint_share": checkpoint / floor,
+        "step_seconds": real,
+        "bare_seconds": floor,
+        "images_per_second": stage.batch_size / real,
+        "flops_per_image": counter.get_total_flops() / stage.batch_size,
+        "flops_per_second": counter.get_total_flops() / real,
+        "batch_size": float(stage.batch_size),
+    }
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
+    """Return the best FLOP/s of square matrix products: what utilisation is measured against."""
+    clock = Clock(device)
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(8):
+        began = clock()
+        a @ a
+        seconds.append(clock()[0] - began[0])
+    return 2 * side**3 / min(seconds[1:])
+
+
+def main() -> int:
+    """Run the benchmark; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
+    parser.add_argument("--case", action="append", choices=list(CASES))
+    parser.add_argument("--steps", type=int, help="real steps of each stage (default: by the case)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    options = parser.parse_args()
+    figures: list[Figure] = []
+    details: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in options.case or ["demo", "cifar10"]:
+            built = experiment(case, Path(folder), options.device)
+            steps = options.steps or (CASES[case][3] if built.device.type == "cpu" else 50)
+            teacher = built.teacher_stage()
+            autocast = teacher.denoiser.autocast
+            rate = matmul_rate(built.device, autocast or torch.float32, 8192 if built.device.type == "cuda" else 1024)
+            for stage in (teacher, built.student_stage(teacher.average.module)):
+                found = measure(built, stage, steps)
+                found["utilisation"] = found["flops_per_second"] / rate
+                name = f"{case} {stage.name}"
+                details[name] = found | {"steps": steps, "matmul_flops_per_second": rate, "precision": str(autocast)}
+                bound = None if case == "smoke" else BOUND[stage.name]
+                figures += [
+                    Figure(f"{name}: overhead over the bare passes", found["overhead"], bound),
+                    Figure(f"{name}: images/s", found["images_per_second"]),
+                    Figure(f"{name}: share of the matrix product's rate", found["utilisation"]),
+                ]
+                print("\n".join(figure.line() for figure in figures[-3:]), file=sys.stderr, flush=True)
+    return conclude("step", figures, {"details": details})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
