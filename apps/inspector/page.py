@@ -37,6 +37,8 @@ def build_page(settings: "ServerSettings", store: SessionStore, queue: JobQueue)
     from apps.inspector.tabs.reconstruct import reconstruct_tab
     from apps.inspector.tabs.runs import runs_tab
     from apps.inspector.tabs.samples import samples_tab
+    from apps.inspector.tabs.study import study_tab
+    from apps.inspector.tabs.viewer import viewer_tab
 
     desk = Desk(store, queue)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -48,6 +50,10 @@ def build_page(settings: "ServerSettings", store: SessionStore, queue: JobQueue)
                 reconstruct_tab(page, desk)
             with gr.Tab("Training runs", id="runs"):
                 runs_tab(desk, (settings.run, *settings.compare))
+            with gr.Tab("Viewer", id="viewer") as viewer:
+                viewer_tab(viewer, desk)
+            with gr.Tab("Reader study", id="study"):
+                study_tab(settings.study is not None)
         gr.HTML(_footer(), elem_id="bottom", apply_default_css=False, js_on_load=None)
     return page
 

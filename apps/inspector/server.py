@@ -120,6 +120,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app.mount("/local", StaticFiles(directory=STATIC))
     _add_routes(app, settings, store, queue, users)
     _mount_viewer(app)
+    _mount_study(app, settings.study)
     page = _mount_page(app, settings, store, queue)
     names = frozenset(name.lower() for name in (*LOOPBACK, settings.host, *settings.names))
     gate = Gate(
@@ -138,6 +139,12 @@ def _mount_viewer(app: FastAPI) -> None:
     from apps.inspector.viewer.routes import mount_viewer
 
     mount_viewer(app)
+
+
+def _mount_study(app: FastAPI, study: Path | None) -> None:
+    from apps.inspector.study.routes import mount_study
+
+    mount_study(app, study)
 
 
 def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, queue: JobQueue) -> FastAPI:
