@@ -1,0 +1,122 @@
+"""The one signature of every solver, and what a reconstruction tells besides its image."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DivergedError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.inverse.consistency import Consistency, consistency
+from rsd_med.inverse.uncertainty import LEVEL, prediction_interval, spread
+
+Progress = Callable[[float], None]
+"""Told the share of the work that is done, in [0, 1]; whatever it raises ends the reconstruction."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a solver makes of one slice, in the scaled units of its measurement.
+
+    Attributes
+    ----------
+    samples
+        ``(n, 1, y, x)`` complex64: n posterior samples, or the one image of a deterministic method.
+    mean
+        ``(1, y, x)`` complex64: mean of the samples; its magnitude is the image.
+    std
+        ``(1, y, x)`` float32: standard deviation of the samples' magnitudes; None for a single sample.
+    interval
+        Lower and upper bound of the magnitude ``(1, y, x)`` float32, at the level asked for; None for a single sample.
+    residual
+        Whether the mean explains the measurement.
+    seconds
+        Wall-clock time.
+    """
+
+    samples: Tensor
+    mean: Tensor
+    std: Tensor | None
+    interval: tuple[Tensor, Tensor] | None
+    residual: Consistency
+    seconds: float
+
+
+class Solver(ABC):
+    """Measurement of one slice in, reconstruction out; the same for the same generator.
+
+    A subclass writes `solve`.
+    """
+
+    def __call__(
+        self, measurement: Measurement, generator: torch.Generator, progress: Progress | None = None
+    ) -> Reconstruction:
+        """Reconstruct one slice.
+
+        Parameters
+        ----------
+        measurement
+            A batch of one: k-space ``(1, coil, y, x)`` complex64 in scaled units, with its operator and σ.
+        generator
+            The source of all randomness.
+        progress
+            Told how far the work is; it may raise to cancel.
+
+        Raises
+        ------
+        ValueError
+            If there is more than one slice, or no k-space.
+        DivergedError
+            If the result is not finite.
+        """
+        if len(measurement) != 1 or not measurement.operator.complex_domain:
+            msg = f"A solver takes the k-space of one slice, not {len(measurement)} of {measurement.data.dtype}."
+            raise ValueError(msg)
+        began = time.perf_counter()
+        report = progress if progress is not None else _ignore
+        report(0.0)
+        samples = self.solve(measurement, generator, report).detach()
+        if not bool(torch.isfinite(torch.view_as_real(samples)).all()):
+            raise DivergedError(
+                f"{measurement.ids[0]}: the reconstruction left the finite numbers; take more steps or less guidance."
+            )
+        report(1.0)
+        seconds = time.perf_counter() - began
+        return summarise(samples, measurement, seconds)
+
+    @abstractmethod
+    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+        """Return samples ``(n, 1, y, x)`` complex64."""
+
+
+def summarise(samples: Tensor, measurement: Measurement, seconds: float, level: float = LEVEL) -> Reconstruction:
+    """Reduce samples ``(n, 1, y, x)`` of one slice to mean, spread, interval at ``level``, and residual."""
+    mean = samples.mean(0)
+    several = len(samples) > 1
+    return Reconstruction(
+        samples=samples,
+        mean=mean,
+        std=spread(samples) if several else None,
+        interval=prediction_interval(samples, level) if several else None,
+        residual=consistency(mean, measurement),
+        seconds=seconds,
+    )
+
+
+def repeat(measurement: Measurement, count: int) -> Measurement:
+    """Return a batch of ``count`` copies of a measurement of one slice."""
+    return measurement[torch.zeros(count, dtype=torch.long)] if count > 1 else measurement
+
+
+def sample_generators(count: int, generator: torch.Generator) -> list[torch.Generator]:
+    """Derive a generator for each sample: sample k is the same however many are asked for, in whatever batches."""
+    root = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    return [generator_for(root, "sample", number, device=generator.device) for number in range(count)]
+
+
+def _ignore(done: float) -> None:
+    """Report to nobody."""

@@ -1,0 +1,45 @@
+"""CG-SENSE: regularised least squares with coil maps (Pruessmann et al. 2001, Magn. Reson. Med. 46, 638)."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.inverse.base import Progress, Solver
+from rsd_med.inverse.conjugate_gradient import conjugate_gradient
+from rsd_med.inverse.prior import Prior
+
+
+class CGSenseSettings(Settings):
+    """``argmin ‖A x − y‖² + λ ‖x‖²`` by conjugate gradients."""
+
+    kind: Literal["cg_sense"] = "cg_sense"
+    regularisation: float = Field(1e-2, ge=0, description="λ; the largest eigenvalue of A^H A is 1")
+    iterations: PositiveInt = Field(40, description="conjugate-gradient steps, at most")
+    tolerance: float = Field(1e-5, ge=0, description="stop at this residual, as a share of the right-hand side")
+
+    def build(self, prior: Prior | None = None) -> "CGSense":
+        """Build the solver; the prior is not used."""
+        return CGSense(self)
+
+
+class CGSense(Solver):
+    """Solve ``(A^H A + λ) x = A^H y``."""
+
+    def __init__(self, settings: CGSenseSettings) -> None:
+        self.settings = settings
+
+    @torch.no_grad()
+    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+        """Run conjugate gradients from zero."""
+        operator, weight = measurement.operator, self.settings.regularisation
+        return conjugate_gradient(
+            lambda x: operator.normal(x) + weight * x,
+            measurement.image(),
+            self.settings.iterations,
+            tolerance=self.settings.tolerance,
+            report=progress,
+        )

@@ -1,0 +1,116 @@
+"""The learned prior as a solver sees it: a network, and how it is shown images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.view import View
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.mri import MultiCoilFourier
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A teacher or a student, with the conditions that it was trained under.
+
+    Attributes
+    ----------
+    denoiser
+        The network under its preconditioning, without gradients of its weights.
+    show
+        From an operator Ã to the way in which the network is shown an image of which only ``Ã x`` is known; for
+        priors that see whole images it ignores the operator.
+    corruption
+        What the training data had suffered.
+    masks
+        Masks of training measurements ``(m, 1, 1, x)``, drawn from where the corruption knows no distribution.
+    size
+        (y, x) of the training images.
+    sigma_init
+        Noise level at which a student generates; None for a teacher.
+    """
+
+    denoiser: Denoiser
+    show: Callable[[LinearOperator], View]
+    corruption: Corruption
+    masks: Tensor | None
+    size: tuple[int, int]
+    sigma_init: float | None = None
+
+    def check(self, measurement: Measurement) -> None:
+        """Refuse a scan of another size than the training images, whose anatomy the network would not recognise.
+
+        Raises
+        ------
+        DataError
+            If so.
+        """
+        found = tuple(measurement.data.shape[-2:])
+        if found != self.size:
+            raise DataError(
+                f"{measurement.ids[0]}: the scan has {found[0]} x {found[1]} pixels and the prior was trained on "
+                f"{self.size[0]} x {self.size[1]}; use a method without a prior, a run of that size, or --crop-kspace."
+            )
+
+    def training_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
+        """Show images as in training: a further mask Ã of a training mask for each sample, with the scan's coil maps.
+
+        The masks are those of the *training* acceleration, whatever that of the scan (methods §6.5).
+
+        Parameters
+        ----------
+        measurement
+            One slice.
+        generators
+            One for each sample.
+        """
+        if not isinstance(self.corruption, MultiCoilUndersampling):
+            return self.show(measurement.operator)
+        drawn = [
+            self.corruption.further(self._training_operator(measurement, generator), generator)
+            for generator in generators
+        ]
+        return self.show(LinearOperator.cat(drawn))
+
+    def scan_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
+        """Show images under the scan's own mask, further undersampled as in training where enough lines are left."""
+        if not isinstance(self.corruption, MultiCoilUndersampling):
+            return self.show(measurement.operator)
+        drawn: list[LinearOperator] = []
+        for generator in generators:
+            try:
+                drawn.append(self.corruption.further(measurement.operator, generator))
+            except ProtocolError:
+                drawn.append(measurement.operator)
+        return self.show(LinearOperator.cat(drawn))
+
+    def _training_operator(self, measurement: Measurement, generator: torch.Generator) -> LinearOperator:
+        if self.masks is None:
+            return self.corruption.draw(measurement, generator)
+        chosen = torch.randint(len(self.masks), (1,), generator=generator, device=generator.device)
+        operator = measurement.operator
+        assert isinstance(operator, MultiCoilFourier)
+        mask = self.masks[chosen.to(self.masks.device)].to(operator.maps.device)
+        return MultiCoilFourier(mask, operator.maps)
+
+
+def require_prior(prior: Prior | None, method: str, *, student: bool = False) -> Prior:
+    """Return the prior that a method needs.
+
+    Raises
+    ------
+    ProtocolError
+        If there is none, or if it is not a student where one is needed.
+    """
+    if prior is None:
+        raise ProtocolError(f"--method {method} needs a prior: give the folder of a run that rsd_med.train has filled.")
+    if student and prior.sigma_init is None:
+        raise ProtocolError(f"--method {method} needs a student: train the run's second stage.")
+    return prior

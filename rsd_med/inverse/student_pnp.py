@@ -1,0 +1,64 @@
+"""The student as the proximal step of a plug-and-play scheme (Venkatakrishnan et al. 2013)."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.inverse.base import Progress, Solver, repeat, sample_generators
+from rsd_med.inverse.prior import Prior, require_prior
+from rsd_med.inverse.proximal import data_proximal, guess_variance, posterior_draws
+from rsd_med.inverse.student import Generator, LatentSearch, draw_latents
+
+
+class StudentPnPSettings(Settings):
+    """Half-quadratic splitting: a generation ``G(z)``, the image nearest to it that explains the data, and so on.
+
+    The data step is solved by conjugate gradients, the student's step by a few gradient steps on z: the physics never
+    passes through the network, and the network never through the physics.
+    """
+
+    kind: Literal["student_pnp"] = "student_pnp"
+    samples: PositiveInt = Field(8, description="starts, each of which gives a sample")
+    iterations: PositiveInt = Field(6, description="turns")
+    steps: NonNegativeInt = Field(2, description="gradient steps on z in each turn")
+    rate: float = Field(0.1, gt=0, description="Adam's step length on the latents")
+
+    def build(self, prior: Prior | None = None) -> "StudentPnP":
+        """Build the solver; ProtocolError without a student."""
+        return StudentPnP(self, require_prior(prior, self.kind, student=True))
+
+
+class StudentPnP(Solver):
+    """Alternate between data and student."""
+
+    def __init__(self, settings: StudentPnPSettings, prior: Prior) -> None:
+        self.settings = settings
+        self.prior = prior
+
+    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+        """Run all starts at once; the last turn ends with the data."""
+        self.prior.check(measurement)
+        settings = self.settings
+        generators = sample_generators(settings.samples, generator)
+        generate = Generator(self.prior, self.prior.training_view(measurement, generators))
+        like = repeat(measurement, len(generators))
+        search = LatentSearch(draw_latents(measurement, generators), settings.rate)
+        for turn in range(settings.iterations):
+            with torch.no_grad():
+                guess = generate(search.found)
+            variance = guess_variance(guess, like)
+            progress(turn / settings.iterations)
+            if turn == settings.iterations - 1:
+                break
+            image = data_proximal(guess, variance, like)
+
+            def misfit(latents: Tensor, goal: Tensor = image, variance: Tensor = variance) -> Tensor:
+                return ((generate(latents) - goal).abs().square() / (2 * variance)).sum()
+
+            for _ in range(settings.steps):
+                search.step(misfit)
+        return posterior_draws(guess, variance, like, generators)

@@ -1,0 +1,58 @@
+"""Uncertainty from posterior samples: their spread, and an interval for the truth."""
+
+import math
+
+import torch
+from torch import Tensor
+
+LEVEL = 0.9
+"""The share of pixels that an interval is meant to cover."""
+
+
+def spread(samples: Tensor) -> Tensor:
+    """Return the standard deviation of the magnitudes of ``(n, 1, y, x)`` samples: ``(1, y, x)`` float32, n > 1."""
+    return samples.abs().std(dim=0).to(torch.float32)
+
+
+def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, Tensor]:
+    """Return an interval for the magnitude of the true image.
+
+    If truth and samples come from the same posterior, the truth lies within ``t √(1 + 1/n) s`` of the mean of n samples
+    with probability ``level``: the classical prediction interval, with Student's t of n − 1 degrees of freedom, which
+    pays for knowing mean and spread from n samples alone.
+
+    Parameters
+    ----------
+    samples
+        ``(n, 1, y, x)`` complex64, n > 1.
+    level
+        Probability, in (0, 1).
+
+    Returns
+    -------
+    Lower and upper bound, ``(1, y, x)`` float32, not below zero.
+    """
+    count = len(samples)
+    width = student_quantile((1 + level) / 2, count - 1) * math.sqrt(1 + 1 / count)
+    centre, half = samples.mean(0).abs(), width * spread(samples)
+    return (centre - half).clamp_min(0), centre + half
+
+
+def student_quantile(probability: float, degrees: int) -> float:
+    """Return the quantile of Student's t distribution."""
+    from scipy.stats import t
+
+    return float(t.ppf(probability, degrees))
+
+
+def coverage(interval: tuple[Tensor, Tensor], truth: Tensor, inside: Tensor) -> float:
+    """Return the share of pixels ``inside`` (bool) whose true magnitude lies in the interval."""
+    low, high = interval
+    return float(((truth >= low) & (truth <= high))[inside].float().mean())
+
+
+def rank_correlation(std: Tensor, error: Tensor, inside: Tensor) -> float:
+    """Return Spearman's correlation of uncertainty with absolute error over the pixels ``inside`` (bool)."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(std[inside].numpy(), error[inside].numpy()).statistic)
