@@ -94,7 +94,7 @@ class Model:
     @torch.no_grad()
     def student(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress) -> np.ndarray:
         """Draw images of the student: float32 (n, channels, y, x), scaled units; see the module for what they are."""
-        network = self._network("student")
+        network = self.network("student")
         sigma = self.experiment.protocol.student.sigma_init
         return self._draw(
             seed, numbers, truncation, progress, lambda view, noise: one_step(network, view, noise, sigma)
@@ -105,7 +105,7 @@ class Model:
         self, seed: int, numbers: Sequence[int], truncation: float, calls: int, progress: Progress
     ) -> np.ndarray:
         """Draw images of the teacher from the same latents, with at most ``calls`` network calls for each image."""
-        network = self._network("teacher")
+        network = self.network("teacher")
         settings = self.teacher_sampler(calls)
         most = settings.calls(self.experiment.corruption.sigma)
         done = 0
@@ -144,7 +144,7 @@ class Model:
         -------
         float32 (frames, channels, y, x); the first frame is the image ``first``.
         """
-        network = self._network("student")
+        network = self.network("student")
         sigma = self.experiment.protocol.student.sigma_init
         block, row = divmod(first, BATCH)
         other_block, other_row = divmod(second, BATCH)
@@ -212,7 +212,8 @@ class Model:
             "measurements": self.measured[smallest.indices].numpy(),
         }
 
-    def _network(self, stage: str) -> Denoiser:
+    def network(self, stage: str) -> Denoiser:
+        """Return the network of a stage; DataError when it is not trained yet."""
         if stage not in self.stages:
             raise DataError(f"This run has no trained {stage} yet.")
         return self.stages[stage][0]

@@ -47,7 +47,7 @@ def build_page(settings: "ServerSettings", store: SessionStore, queue: JobQueue)
             with gr.Tab("Samples", id="samples"):
                 samples_tab(page, desk)
             with gr.Tab("Reconstruct", id="reconstruct"):
-                reconstruct_tab(page, desk)
+                reconstruct_tab(desk)
             with gr.Tab("Training runs", id="runs"):
                 runs_tab(desk, (settings.run, *settings.compare))
             with gr.Tab("Viewer", id="viewer") as viewer:

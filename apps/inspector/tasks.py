@@ -24,6 +24,8 @@ def build_tasks(run: Path) -> dict[str, Callable[..., Any]]:
         "teacher": _teacher,
         "nearest": _nearest,
         "between": _between,
+        "read": _read,
+        "reconstruct": _reconstruct,
     }
     try:
         model = Model(run)
@@ -76,3 +78,78 @@ def _between(
     model: Model, *, progress: Progress, seed: int, first: int, second: int, truncation: float, frames: int
 ) -> np.ndarray:
     return model.between(seed, first, second, truncation, frames, progress)
+
+
+def _prepare(model: Model, scan: str | int, acceleration: float | None) -> Any:
+    from apps.inspector import reconstruction
+
+    if isinstance(scan, int):
+        return reconstruction.prepare(model, reconstruction.example(model, scan), acceleration, True)
+    loaded, simulated = reconstruction.load_scan(Path(scan))
+    return reconstruction.prepare(model, loaded, acceleration, simulated)
+
+
+def _read(model: Model, *, progress: Progress, scan: str | int, acceleration: float | None) -> dict[str, Any]:
+    """Calibrate a scan and say what was found; ``scan`` is a file that the child wrote, or the number of an example."""
+    from apps.inspector import reconstruction
+
+    prepared = _prepare(model, scan, acceleration)
+    found = reconstruction.describe(prepared)
+    zero_filled = prepared.calibrated.measurement("this scan").image()[0, 0].abs().numpy()
+    fits = found["shape"] == list(model.experiment.conditions.data.shape[-2:])
+    trained = [stage for stage in model.stages if fits and model.complex]
+    return {**found, "zero_filled": zero_filled, "learned": trained}
+
+
+def _reconstruct(
+    model: Model,
+    *,
+    progress: Progress,
+    scan: str | int,
+    acceleration: float | None,
+    method: str,
+    samples: int,
+    folder: str,
+) -> dict[str, Any]:
+    """Reconstruct a scan; what is to be kept is written to ``folder``."""
+    from apps.inspector import reconstruction
+    from apps.inspector.exports import write_exports
+
+    progress(0.01)
+    prepared = _prepare(model, scan, acceleration)
+    found, zero_filled = reconstruction.reconstruct(model, prepared, method, samples, progress)
+    images = reconstruction.arrays(prepared, found, zero_filled)
+    facts = reconstruction.describe(prepared)
+    quality = reconstruction.quality(prepared, found.mean)
+    before = reconstruction.quality(prepared, zero_filled)
+    white = max(1.25, float(np.quantile(images["result"], 0.999)))
+    figures = [
+        ("method", reconstruction.METHODS[method]),
+        ("samples", len(found.samples)),
+        ("acceleration", facts["sampling"]["acceleration"]),
+        ("coils", facts["coils"]),
+        ("noise sigma, scaled units", facts["sigma"]),
+        ("scale, units of the file", facts["scale"]),
+        ("residual over noise", found.residual.noise_ratio),
+        ("residual, relative", found.residual.relative),
+        ("explains the measurement", found.residual.explains),
+        ("seconds", round(found.seconds, 3)),
+        *((f"{name} against the fully sampled image", value) for name, value in quality.items()),
+        *((f"{name} of the zero-filled image", value) for name, value in before.items()),
+    ]
+    kept: dict[str, np.ndarray] = {name: images[name] for name in ("result", "uncertainty") if name in images}
+    geometry = prepared.geometry
+    return {
+        "images": images,
+        "facts": facts,
+        "sentence": found.residual.sentence(),
+        "explains": found.residual.explains,
+        "seconds": found.seconds,
+        "samples": len(found.samples),
+        "white": white,
+        "quality": quality,
+        "zero_filled_quality": before,
+        "affine": geometry.affine,
+        "spacing": geometry.spacing_mm,
+        "files": write_exports(Path(folder), kept, geometry, prepared.calibrated.scale, white, figures),
+    }

@@ -1,8 +1,182 @@
-"""Training runs."""
+"""Training runs: curves as they grow, samples over time, figures, the protocol; several runs beside one another."""
 
+import asyncio
+import html
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from apps.inspector.artefacts import add_file
+from apps.inspector.desk import Desk, note, one_of, whole
+from apps.inspector.session import Session
+from rsd_med.base.errors import DataError
+
+if TYPE_CHECKING:
+    from rsd_med.reporting.record import RunRecord
+
+SECONDS = 10.0
+"""Between two looks at runs that are being trained."""
+STAGES = ("Student", "Teacher")
+CURVES = (
+    ("teacher", "loss", "Teacher: loss"),
+    ("teacher", "proximal_fd", "Teacher: proximal distance"),
+    ("student", "proximal_fd", "Student: proximal distance"),
+    ("student", "fake_loss", "Student: loss of the fake score"),
+    ("student", "fd", "Student: distance to the reference"),
+    ("teacher", "fd", "Teacher: distance to the reference"),
+    ("teacher", "learning_rate", "Teacher: learning rate"),
+    ("student", "images_per_second", "Student: images per second"),
+)
 
 
-def runs_tab(desk: Any, runs: tuple[Path, ...]) -> None:
-    """Build the tab."""
+def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
+    """Build the tab; ``runs`` are the folders that the command line named, and nothing else is ever read."""
+    import gradio as gr
+
+    names = name_runs(runs)
+    with gr.Row(elem_classes="controls"):
+        chosen = gr.CheckboxGroup(list(names), value=list(names)[:1], label="Runs", min_width=300)
+        live = gr.Checkbox(True, label="Follow while training", min_width=200, scale=0)
+        show = gr.Button("Look again", scale=0, min_width=140)
+    summary = gr.HTML(note("Choose a run."), elem_id="runs-summary", apply_default_css=False)
+    with gr.Row(elem_classes="controls"):
+        stage = gr.Radio(STAGES, value=STAGES[0], label="Samples of", min_width=220, scale=0)
+        moment = gr.Slider(0, 100, 100, step=1, label="Moment of training (%)")
+    pictures = gr.HTML("", elem_id="runs-samples", apply_default_css=False)
+    curves = gr.HTML("", elem_id="runs-curves", apply_default_css=False)
+    timer = gr.Timer(SECONDS, active=False)
+
+    async def look(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[str, str, str]:
+        try:
+            session = desk.session(request)
+            wanted = _chosen(chosen, names)
+            when = whole(moment, 0, 100, "The moment")
+            which = one_of(stage, STAGES, "The stage").lower()
+            return await asyncio.to_thread(describe_runs, session, wanted, which, when)
+        except DataError as error:
+            return note(str(error), problem=True), "", ""
+
+    async def follow(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[Any, Any, Any]:
+        try:
+            training = [name for name, path in _chosen(chosen, names).items() if await asyncio.to_thread(_trains, path)]
+        except DataError:
+            training = []
+        if not training:
+            return gr.skip(), gr.skip(), gr.skip()
+        return await look(chosen, stage, moment, request)
+
+    async def sample(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> str:
+        return (await look(chosen, stage, moment, request))[1]
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+    asked, filled = [chosen, stage, moment], [summary, pictures, curves]
+    chosen.input(look, asked, filled, trigger_mode="always_last", **quiet)
+    show.click(look, asked, filled, trigger_mode="once", **quiet)
+    stage.input(sample, asked, pictures, trigger_mode="always_last", **quiet)
+    moment.input(sample, asked, pictures, trigger_mode="always_last", **quiet)
+    live.change(lambda on: gr.Timer(active=bool(on)), live, timer, **quiet)
+    timer.tick(follow, asked, filled, trigger_mode="once", **quiet)
+
+
+def name_runs(runs: tuple[Path, ...]) -> dict[str, Path]:
+    """Give each run a name of its own: its folder's, numbered where two are called alike."""
+    names: dict[str, Path] = {}
+    for path in runs:
+        name = path.name if path.name != "demo_model" else "Demo model"
+        names[name if name not in names else f"{name} ({len(names) + 1})"] = path
+    return names
+
+
+def describe_runs(session: Session, runs: dict[str, Path], stage: str, moment: int) -> tuple[str, str, str]:
+    """Return figures and protocol, samples at a moment, and curves of some runs, as HTML."""
+    from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.reporting.record import read_run
+
+    records = {name: read_run(RunFolder(path)) for name, path in runs.items()}
+    return (
+        _figures(records) + "".join(_protocol(name, record) for name, record in records.items()),
+        _samples(session, records, stage, moment),
+        "".join(_curves(name, record, several=len(records) > 1) for name, record in records.items()),
+    )
+
+
+def _chosen(chosen: Any, names: dict[str, Path]) -> dict[str, Path]:
+    if not isinstance(chosen, list) or not chosen:
+        raise DataError("Choose at least one run.")
+    return {name: names[name] for name in names if name in [one_of(one, tuple(names), "A run") for one in chosen]}
+
+
+def _trains(path: Path) -> bool:
+    import json
+
+    try:
+        return json.loads((path / "status.json").read_text(encoding="utf-8")).get("state") == "running"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _figures(records: "dict[str, RunRecord]") -> str:
+    from rsd_med.reporting.numbers import significant
+    from rsd_med.reporting.record import finite
+
+    columns = ("fd", "kid", "proximal_fd", "seconds_per_image")
+    rows = []
+    for name, record in records.items():
+        for model, figures in record.models().items() or [("", {})]:
+            cells = [finite(figures, column) for column in columns]
+            rows.append(
+                f"<tr><th scope='row'>{html.escape(name)}</th><td>{html.escape(record.state)}</td>"
+                f"<td>{html.escape(model or 'not measured yet')}</td>"
+                + "".join(f"<td>{'' if cell is None else significant(cell)}</td>" for cell in cells)
+                + "</tr>"
+            )
+    head = "".join(
+        f"<th scope='col'>{name}</th>"
+        for name in ("Run", "State", "Model", "Fréchet", "Kernel", "Proximal", "Seconds an image")
+    )
+    features = {str(record.metrics.get("features", "unknown")) for record in records.values()}
+    problems = "".join(note(problem, problem=True) for record in records.values() for problem in record.problems)
+    return (
+        "<div class='scroll' tabindex='0' role='region' aria-label='Figures'><table class='figures'><thead><tr>"
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<p class='remark'>Distances between sets of images, smaller is nearer; features: "
+        f"{html.escape(', '.join(sorted(features)))}. They compare runs only where features and numbers of samples "
+        f"are equal.</p>{problems}"
+    )
+
+
+def _protocol(name: str, record: "RunRecord") -> str:
+    text = html.escape(record.protocol_text or "There is no readable protocol.")
+    return f"<details><summary>Protocol of {html.escape(name)}</summary><pre tabindex='0'>{text}</pre></details>"
+
+
+def _samples(session: Session, records: "dict[str, RunRecord]", stage: str, moment: int) -> str:
+    parts = []
+    for name, record in records.items():
+        grids = sorted(record.grids.get(stage, {}).items())
+        if not grids:
+            parts.append(f"<p class='empty'>{html.escape(name)}: no samples of the {stage} yet.</p>")
+            continue
+        images, path = grids[round(moment / 100 * (len(grids) - 1))]
+        copy = session.new_path(".png")
+        copy.write_bytes(path.read_bytes())
+        artefact = add_file(session, copy, "picture.png")
+        parts.append(
+            f"<figure><img class='snapshot' src='/artefact/{artefact}/file' alt='Samples of the {stage} of "
+            f"{html.escape(name)} after {images:,} images'><figcaption>{html.escape(name)}: {stage} after {images:,} "
+            "images, always from the same latents, at the same window</figcaption></figure>"
+        )
+    return f"<div class='snapshots'>{''.join(parts)}</div>"
+
+
+def _curves(name: str, record: "RunRecord", *, several: bool) -> str:
+    from rsd_med.reporting.curves import line_chart
+
+    charts = []
+    for stage, figure, title in CURVES:
+        points = record.series(stage, figure)
+        if points:
+            charts.append(f"<div class='{stage}'>{line_chart(title, points)}</div>")
+    head = f"<h2 class='part'>{html.escape(name)}</h2>" if several else ""
+    return (
+        f"{head}<div class='charts'>{''.join(charts)}</div>" if charts else f"{head}<p class='empty'>No curves yet.</p>"
+    )

@@ -1,0 +1,81 @@
+"""What leaves the app: NIfTI, PNG, CSV and DICOM of a reconstruction, each with the notice, none with an identifier."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.inspector.artefacts import window_levels
+from apps.inspector.notice import NOTICE, burn_in
+from apps.inspector.study.export import safe_cell
+from rsd_med.data.scan import Geometry
+
+
+def write_exports(
+    folder: Path,
+    images: dict[str, np.ndarray],
+    geometry: Geometry,
+    scale: float,
+    white: float,
+    figures: Sequence[tuple[str, Any]],
+) -> dict[str, str]:
+    """Write everything to keep of one reconstruction.
+
+    Parameters
+    ----------
+    folder
+        Where to; private to the session.
+    images
+        ``result`` and, where there are samples, ``uncertainty``: float32 (y, x), scaled units.
+    geometry
+        Of the scan.
+    scale
+        Files hold the scan's own units: values times this.
+    white
+        Value shown white in pictures, scaled units.
+    figures
+        Rows of the table: name and value.
+
+    Returns
+    -------
+    Path of each file in the folder by the name under which it is kept.
+    """
+    from rsd_med.data.writing.dicom import write_dicom
+    from rsd_med.data.writing.nifti import write_nifti
+
+    folder.mkdir(mode=0o700, exist_ok=True)
+    window = (0.0, white * scale)
+    written: dict[str, str] = {}
+    for name, image in images.items():
+        path = folder / f"{name}.nii.gz"
+        write_nifti(path, image * np.float32(scale), geometry)
+        written[path.name] = str(path)
+    picture = folder / "result.png"
+    burn_in(window_levels(images["result"], 0.0, white)).save(picture)
+    written[picture.name] = str(picture)
+    table = folder / "figures.csv"
+    table.write_text(to_csv([("notice", NOTICE), *figures]), encoding="utf-8")
+    written[table.name] = str(table)
+    series = folder / "dicom"
+    files = write_dicom(series, images["result"][None] * np.float32(scale), geometry, window, "rsd_med reconstruction")
+    archive = folder / "result-dicom.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in files:
+            packed.write(path, path.name)
+    written[archive.name] = str(archive)
+    return written
+
+
+def to_csv(rows: Sequence[tuple[str, Any]]) -> str:
+    """Return a table of two columns that no spreadsheet takes for a formula."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("figure", "value"))
+    for row in rows:
+        writer.writerow([safe_cell(cell) for cell in row])
+    return text.getvalue()

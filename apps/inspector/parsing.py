@@ -1,0 +1,195 @@
+"""Uploads are opened in a child process with little memory, time and disk, and nothing of it is trusted afterwards.
+
+A file may be made to exhaust memory or to break the HDF5 library: then a child dies, and the user reads a sentence.
+What the child found comes back as JSON and plain arrays (``.npz`` without pickle), never as Python objects.
+"""
+
+import contextlib
+import json
+import math
+import multiprocessing
+import os
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsd_med.base.errors import DataError
+
+MEMORY_BYTES = 3 << 30
+CPU_SECONDS = 60
+WALL_SECONDS = 120.0
+DISK_BYTES = 1 << 30
+MOST_ANSWER = 1 << 20
+AT_ONCE = threading.Semaphore(2)
+
+TOO_MUCH = (
+    "This file could not be read within the limits of memory and time; it is damaged, or far larger than what it "
+    "claims to hold."
+)
+_PRELOADED = ["torch", "h5py", "nibabel", "rsd_med.data.opening"]
+_ready = threading.Lock()
+_started = False
+
+
+def read_item(path: Path, out: Path, index: int | None = None) -> dict[str, Any]:
+    """Read one item (slice) of a file.
+
+    Parameters
+    ----------
+    path
+        File or folder that was uploaded.
+    out
+        ``.npz`` to write the item's arrays to; see `load_item`.
+    index
+        Which item; None for the middle one.
+
+    Returns
+    -------
+    dict
+        What was read, as plain values: ``kind`` (scan or picture), ``count``, ``index``, ``shape``, and for scans
+        ``coils``, ``sampled``, ``acceleration``, ``acs_lines``, ``noise_scan``; ``spacing_mm`` and ``oriented``.
+
+    Raises
+    ------
+    DataError
+        When the file is malformed, or exceeds a limit.
+    """
+    context = multiprocessing.get_context("forkserver")
+    with _ready:
+        global _started
+        if not _started:
+            # No plug-ins for filters: HDF5 would load code named by the file.
+            os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
+            context.set_forkserver_preload(_PRELOADED)
+            _started = True
+    with AT_ONCE:
+        ours, theirs = context.Pipe(duplex=False)
+        child = context.Process(target=_child, args=(theirs, str(path), str(out), index), daemon=True)
+        child.start()
+        theirs.close()
+        try:
+            answer = json.loads(ours.recv_bytes(MOST_ANSWER)) if ours.poll(WALL_SECONDS) else None
+        except (EOFError, OSError, ValueError):
+            answer = None
+        finally:
+            ours.close()
+            child.join(1)
+            child.kill()
+            child.join(5)
+    if not isinstance(answer, dict):
+        out.unlink(missing_ok=True)
+        raise DataError(TOO_MUCH)
+    if "error" in answer:
+        out.unlink(missing_ok=True)
+        raise DataError(str(answer["error"]))
+    return answer
+
+
+def load_item(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an item: those attributes of a scan or a picture that are there.
+
+    Raises
+    ------
+    DataError
+        When the file is not what the child writes.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError("What was read of this scan is gone; read it again.") from error
+
+
+def _child(pipe: Connection, path: str, out: str, index: int | None) -> None:
+    """Run in the child: read, write arrays, answer."""
+    _limit()
+    try:
+        answer = _read(Path(path), Path(out), index)
+    except DataError as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": TOO_MUCH}
+    except Exception as error:  # a library's own words may quote the file
+        answer = {
+            "error": f"This file could not be read ({type(error).__name__}); it is damaged, or of a kind unknown."
+        }
+    with contextlib.suppress(OSError):
+        pipe.send_bytes(json.dumps(answer).encode())
+
+
+def _limit() -> None:
+    import resource
+
+    def lower(what: int, most: int) -> None:
+        _, hard = resource.getrlimit(what)
+        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (value, value))
+
+    # Address space holds the libraries as well; what a file can make us allocate is data.
+    lower(resource.RLIMIT_DATA, MEMORY_BYTES)
+    lower(resource.RLIMIT_CPU, CPU_SECONDS)
+    lower(resource.RLIMIT_FSIZE, DISK_BYTES)
+    lower(resource.RLIMIT_NOFILE, 128)
+    lower(resource.RLIMIT_CORE, 0)
+
+
+def _read(path: Path, out: Path, index: int | None) -> dict[str, Any]:
+    import torch
+
+    from rsd_med.data.opening import open_scan
+    from rsd_med.data.scan import Picture
+
+    torch.set_num_threads(1)
+    source = open_scan(path)
+    count = len(source)
+    if count == 0:
+        raise DataError("This file holds no image.")
+    number = count // 2 if index is None else index
+    if not 0 <= number < count:
+        raise DataError(f"This file has {count} slices, numbered from 0.")
+    item = source[number]
+    arrays: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {"count": count, "index": number}
+    if isinstance(item, Picture):
+        facts |= {"kind": "picture", "shape": list(item.image.shape[-2:]), "complex": item.image.is_complex()}
+        arrays["image"] = item.image.numpy()
+        if item.image.shape[0] != 1:
+            raise DataError("This is a picture in colour, not a scan.")
+    else:
+        coils, rows, columns = item.kspace.shape
+        sampled = int(item.acquired.sum())
+        facts |= {
+            "kind": "scan",
+            "shape": [rows, columns],
+            "coils": coils,
+            "sampled": sampled,
+            "acceleration": columns / max(1, sampled),
+            "acs_lines": item.acs_lines,
+            "noise_scan": item.noise is not None,
+            "partial_rows": item.readout is not None and not bool(item.readout.all()),
+        }
+        for name in ("kspace", "acquired", "maps", "noise", "calibration", "readout"):
+            value = getattr(item, name)
+            if value is not None:
+                arrays[name] = value.numpy()
+    values = arrays.get("kspace", arrays.get("image"))
+    if values is None or not np.isfinite(values).all():
+        raise DataError("This slice holds values that are not finite; it cannot be used.")
+    if not np.any(values):
+        raise DataError("This slice is empty: every value is zero.")
+    geometry = item.geometry
+    oriented = geometry.affine is not None and bool(np.isfinite(geometry.affine).all())
+    facts["oriented"] = oriented
+    facts["spacing_mm"] = None
+    if geometry.spacing_mm is not None and all(0 < step < math.inf for step in geometry.spacing_mm):
+        facts["spacing_mm"] = [float(step) for step in geometry.spacing_mm]
+        arrays["spacing_mm"] = np.asarray(geometry.spacing_mm, np.float64)
+    if oriented:
+        arrays["affine"] = np.asarray(geometry.affine, np.float64)
+    stored: dict[str, Any] = arrays
+    np.savez(out, **stored)
+    return facts
