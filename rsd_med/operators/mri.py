@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rsd_med.operators.centring import centring_phases
 from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.sampled_fourier import SampledFourier, sampled_fourier
 from rsd_med.operators.sampling import require_mask
 from rsd_med.operators.slabs import slabs
 from rsd_med.operators.weights import KSpaceWeights, conjugate_
@@ -87,18 +88,18 @@ class MultiCoilFourier(LinearOperator):
         # Both carry the whole batch (as views, without memory), so that selecting items selects in both.
         self.mask = mask.expand(*batch, *mask.shape[-3:])
         self.maps = maps.expand(*batch, *maps.shape[-3:])
-        self._weights: dict[tuple[str, torch.dtype], KSpaceWeights] = {}
+        # Made when first needed, for each dtype of the data.
+        self._transforms: dict[torch.dtype, SampledFourier] = {}
+        self._weights: dict[torch.dtype, KSpaceWeights] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
         _require_shape("Images", x, self.maps, coils=1)
-        weights = self._centred_weights(x.dtype)
-        image_phase, _ = self._phases(x.dtype)
-        image = x * image_phase
+        image = x * self._image_phase(x.dtype)
+        fourier = self._fourier(x.dtype)
         kspace = x.new_empty(*x.shape[:-3], *self.maps.shape[-3:])
         for coils in slabs(kspace.shape[-3], kspace.numel(), x.device):
-            spectrum = torch.fft.fft2(self.maps[..., coils, :, :] * image, norm="ortho")
-            kspace[..., coils, :, :] = weights.multiply_(spectrum)
+            fourier.write(self.maps[..., coils, :, :] * image, kspace[..., coils, :, :])
         return kspace
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -108,16 +109,12 @@ class MultiCoilFourier(LinearOperator):
         k-space is part of the multiplication by q.
         """
         _require_shape("K-space", y, self.maps, coils=self.maps.shape[-3])
-        weights = self._centred_weights(y.dtype)
-        unsampled = ~self.mask
-        parts = []
-        for coils in slabs(y.shape[-3], y.numel(), y.device):
-            # Filled, not multiplied by zero: what was not measured must not leak through, not even if it is NaN.
-            sampled = y[..., coils, :, :].masked_fill(unsampled, 0)
-            coil_images = torch.fft.fft2(weights.multiply_(sampled, conjugate=True), norm="ortho")
-            parts.append(_weighted_sum(self.maps[..., coils, :, :], coil_images))
-        image_phase, _ = self._phases(y.dtype)
-        return conjugate_(_sum(parts).mul_(image_phase))
+        fourier = self._fourier(y.dtype)
+        parts = [
+            _weighted_sum(self.maps[..., coils, :, :], fourier.conjugate_images(y[..., coils, :, :]))
+            for coils in slabs(y.shape[-3], y.numel(), y.device)
+        ]
+        return conjugate_(_sum(parts).mul_(self._image_phase(y.dtype)))
 
     def apply_normal(self, x: Tensor) -> Tensor:
         """Compute A^H A x ``(*batch, 1, y, x)`` without a shift, and for line masks without transforms along y.
@@ -144,19 +141,22 @@ class MultiCoilFourier(LinearOperator):
             result = _sum(parts)
         return conjugate_(result)
 
+    def _image_phase(self, dtype: torch.dtype) -> Tensor:
+        return self._phases(dtype)[0]
+
     def _phases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         y_size, x_size = self.maps.shape[-2:]
         return centring_phases((y_size, x_size), dtype, self.maps.device)
 
-    def _centred_weights(self, dtype: torch.dtype) -> KSpaceWeights:
-        if ("centred", dtype) not in self._weights:
-            self._weights["centred", dtype] = KSpaceWeights.centred(self.mask, self._phases(dtype)[1])
-        return self._weights["centred", dtype]
+    def _fourier(self, dtype: torch.dtype) -> SampledFourier:
+        if dtype not in self._transforms:
+            self._transforms[dtype] = sampled_fourier(self.mask, self._phases(dtype)[1])
+        return self._transforms[dtype]
 
     def _uncentred_weights(self, dtype: torch.dtype) -> KSpaceWeights:
-        if ("uncentred", dtype) not in self._weights:
-            self._weights["uncentred", dtype] = KSpaceWeights.uncentred(self.mask, dtype)
-        return self._weights["uncentred", dtype]
+        if dtype not in self._weights:
+            self._weights[dtype] = KSpaceWeights.uncentred(self.mask, dtype)
+        return self._weights[dtype]
 
 
 def _weighted_sum(maps: Tensor, coil_images: Tensor) -> Tensor:

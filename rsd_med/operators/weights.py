@@ -24,21 +24,6 @@ class KSpaceWeights:
         self.values = values
 
     @classmethod
-    def centred(cls, mask: Tensor, phase: Tensor) -> "KSpaceWeights":
-        """Return the mask times the phases q of `centring_phases`.
-
-        Parameters
-        ----------
-        mask
-            Boolean ``(*batch, 1, y or 1, x)`` in centred order.
-        phase
-            q ``(y, x)``.
-        """
-        # On an even axis the phases alternate: two rows say it all.
-        repeats = mask.shape[-2] == 1 and phase.shape[-2] % 2 == 0
-        return cls(mask * (phase[:2] if repeats else phase))
-
-    @classmethod
     def uncentred(cls, mask: Tensor, dtype: torch.dtype) -> "KSpaceWeights":
         """Return the mask in the order of a transform without shifts.
 

@@ -13,6 +13,14 @@ def line_mask(batch, x, seed=8):
     return random_tensor((batch, 1, 1, x), torch.float32, seed) > 0
 
 
+def few_lines(batch, x):
+    """Masks with few columns, in numbers that differ between the items: those of the last one are none."""
+    mask = torch.zeros(batch, 1, 1, x, dtype=torch.bool)
+    for item in range(batch - 1):
+        mask[item, ..., item % 2 :: 3 + item] = True
+    return mask
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("coils", [1, 4])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
@@ -40,12 +48,13 @@ def cut(request, monkeypatch):
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("size", [*SIZES, (8, 5), (1, 6), (3, 1), (31, 64)])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
-@pytest.mark.parametrize("lines", [True, False])
-def test_the_scan_without_shifts_is_the_composition_with_them(size, dtype, lines):
-    mask = random_tensor((2, 1, 1 if lines else size[0], size[1]), torch.float32, 8) > 0
-    maps = random_maps((2, 3, *size), dtype)
+@pytest.mark.parametrize("pattern", ["plane", "lines", "few lines"])
+def test_the_scan_without_shifts_is_the_composition_with_them(size, dtype, pattern):
+    masks = {"plane": random_tensor((3, 1, *size), torch.float32, 8) > 0, "lines": line_mask(3, size[1])}
+    mask = masks.get(pattern, few_lines(3, size[1]))
+    maps = random_maps((3, 3, *size), dtype)
     scan, composed = MultiCoilFourier(mask, maps), SamplingMask(mask) @ CentredFourier() @ CoilMaps(maps)
-    x, y = random_tensor((2, 1, *size), dtype, 1), random_tensor((2, 3, *size), dtype, 2)
+    x, y = random_tensor((3, 1, *size), dtype, 1), random_tensor((3, 3, *size), dtype, 2)
     for _ in range(2):  # the second time with what the first one kept
         assert relative_error(scan(x), composed(x)) < TOLERANCE[dtype]
         assert relative_error(scan.H(y), composed.H(y)) < TOLERANCE[dtype]
@@ -53,22 +62,19 @@ def test_the_scan_without_shifts_is_the_composition_with_them(size, dtype, lines
 
 
 @pytest.mark.usefixtures("cut")
+@pytest.mark.parametrize("size", [(6, 5), (7, 8)])
 @pytest.mark.parametrize("lines", [True, False])
-def test_slabs_change_nothing_that_an_operator_owes(lines):
-    mask = random_tensor((2, 1, 1 if lines else 6, 5), torch.float32, 8) > 0
-    check_operator(
-        MultiCoilFourier(mask, random_maps((2, 4, 6, 5), torch.complex128)),
-        (2, 1, 6, 5),
-        (2, 4, 6, 5),
-        torch.complex128,
-    )
+def test_neither_slabs_nor_few_lines_change_what_an_operator_owes(lines, size):
+    mask = few_lines(3, size[1]) if lines else random_tensor((3, 1, *size), torch.float32, 8) > 0
+    scan = MultiCoilFourier(mask, random_maps((3, 4, *size), torch.complex128))
+    check_operator(scan, (3, 1, *size), (3, 4, *size), torch.complex128)
 
 
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("size", [(8, 6), (7, 6), (7, 9)])
 @pytest.mark.parametrize("lines", [True, False])
 def test_the_scan_works_under_vmap(size, lines):
-    mask = random_tensor((2, 1, 1 if lines else size[0], size[1]), torch.float32, 8) > 0
+    mask = few_lines(2, size[1]) if lines else random_tensor((2, 1, *size), torch.float32, 8) > 0
     scan = MultiCoilFourier(mask, random_maps((2, 3, *size), torch.complex128))
     x, y = random_tensor((4, 2, 1, *size), torch.complex128, 1), random_tensor((4, 2, 3, *size), torch.complex128, 2)
     for apply, data in ((scan, x), (scan.H, y), (scan.normal, x)):
@@ -141,9 +147,11 @@ def test_mask_or_maps_without_batch_take_the_batch_of_the_other():
     assert relative_error(shared(x)[1], shared(x[1])) < 1e-6
 
 
-def test_unsampled_entries_never_reach_the_image():
-    mask, maps = line_mask(2, 6), random_maps((2, 2, 8, 6), torch.complex64)
-    scan = MultiCoilFourier(mask, maps)
+@pytest.mark.parametrize(
+    "mask", [line_mask(2, 6), few_lines(3, 6)[1:], random_tensor((2, 1, 8, 6), torch.float32, 8) > 0]
+)
+def test_unsampled_entries_never_reach_the_image(mask):
+    scan = MultiCoilFourier(mask, random_maps((2, 2, 8, 6), torch.complex64))
     y = scan(random_tensor((2, 1, 8, 6), torch.complex64, 1))
     assert scan.H(y.masked_fill(~mask, torch.nan)).equal(scan.H(y))
     assert y.masked_select(~mask).count_nonzero() == 0
