@@ -115,7 +115,8 @@ class CheckpointStore:
             for name, network in stage.networks().items():
                 save_file(_plain_state(network), side / f"{name}.safetensors")
             optimisers = {name: optimiser.state_dict() for name, optimiser in stage.optimisers().items()}
-            torch.save({"optimisers": optimisers, "extra": stage.extra_state()}, side / "state.pt")
+            with (side / "state.pt").open("wb") as file:  # given a path, torch hides that a disk is full
+                torch.save({"optimisers": optimisers, "extra": stage.extra_state()}, file)
             files = {path.name: _fingerprint(path) for path in sorted(side.iterdir())}
             manifest = {"format": FORMAT, "stage": stage.name, "images": images, "finished": finished, "files": files}
             (side / "manifest.json").write_text(json.dumps(manifest | {"seal": _seal(manifest)}, indent=2))
