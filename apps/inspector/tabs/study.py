@@ -14,6 +14,6 @@ def study_tab(has_study: bool) -> None:
 
     frame = (
         '<iframe class="viewer" src="/study" title="Reader study" width="100%" height="820" style="border:0" '
-        'sandbox="allow-scripts allow-same-origin allow-forms allow-downloads" loading="lazy"></iframe>'
+        'loading="lazy"></iframe>'
     )
     gr.HTML(frame if has_study else note(HOW), elem_id="study", apply_default_css=False)

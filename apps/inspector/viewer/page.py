@@ -46,8 +46,7 @@ def viewer_frame(panes: Sequence[Pane], height: int = 680) -> str:
     return (
         f'<iframe class="viewer" src="{html.escape(address)}" title="Viewer: '
         f'{html.escape(", ".join(pane.title for pane in panes))}" width="100%" height="{int(height)}" '
-        'sandbox="allow-scripts allow-same-origin allow-downloads allow-forms" style="border:0" '
-        'loading="lazy" allowfullscreen></iframe>'
+        'style="border:0" loading="lazy" allowfullscreen></iframe>'
     )
 
 
