@@ -109,7 +109,7 @@ def estimate_noise(
     background if that is smaller and as strong at the very ends as further in.
 
     Entries that were never sampled say nothing: masked and zero-padded ones are left out by ``sampled``, and so are
-    rows that are zero throughout.
+    rows and columns that are zero throughout.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ def estimate_noise(
     """
     coils, rows, columns = kspace.shape
     entries = sampled.expand(rows, columns) if sampled.ndim == 1 else sampled
-    entries = entries & (kspace != 0).any(0).any(1)[:, None]
+    there = (kspace != 0).any(0)
+    entries = entries & there.any(1, keepdim=True) & there.any(0)
     edges = None if source == "background" else _estimate(kspace[:, _corners(entries, coils)], "edges")
     strips = None if source == "edges" else _background(kspace, entries)
     if strips is None:

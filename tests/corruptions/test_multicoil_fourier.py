@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -23,7 +25,9 @@ def scans(items=6, coils=3, size=(12, 32), dtype=torch.complex64):
     return Measurement(data, operator, torch.zeros(items), torch.arange(items) + 1.0, ("scan",) * items)
 
 
-@pytest.mark.parametrize("pattern", ["random", "equispaced"])
+@pytest.mark.parametrize(
+    "pattern", ["random", "equispaced", "equispaced_fraction", "equispaced_grid", "variable_density"]
+)
 def test_fresh_masks_come_with_the_coil_maps_of_the_measurements(pattern):
     corruption, like = build(pattern=pattern), scans()
     first, second = corruption.draw(like, generator(1)), corruption.draw(like, generator(2))
@@ -127,6 +131,42 @@ def test_images_are_no_scans():
         build().corrupt(image, like, generator())
     with pytest.raises(ProtocolError, match="needs multi-coil k-space"):
         build().further(Identity(), generator())
+
+
+@pytest.mark.parametrize("pattern", ["poisson_disk", "radial"])
+def test_patterns_in_the_plane(pattern):
+    corruption, like = build(pattern=pattern), scans(size=(24, 32))
+    fresh = corruption.draw(like, generator(1))
+    assert fresh.mask.shape == (6, 1, 24, 32)
+    assert (fresh.mask.sum((-2, -1)) == 192).all()
+    assert not fresh.mask[0].equal(fresh.mask[1])
+    further = corruption.further(fresh, generator(2))
+    assert not (further.mask & ~fresh.mask).any()
+    assert (further.mask.sum((-2, -1)) == 192 - (192 - 153)).all()  # from R to R + 1
+    chosen = build(pattern=pattern, further_lines=2).further(fresh, generator(2))
+    assert (chosen.mask.sum((-2, -1)) == 192 - 48).all()  # two columns' worth
+    mask = corruption.draw_mask(32, generator(), rows=24)
+    assert mask.shape == (24, 32)
+    noisy = build(pattern=pattern, sigma=0.3).corrupt(
+        random_tensor((6, 1, 24, 32), torch.complex64, 2), like, generator()
+    )
+    assert noisy.data[~noisy.operator.mask.expand_as(noisy.data)].count_nonzero() == 0
+    with pytest.raises(ProtocolError, match="needs the number of rows"):
+        corruption.draw_mask(32, generator())
+
+
+def test_rows_that_were_never_reached_stay_so():
+    """An asymmetric echo: the same rows are missing in every column, drawn afresh or with lines removed."""
+    like = scans()
+    mask = like.operator.mask.repeat(1, 1, 12, 1)
+    mask[:, :, :3] = False
+    operator = MultiCoilFourier(mask, like.operator.maps)
+    further = build().further(operator, generator()).mask
+    assert not (further & ~mask).any()
+    assert ((mask.any(-2).sum(-1) - further.any(-2).sum(-1)) == 2).all()
+    fresh = build().draw(replace(like, operator=operator), generator()).mask
+    assert not fresh[:, :, :3].any()
+    assert (fresh[:, :, 3:].sum(-1) == 8).all()
 
 
 def test_two_dimensional_masks_have_no_lines_to_remove():

@@ -33,11 +33,13 @@ def generator(seed=0):
 @pytest.mark.parametrize(("acceleration", "share"), [(1.2, 0.08), (2, 0.16), (4, 0.08), (5.3, 0.06), (8, 0.04)])
 def test_a_mask_of_lines_meets_its_acceleration_or_is_refused(draw, width, acceleration, share):
     acs_lines = round(share * width)
+    refused = ""
     try:
         masks = draw(8, width, acceleration, acs_lines, generator())
     except ValueError as error:
-        assert draw in (equispaced_grid_masks, partial_fourier_masks) or "2 %" in str(error)
-        assert len(str(error)) > 40
+        refused = str(error)
+    if refused:
+        assert draw in (equispaced_grid_masks, partial_fourier_masks) or "2 %" in refused
         return
     assert masks.shape == (8, width)
     assert masks.dtype == torch.bool
@@ -126,7 +128,7 @@ def test_a_grid_that_no_whole_spacing_gives_is_refused_with_those_that_can_be_ha
 def test_variable_density_falls_outwards_and_reaches_every_line():
     share = variable_density_masks(4000, 64, 4, 6, generator()).float().mean(0)
     by_distance = [(share[32 - r] + share[min(32 + r, 63)]) / 2 for r in (4, 10, 16, 22, 28)]
-    assert all(inner > outer for inner, outer in zip(by_distance, by_distance[1:], strict=False))
+    assert by_distance == sorted(by_distance, reverse=True)
     assert by_distance[0] > 5 * by_distance[-1]
     assert share.min() > 0
     flat = variable_density_masks(4000, 64, 4, 6, generator(), power=0).float().mean(0)
