@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,9 +18,10 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.scale import central_run
 from rsd_med.data.hdf5 import checked_dataset, opened, read
-from rsd_med.data.ismrmrd_header import MAX_HEADER_BYTES, Header, parse_header
+from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
 from rsd_med.data.paths import resolve_root
+from rsd_med.data.readout import central_rows, sampled_rows, without_oversampling
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source
 
@@ -157,6 +159,11 @@ class FastMRIHDF5(Source):
         volume, _ = self._items[index]
         return volume.coils, volume.rows, volume.stored[1]
 
+    def stacks(self) -> tuple[range, ...]:
+        """Return the slices of each file."""
+        starts = [i for i, (volume, _) in enumerate(self._items) if i == 0 or volume is not self._items[i - 1][0]]
+        return tuple(range(start, stop) for start, stop in pairwise([*starts, len(self)]))
+
     def header(self, index: int) -> Header:
         """Return the allow-listed part of the file's header."""
         return self._items[index][0].header
@@ -206,8 +213,7 @@ class FastMRIHDF5(Source):
         acquired = _acquired_columns(kspace)
         if not bool(acquired.any()):
             raise DataError(f"{where}: k-space is zero everywhere; remove the slice or write it again.")
-        if volume.rows != volume.stored[0]:
-            kspace = _crop_readout(kspace, volume.rows)
+        kspace, readout = without_oversampling(kspace, sampled_rows(kspace), volume.rows)
         return Scan(
             id=self.id(index),
             kspace=kspace,
@@ -215,6 +221,7 @@ class FastMRIHDF5(Source):
             maps=maps,
             acs_lines=_acs_lines(acquired, lines),
             geometry=Geometry(spacing_mm=_spacing(volume)),
+            readout=readout,
         )
 
 
@@ -249,36 +256,13 @@ def _index(path: Path, remove_oversampling: bool) -> _Volume:
                 f"{path.name}: 'kspace' has shape {shape}, that is {coils} coils; its axes must be (slice, coil, "
                 "readout, phase)."
             )
-        header = _read_header(file, path.name)
+        header = stored_header(file, "ismrmrd_header", path.name)
     target = rows
     if remove_oversampling and header.encoded.matrix is not None and header.recon.matrix is not None:
         encoded, recon = header.encoded.matrix[0], header.recon.matrix[0]
         if encoded == rows and recon < encoded:
             target = recon
     return _Volume(path, shape, offset, slice_bytes, slices, coils, stored=(rows, columns), rows=target, header=header)
-
-
-def _read_header(file: "h5py.File", name: str) -> Header:
-    import h5py
-
-    try:
-        link = file.get("ismrmrd_header", getlink=True)
-        if link is None:
-            return Header()
-        if not isinstance(link, h5py.HardLink):
-            raise DataError(
-                f"{name}: 'ismrmrd_header' is a link to somewhere else; store the header in the file itself."
-            )
-        dataset = file["ismrmrd_header"]
-        is_text = isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) is not None
-        if not is_text or dataset.size != 1 or dataset.external or dataset.is_virtual:
-            raise DataError(f"{name}: 'ismrmrd_header' must be one string of XML; write the file again.")
-        if dataset.dtype.itemsize > MAX_HEADER_BYTES:
-            raise DataError(f"{name}: the ISMRMRD header is too long to be one; write the file again.")
-        text = dataset[()] if dataset.shape == () else dataset[(0,) * dataset.ndim]
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{name}: the ISMRMRD header cannot be read, the file is damaged; copy it again.") from error
-    return parse_header(text if isinstance(text, bytes) else str(text).encode(), name)
 
 
 def _complex64(values: np.ndarray) -> Tensor:
@@ -379,26 +363,7 @@ def _read_maps(dataset: "h5py.Dataset | None", volume: _Volume, number: int) -> 
     maps = _complex64(read(dataset, number))
     if not _is_finite(maps):
         raise DataError(f"{volume.path.name}: 'sensitivity_maps' holds NaN or infinite values; write it again.")
-    return _central_rows(maps, volume.rows)
-
-
-def _central_rows(image: Tensor, rows: int) -> Tensor:
-    """Crop y about its centre, so that the central pixel stays the central pixel."""
-    start = image.shape[-2] // 2 - rows // 2
-    return image[..., start : start + rows, :].contiguous()
-
-
-def _crop_readout(kspace: Tensor, rows: int) -> Tensor:
-    """Remove readout oversampling: to the image along y, crop, and back (centred and orthonormal).
-
-    Columns stay apart, so what was not acquired stays exactly zero; the image keeps its values.
-    """
-    along = torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-2), dim=-2, norm="ortho")
-    # The rows about the centre of the shifted image are the first and the last of the unshifted one: shifting, cropping
-    # and shifting back without touching the rest.
-    after = rows - rows // 2
-    cropped = torch.cat([along[..., :after, :], along[..., along.shape[-2] - rows // 2 :, :]], dim=-2)
-    return torch.fft.fftshift(torch.fft.fft(cropped, dim=-2, norm="ortho"), dim=-2)
+    return central_rows(maps, volume.rows)
 
 
 def _spacing(volume: _Volume) -> tuple[float, float] | None:

@@ -59,9 +59,7 @@ def without_oversampling(kspace: Tensor, sampled: Tensor, rows: int) -> tuple[Te
     """
     before = kspace.shape[-2]
     if rows < before:
-        along = torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-2), dim=-2, norm="ortho")
-        cropped = central_rows(torch.fft.fftshift(along, dim=-2), rows)
-        kspace = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(cropped, dim=-2), dim=-2, norm="ortho"), dim=-2)
+        kspace = _cropped(kspace, rows)
         # Row r afterwards is at the spatial frequency of row (r - rows // 2) * before / rows before.
         found = torch.nonzero(sampled).flatten().to(torch.float64) - before // 2
         frequency = (torch.arange(rows, dtype=torch.float64) - rows // 2) * (before / rows)
@@ -69,3 +67,12 @@ def without_oversampling(kspace: Tensor, sampled: Tensor, rows: int) -> tuple[Te
     if bool(sampled.all()):
         return kspace, None
     return torch.where(sampled[:, None], kspace, 0), sampled
+
+
+def _cropped(kspace: Tensor, rows: int) -> Tensor:
+    along = torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-2), dim=-2, norm="ortho")
+    # The rows about the centre of the shifted image are the first and the last of the unshifted one: shifting, cropping
+    # and shifting back without touching the rest.
+    after = rows - rows // 2
+    cropped = torch.cat([along[..., :after, :], along[..., along.shape[-2] - rows // 2 :, :]], dim=-2)
+    return torch.fft.fftshift(torch.fft.fft(cropped, dim=-2, norm="ortho"), dim=-2)

@@ -1,7 +1,6 @@
 """The fastMRI reader on good files: real ones, and small ones with one property each."""
 
 import dataclasses
-import functools
 import os
 import pickle
 
@@ -123,14 +122,24 @@ def test_an_odd_crop_keeps_the_central_pixel_central(write_file):
     assert ifft2c(scan.kspace).abs()[0].argmax() == 4 * 12 + 6
 
 
-@pytest.mark.parametrize(("stored", "rows"), [(16, 8), (16, 9), (15, 8), (15, 7), (16, 1), (16, 16)])
-def test_the_crop_is_the_plain_one_to_the_last_bit(stored, rows):
-    kspace = torch.from_numpy(complex_noise(2, stored, 6))
-    shift, unshift = (functools.partial(f, dim=-2) for f in (torch.fft.fftshift, torch.fft.ifftshift))
-    image = shift(torch.fft.ifft(unshift(kspace), dim=-2, norm="ortho"))
-    start = stored // 2 - rows // 2
-    plain = shift(torch.fft.fft(unshift(image[:, start : start + rows]), dim=-2, norm="ortho"))
-    assert torch.equal(fastmri_hdf5._crop_readout(kspace, rows), plain)
+def test_rows_of_an_asymmetric_echo_were_never_sampled(write_file):
+    kspace = complex_noise(1, 2, 16, 12)
+    kspace[:, :, :5] = 0
+    path = write_file(kspace=kspace, ismrmrd_header=header(16, 12, recon=8))
+    whole = build(path, remove_readout_oversampling=False)[0]
+    assert torch.nonzero(whole.readout).flatten().tolist() == list(range(5, 16))
+    assert np.array_equal(whole.kspace.numpy(), kspace[0])
+    cropped = build(path)[0]
+    assert torch.nonzero(cropped.readout).flatten().tolist() == list(range(3, 8))
+    assert not cropped.kspace[:, :3].any()
+    assert cropped.acquired.all()
+
+
+def test_the_slices_of_a_file_are_a_stack(write_file):
+    path = write_file("a")
+    write_file("b", kspace=complex_noise(2, 2, 16, 12))
+    assert build(path.parent).stacks() == (range(3), range(3, 5))
+    assert build(path.parent, slices=1).stacks() == (range(1), range(1, 2))
 
 
 def test_the_header_gives_spacing_and_field_strength_and_nothing_of_the_patient(write_file):
