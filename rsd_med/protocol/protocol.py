@@ -14,6 +14,7 @@ from rsd_med.corruptions.noise import NoiseSettings
 from rsd_med.corruptions.none import NoCorruptionSettings
 from rsd_med.data.arrays import ArraysSettings
 from rsd_med.data.cifar10 import Cifar10Settings
+from rsd_med.data.dicom import DicomSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5Settings
 from rsd_med.data.image_folder import ImageFolderSettings
 from rsd_med.data.ismrmrd import ISMRMRDSettings
@@ -33,7 +34,8 @@ DataKind = Annotated[
     | ArraysSettings
     | ImageFolderSettings
     | Cifar10Settings
-    | NiftiSettings,
+    | NiftiSettings
+    | DicomSettings,
     Field(discriminator="kind"),
 ]
 CorruptionKind = Annotated[

@@ -1,0 +1,152 @@
+"""One file or folder of unknown kind: its content says who reads it, its name does not."""
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.data.source import Source
+
+_MOST_FILES = 10_000  # of a folder, looked at until one is recognised
+
+
+def open_scan(path: Path, *, kind: str | None = None) -> Source:
+    """Open a scan, an image or a folder of them.
+
+    Parameters
+    ----------
+    path
+        A file or a folder. Slices of NIfTI and DICOM are cut as they are stored; of a four-dimensional NIfTI file all
+        volumes are taken. Numbers of an array go from its smallest (or 0) to its largest value.
+    kind
+        ``fastmri_hdf5``, ``ismrmrd``, ``nifti``, ``dicom`` or ``arrays``; None looks at the content.
+
+    Returns
+    -------
+    Source
+        Its items are scans (raw k-space) or pictures (images).
+
+    Raises
+    ------
+    ProtocolError
+        If ``kind`` is none of these.
+    DataError
+        If there is nothing at ``path``, or nothing that is recognised, or what is there is malformed.
+    """
+    if kind is not None and kind not in READERS:
+        raise ProtocolError(f"There is no reader '{kind}'; choose one of {', '.join(sorted(READERS))}.")
+    if not path.exists():
+        raise DataError(f"{path.name}: there is no such file or folder; check the path.")
+    found = kind or (kind_of_folder(path) if path.is_dir() else kind_of_file(path))
+    if found is None:
+        what = "the folder holds no file" if path.is_dir() else "the file is nothing"
+        raise DataError(
+            f"{path.name}: {what} that is recognised; fastMRI HDF5, ISMRMRD, NIfTI, DICOM and NumPy arrays are read."
+        )
+    return READERS[found](path)
+
+
+def kind_of_folder(path: Path) -> str | None:
+    """Return the reader of the first recognised file of a folder, in the order of names; None without one."""
+    files = (file for file in sorted(path.rglob("*"))[:_MOST_FILES] if not file.name.startswith(".") and file.is_file())
+    return next((kind for kind in map(kind_of_file, files) if kind is not None), None)
+
+
+def kind_of_file(path: Path) -> str | None:
+    """Return who reads a file, from its first bytes; None if nobody does.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read at all, or is HDF5 and damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(540)
+        if start[:2] == b"\x1f\x8b":
+            with gzip.open(path) as packed:
+                start = packed.read(540)
+            return "nifti" if _is_nifti(start) else None
+    except PermissionError as error:
+        raise DataError(f"{path.name}: the file may not be read; give yourself read permission.") from error
+    except (OSError, EOFError, zlib.error):
+        return None
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
+        return _kind_of_hdf5(path)
+    if start[128:132] == b"DICM":
+        return "dicom"
+    if start[:6] == b"\x93NUMPY" or (start[:4] == b"PK\x03\x04" and path.suffix.lower() == ".npz"):
+        return "arrays"
+    return "nifti" if _is_nifti(start) else None
+
+
+def _is_nifti(start: bytes) -> bool:
+    single = start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0"
+    return single and {start[:4], start[3::-1]} & {(348).to_bytes(4, "little"), (540).to_bytes(4, "little")} != set()
+
+
+def _kind_of_hdf5(path: Path) -> str | None:
+    from rsd_med.data.hdf5 import opened
+    from rsd_med.data.ismrmrd_records import group_of
+
+    with opened(path) as file:
+        if "kspace" in file.keys():  # noqa: SIM118 (membership of the file follows links)
+            return "fastmri_hdf5"
+        return "ismrmrd" if group_of(file) is not None else None
+
+
+def _fastmri(path: Path) -> Source:
+    from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
+
+    return FastMRIHDF5(path)
+
+
+def _ismrmrd(path: Path) -> Source:
+    from rsd_med.data.ismrmrd import ISMRMRD, ISMRMRDSettings
+
+    return ISMRMRD(path, ISMRMRDSettings(root="."))
+
+
+def _nifti(path: Path) -> Source:
+    from rsd_med.data.nifti import Nifti, NiftiSettings
+
+    return Nifti(NiftiSettings(root=".", volume="all"), path)
+
+
+def _dicom(path: Path) -> Source:
+    from rsd_med.data.dicom import Dicom, DicomSettings
+
+    return Dicom(DicomSettings(root="."), path)
+
+
+def _arrays(path: Path) -> Source:
+    from rsd_med.data.arrays import Arrays, ArraysSettings
+
+    return Arrays(ArraysSettings(root=".", range=_limits(path)), path)
+
+
+def _limits(path: Path) -> tuple[float, float] | None:
+    """Return what is black and white in an array of real numbers; None where 8 bits, or complex numbers, say it."""
+    if path.suffix.lower() != ".npy":
+        return None
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # the reader will say what is wrong
+    if array.dtype == np.uint8 or array.dtype.kind not in "uif" or array.size == 0:
+        return None
+    low, high = min(0.0, float(array.min())), float(array.max())
+    return (low, high) if np.isfinite([low, high]).all() and low < high else None
+
+
+# Readers take the path itself: a name that holds a $ or a ~ means nothing but itself here.
+READERS: dict[str, Callable[[Path], Source]] = {
+    "fastmri_hdf5": _fastmri,
+    "ismrmrd": _ismrmrd,
+    "nifti": _nifti,
+    "dicom": _dicom,
+    "arrays": _arrays,
+}
