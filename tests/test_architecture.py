@@ -19,6 +19,7 @@ ROOMS = (
     "commands",
     "workflow",
     "dry_run",
+    "prior",
     "experiment",
     "reporting",
     "protocol",

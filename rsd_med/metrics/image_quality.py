@@ -3,6 +3,10 @@
 All take magnitude volumes ``(slice, y, x)``; peak and range are the maximum of the reference *volume*.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -11,7 +15,7 @@ from rsd_med.base.errors import DataError
 WINDOW = 7
 
 
-def _checked(reference: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(reference: Tensor, reconstruction: Tensor, zero_allowed: bool = False) -> tuple[Tensor, Tensor]:
     """Return both as float64 volumes, or say why they cannot be compared."""
     if reference.shape != reconstruction.shape or reference.ndim != 3:
         msg = (
@@ -25,7 +29,7 @@ def _checked(reference: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]
     if not bool(torch.isfinite(reference).all() and torch.isfinite(reconstruction).all()):
         msg = "the reference or the reconstruction contains NaN or infinity"
         raise DataError(msg)
-    if not bool((reference != 0).any()):
+    if not zero_allowed and not bool((reference != 0).any()):
         msg = "the reference volume is zero everywhere; image quality is not defined"
         raise DataError(msg)
     return reference.detach().cpu().double(), reconstruction.detach().cpu().double()
@@ -79,13 +83,59 @@ def ssim(reference: Tensor, reconstruction: Tensor) -> float:
         If the shapes differ, an image is complex, not finite or below 7x7, or the reference is zero.
     """
     x, y = _checked(reference, reconstruction)
-    if min(x.shape[1:]) < WINDOW:
-        msg = f"structural similarity needs slices of at least {WINDOW}x{WINDOW} pixels, not {tuple(x.shape[1:])}"
+    values = [_slice_ssim(a, b, float(x.max())) for a, b in zip(x, y, strict=True)]
+    return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """fastMRI's three figures of one volume."""
+
+    nmse: float
+    psnr: float
+    ssim: float
+
+
+def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
+    """Return NMSE, PSNR and SSIM of a volume that is looked at slice by slice, with the *volume's* peak.
+
+    The figures are those of `nmse`, `psnr` and `ssim` on the whole volume; memory holds one slice.
+
+    Parameters
+    ----------
+    slices
+        (reference, reconstruction), each real ``(y, x)``; gone through twice.
+
+    Raises
+    ------
+    DataError
+        As the functions for whole volumes.
+    """
+    peak = energy = error = 0.0
+    pixels = 0
+    for reference, reconstruction in slices:
+        x, y = _checked(reference[None], reconstruction[None], zero_allowed=True)
+        peak = max(peak, float(x.max()))
+        energy += float(x.square().sum())
+        error += float((y - x).square().sum())
+        pixels += x.numel()
+    if energy == 0:
+        msg = "the reference volume is zero everywhere; image quality is not defined"
+        raise DataError(msg)
+    similarity = [_slice_ssim(reference, reconstruction, peak) for reference, reconstruction in slices]
+    return Quality(
+        nmse=error / energy,
+        psnr=math.inf if error == 0 else 10.0 * math.log10(peak**2 / (error / pixels)),
+        ssim=sum(similarity) / len(similarity),
+    )
+
+
+def _slice_ssim(reference: Tensor, reconstruction: Tensor, peak: float) -> float:
+    """Return one slice's structural similarity for a given range."""
+    if min(reference.shape) < WINDOW:
+        msg = f"structural similarity needs slices of at least {WINDOW}x{WINDOW} pixels, not {tuple(reference.shape)}"
         raise DataError(msg)
     from skimage.metrics import structural_similarity
 
-    peak = float(x.max())
-    values = [
-        structural_similarity(a, b, win_size=WINDOW, data_range=peak) for a, b in zip(x.numpy(), y.numpy(), strict=True)
-    ]
-    return float(sum(values) / len(values))
+    x, y = (image.detach().cpu().double().numpy() for image in (reference, reconstruction))
+    return float(structural_similarity(x, y, win_size=WINDOW, data_range=peak))

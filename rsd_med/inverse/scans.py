@@ -1,0 +1,187 @@
+"""From a scan to the measurement that solvers take: undersampling for a test, the prior's resolution, calibration."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.randomness import generator_for
+from rsd_med.calibration.calibrate import CalibratedScan, CalibrationSettings, calibrate
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.data.scan import Geometry, Scan
+from rsd_med.operators.fourier import ifft2c
+
+
+@dataclass(frozen=True)
+class Undersampling:
+    """Retrospective undersampling, for measuring what a method loses.
+
+    Attributes
+    ----------
+    acceleration
+        R; None leaves the scan as it is.
+    acs_lines
+        Central lines that stay; None keeps 32 % of the lines that are left.
+    pattern
+        ``random`` or ``equispaced``.
+    seed
+        The mask derives from it and the slice's id.
+    """
+
+    acceleration: float | None = None
+    acs_lines: int | None = None
+    pattern: str = "random"
+    seed: int = 0
+
+    def mask(self, scan: Scan) -> Tensor | None:
+        """Draw the mask of a scan, bool ``(x,)``; None where nothing is left out.
+
+        Raises
+        ------
+        DataError
+            If the scan has gaps already.
+        ProtocolError
+            If the numbers cannot be met.
+        """
+        if self.acceleration is None:
+            return None
+        columns = torch.nonzero(scan.acquired).flatten()
+        if len(columns) != int(columns[-1] - columns[0]) + 1:
+            raise DataError(f"{scan.id}: the scan is undersampled already; leave --acceleration out.")
+        lines = self.acs_lines
+        if lines is None:
+            lines = max(1, round(0.32 * len(columns) / self.acceleration))
+        corruption = MultiCoilUndersampling(
+            self.acceleration,
+            lines,
+            pattern=self.pattern,  # type: ignore[arg-type]
+        )
+        generator = generator_for(self.seed, "undersampling", scan.id)
+        try:
+            return corruption.draw_mask(len(scan.acquired), generator, scan.acquired)
+        except ValueError as error:
+            raise ProtocolError(f"--acceleration: {error}") from error
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One slice, ready for a solver.
+
+    Attributes
+    ----------
+    measurement
+        In scaled units.
+    scan
+        The calibrated scan behind it, with the report of every step.
+    geometry
+        Of the image.
+    reference
+        Magnitude of the fully sampled slice ``(y, x)`` in the file's units: root sum of squares over the whitened
+        coils, fastMRI's reference; None where the scan was not undersampled by us.
+    """
+
+    measurement: Measurement
+    scan: CalibratedScan
+    geometry: Geometry
+    reference: Tensor | None
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What calibration found."""
+        return self.scan.report
+
+
+def prepare(
+    scan: Scan,
+    undersampling: Undersampling,
+    settings: CalibrationSettings | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    acs_lines: int | None = None,
+) -> Prepared:
+    """Turn a scan into a measurement.
+
+    Parameters
+    ----------
+    scan
+        One slice.
+    undersampling
+        What is left out of it.
+    settings
+        Of calibration.
+    size
+        (y, x): keep only so much of the centre of k-space, an image of lower resolution; None keeps all.
+    acs_lines
+        Central lines that the scale is taken from: as many as in the prior's training.
+
+    Raises
+    ------
+    DataError
+        If the scan cannot be calibrated, or is smaller than ``size``.
+    """
+    if size is not None:
+        scan = at_lower_resolution(scan, size)
+    mask = undersampling.mask(scan)
+    try:
+        calibrated = calibrate(scan, settings, mask, acs_lines)
+        reference = None if mask is None else _reference(calibrate(scan, settings, acs_lines=acs_lines))
+    except DataError as error:
+        raise DataError(f"{scan.id}: {error}") from error
+    return Prepared(calibrated.measurement(scan.id), calibrated, scan.geometry, reference)
+
+
+def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
+    """Keep the centre of k-space: the same field of view in fewer, larger pixels.
+
+    Raises
+    ------
+    DataError
+        If the scan has fewer samples than that.
+    """
+    rows, columns = scan.kspace.shape[-2:]
+    if size[0] > rows or size[1] > columns:
+        raise DataError(
+            f"{scan.id}: the scan has {rows} x {columns} samples, fewer than the {size[0]} x {size[1]} of the prior; "
+            "use a method without a prior."
+        )
+    y, x = _centre(rows, size[0]), _centre(columns, size[1])
+    factors = (rows / size[0], columns / size[1])
+    return replace(
+        scan,
+        kspace=scan.kspace[:, y, x].contiguous(),
+        acquired=scan.acquired[x],
+        # Maps are smooth: those of the smaller image are estimated anew.
+        maps=None,
+        calibration=None if scan.calibration is None else scan.calibration[:, y, x].contiguous(),
+        readout=None if scan.readout is None else scan.readout[y],
+        geometry=_coarser(scan.geometry, (rows, columns), size, factors),
+    )
+
+
+def _centre(full: int, kept: int) -> slice:
+    first = full // 2 - kept // 2
+    return slice(first, first + kept)
+
+
+def _coarser(
+    geometry: Geometry, full: tuple[int, int], kept: tuple[int, int], factors: tuple[float, float]
+) -> Geometry:
+    """Return the geometry of larger pixels, of which the one at the centre (n // 2) stays where it was."""
+    affine, spacing = geometry.affine, geometry.spacing_mm
+    if affine is not None:
+        step = np.eye(4)
+        for axis in (0, 1):
+            step[axis, axis] = factors[axis]
+            step[axis, 3] = full[axis] // 2 - factors[axis] * (kept[axis] // 2)
+        affine = np.asarray(affine, dtype=np.float64) @ step
+    if spacing is not None:
+        spacing = (spacing[0] * factors[0], spacing[1] * factors[1], *spacing[2:])
+    return Geometry(affine, spacing)
+
+
+def _reference(full: CalibratedScan) -> Tensor:
+    return ifft2c(full.kspace).abs().square().sum(0).sqrt() * full.scale

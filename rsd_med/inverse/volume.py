@@ -1,0 +1,245 @@
+"""A volume, slice by slice: reconstruct, write, measure. Memory holds one slice, however many there are."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError
+from rsd_med.base.randomness import generator_for
+from rsd_med.data.scan import Geometry, Scan
+from rsd_med.data.source import Source
+from rsd_med.data.writing.nifti import NiftiWriter
+from rsd_med.data.writing.png import write_png
+from rsd_med.inverse.base import Progress, Reconstruction, Solver
+from rsd_med.inverse.scans import Prepared
+from rsd_med.inverse.uncertainty import coverage, rank_correlation
+from rsd_med.metrics.image_quality import volume_quality
+
+WINDOW = 1.25
+"""White, in multiples of the largest scale of a volume: the display window of the whole package."""
+
+HEAD = 0.1
+"""Pixels brighter than this part of the reference's peak count as inside."""
+
+
+@dataclass
+class VolumeResult:
+    """What is told about one volume besides its images.
+
+    Attributes
+    ----------
+    slices
+        How many.
+    figures
+        The content of metrics.json for this volume.
+    unexplained
+        Numbers of the slices whose result does not explain the measurement.
+    """
+
+    slices: int
+    figures: dict[str, Any]
+    unexplained: list[int] = field(default_factory=list)
+
+
+def reconstruct_volume(
+    source: Source,
+    items: Sequence[int],
+    prepare: Callable[[Scan], Prepared],
+    solver: Solver,
+    folder: Path,
+    *,
+    seed: int = 0,
+    dicom: bool = False,
+    description: str = "rsd_med",
+    progress: Progress | None = None,
+) -> VolumeResult:
+    """Reconstruct the slices of one volume and write all results to a folder.
+
+    ``mean.nii.gz``, and where the method gives an uncertainty ``std.nii.gz``, ``lower.nii.gz`` and ``upper.nii.gz``:
+    magnitudes in the units of the file. ``png/slice_000.png`` and ``png/uncertainty_000.png``; ``dicom/`` on request.
+
+    Parameters
+    ----------
+    source, items
+        Where the slices come from, and which, in their order.
+    prepare
+        From a scan to its measurement.
+    solver
+        The method.
+    folder
+        Created where it is missing.
+    seed
+        Every slice has its own generator, derived from this and the slice's id.
+    dicom
+        Write secondary captures too.
+    description
+        For DICOM: how the images came about.
+    progress
+        Told the share of the volume done; may raise to cancel, which leaves no partial file.
+
+    Raises
+    ------
+    DataError
+        If an item is no raw scan, or cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result = VolumeResult(len(items), {})
+    residuals: list[dict[str, Any]] = []
+    seconds: list[float] = []
+    geometries: list[Geometry] = []
+    unit = 0.0
+    calibration: dict[str, Any] = {}
+    with ExitStack() as stack:
+        scratch = _Scratch(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".writing-"))))
+        files: dict[str, NiftiWriter] = {}
+        source.expect(items)
+        for number, item in enumerate(items):
+            prepared, found = _one_slice(source, item, prepare, solver, seed, _part(progress, number, len(items)))
+            scale = float(prepared.measurement.scale[0])
+            unit = max(unit, scale)
+            images = _images(found, scale)
+            for name, image in images.items():
+                if name not in files:
+                    files[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
+                files[name].add(image, prepared.geometry)
+            scratch.add(images, prepared.reference)
+            geometries.append(prepared.geometry)
+            residuals.append(asdict(found.residual) | {"explains": found.residual.explains})
+            seconds.append(found.seconds)
+            if not found.residual.explains:
+                result.unexplained.append(number)
+            if number == 0:
+                calibration = prepared.report
+        for name, image, number in scratch.pictures():
+            target = folder / "png" / f"{name}_{number:03d}.png"
+            target.parent.mkdir(exist_ok=True)
+            # Uncertainty is a tenth of the image's window: as wide, it would all be black.
+            white = WINDOW * unit * (0.1 if name == "uncertainty" else 1.0)
+            write_png(target, image, (0.0, white), geometries[number])
+        if dicom:
+            _write_dicom(folder, scratch, geometries, WINDOW * unit, description)
+        result.figures = {
+            "slices": len(items),
+            "seconds_per_slice": sum(seconds) / len(seconds),
+            "residual": residuals,
+            "explains": not result.unexplained,
+            "calibration_of_first_slice": calibration,
+        } | scratch.quality()
+    return result
+
+
+def _one_slice(
+    source: Source, item: int, prepare: Callable[[Scan], Prepared], solver: Solver, seed: int, progress: Progress
+) -> tuple[Prepared, Reconstruction]:
+    scan = source[item]
+    if not isinstance(scan, Scan):
+        raise DataError(
+            f"{scan.id}: the file holds images, and reconstruction needs raw k-space; python -m rsd_med.simulate makes "
+            "some from images."
+        )
+    prepared = prepare(scan)
+    return prepared, solver(prepared.measurement, generator_for(seed, "reconstruct", scan.id), progress)
+
+
+def _images(found: Reconstruction, scale: float) -> dict[str, Tensor]:
+    """Return the magnitudes to be written, ``(y, x)`` in the units of the file."""
+    images = {"mean": found.mean.abs()}
+    if found.std is not None and found.interval is not None:
+        images |= {"std": found.std, "lower": found.interval[0], "upper": found.interval[1]}
+    return {name: (image[0] * scale).to(torch.float32) for name, image in images.items()}
+
+
+class _Scratch:
+    """Slices on disk that are needed once more when the volume is complete: for its window and its peak."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        self.referenced = True
+
+    def add(self, images: dict[str, Tensor], reference: Tensor | None) -> None:
+        for name, image in images.items():
+            np.save(self._path(name, self.count), image.numpy(force=True))
+        if reference is None:
+            self.referenced = False
+        else:
+            np.save(self._path("reference", self.count), reference.to(torch.float32).numpy(force=True))
+        self.count += 1
+
+    def get(self, name: str, number: int) -> Tensor | None:
+        path = self._path(name, number)
+        return torch.from_numpy(np.load(path)) if path.exists() else None
+
+    def pictures(self) -> Iterator[tuple[str, Tensor, int]]:
+        for number in range(self.count):
+            for name, title in (("mean", "slice"), ("std", "uncertainty"), ("reference", "reference")):
+                image = self.get(name, number)
+                if image is not None:
+                    yield title, image, number
+
+    def quality(self) -> dict[str, Any]:
+        """Return fastMRI's figures, and how honest the uncertainty is; nothing without references."""
+        if not self.referenced:
+            return {}
+        pairs = _Pairs(self)
+        figures: dict[str, Any] = {"quality": asdict(volume_quality(pairs))}
+        peak = max(float(reference.max()) for reference, _ in pairs)
+        covered, ranked = [], []
+        for number in range(self.count):
+            reference, mean = pairs[number]
+            std, low, high = (self.get(name, number) for name in ("std", "lower", "upper"))
+            inside = reference > HEAD * peak
+            if std is None or low is None or high is None or int(inside.sum()) < 2:
+                continue
+            covered.append(coverage((low, high), reference, inside))
+            ranked.append(rank_correlation(std, (mean - reference).abs(), inside))
+        if covered:
+            figures["uncertainty"] = {
+                "coverage_of_90_percent_interval": sum(covered) / len(covered),
+                "rank_correlation_with_error": sum(ranked) / len(ranked),
+                "inside": f"reference above {HEAD:.0%} of its peak",
+            }
+        return figures
+
+    def _path(self, name: str, number: int) -> Path:
+        return self.folder / f"{name}_{number:06d}.npy"
+
+
+class _Pairs(Sequence[tuple[Tensor, Tensor]]):
+    """Reference and reconstruction of each slice, read when asked for."""
+
+    def __init__(self, scratch: _Scratch) -> None:
+        self.scratch = scratch
+
+    def __len__(self) -> int:
+        return self.scratch.count
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self.scratch.get("reference", number), self.scratch.get("mean", number)
+
+
+def _write_dicom(folder: Path, scratch: _Scratch, geometries: list[Geometry], white: float, description: str) -> None:
+    from rsd_med.data.orientation import stack_geometry
+    from rsd_med.data.writing.dicom import write_dicom
+
+    slices = (image for name, image, _ in scratch.pictures() if name == "slice")
+    write_dicom(folder / "dicom", slices, stack_geometry(geometries), (0.0, white), description)
+
+
+def _part(progress: Progress | None, number: int, total: int) -> Progress:
+    return partial(_report, progress, number, total)
+
+
+def _report(progress: Progress | None, number: int, total: int, part: float) -> None:
+    if progress is not None:
+        progress((number + part) / total)

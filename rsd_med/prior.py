@@ -1,0 +1,54 @@
+"""From a run to the prior that solvers take."""
+
+from pathlib import Path
+from typing import Literal
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
+from rsd_med.engine.run_folder import RunFolder
+from rsd_med.experiment import newest_checkpoint, open_run
+from rsd_med.inverse.prior import Prior
+from rsd_med.operators.mri import MultiCoilFourier
+
+
+def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
+    """Load teacher or student of a run as a prior for inverse problems; the training data are not needed.
+
+    Parameters
+    ----------
+    folder
+        Run folder that ``rsd_med.train`` has filled.
+    name
+        Which network.
+
+    Raises
+    ------
+    DataError
+        If the folder is no run, or holds no such checkpoint.
+    ProtocolError
+        If the run's images are not complex, so that it knows nothing of k-space.
+    """
+    run = RunFolder(folder)
+    experiment = open_run(run)
+    network = experiment.load_network(newest_checkpoint(run, name), name)
+    if experiment.channels != 2:
+        raise ProtocolError(f"{folder.name}: the run was trained on real images; reconstruction needs complex ones.")
+    settings, masks = experiment.protocol.corruption, None
+    operator = experiment.conditions.operator
+    if isinstance(settings, MultiCoilFourierSettings):
+        if settings.mask == "file" and isinstance(operator, MultiCoilFourier):
+            masks = operator.mask
+        # With no line to remove, the objective's view of an operator shows that operator itself.
+        settings = settings.model_copy(update={"further_lines": 0})
+    objective = experiment.protocol.teacher.objective.build(settings.build())
+    nothing_drawn = generator_for(0, "view")
+    height, width = experiment.conditions.data.shape[-2:]
+    return Prior(
+        denoiser=network,
+        show=lambda seen: objective.view(seen, nothing_drawn),
+        corruption=experiment.corruption,
+        masks=masks,
+        size=(height, width),
+        sigma_init=experiment.protocol.student.sigma_init if name == "student" else None,
+    )
