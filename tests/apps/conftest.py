@@ -1,4 +1,4 @@
-"""A server with one session, and Chromium that can reach nothing but it."""
+"""A server with one session, and Chromium that can reach nothing but this machine."""
 
 import contextlib
 import shutil
@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
-
 
 class Served:
-    """An app with the viewer alone, on a port of its own."""
+    """An app with the viewer, and perhaps a study, alone; on a port of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        import uvicorn
+    def __init__(self, folder: Path, study: Path | None = None) -> None:
+        uvicorn = pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
         from fastapi import FastAPI
 
         from apps.inspector.session import SessionStore
+        from apps.inspector.study.routes import mount_study
         from apps.inspector.viewer.routes import mount_viewer
 
+        folder.mkdir(exist_ok=True)
         self.store = SessionStore(folder)
         self.session = self.store.create()
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -40,6 +40,7 @@ class Served:
                 await self.inner(scope, receive, send)
 
         mount_viewer(app)
+        self.study = mount_study(app, study)
         app.add_middleware(Known)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -88,7 +89,7 @@ def chromium() -> Iterator:
 
 
 @pytest.fixture
-def opened(chromium, served):
+def opened(chromium):
     """Open pages that must stay quiet: no message in the console, no failed request, nothing asked of another host."""
     complaints: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -104,7 +105,7 @@ def opened(chromium, served):
                 "request",
                 lambda request: (
                     None
-                    if request.url.startswith((served.address, "data:", "blob:"))
+                    if request.url.startswith(("http://127.0.0.1:", "data:", "blob:"))
                     else complaints.append(f"outside: {request.url}")
                 ),
             )

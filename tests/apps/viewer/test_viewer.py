@@ -262,7 +262,7 @@ def test_a_difference_is_of_the_numbers(opened, served, panes, arrays):
     expected = turn(levels(difference, -0.25, 0.25), planes(RAS)[0])
     assert np.array_equal(pixels(page, (40, 30), (1, 2), 2)[..., 0], expected)
     page.keyboard.press("d")
-    page.wait_for_function("document.querySelectorAll('.pane').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.pane').length === 2")
 
 
 def test_uncertainty_has_its_own_picture_in_viridis_and_lies_over_nothing_unasked(opened, served, panes, arrays):

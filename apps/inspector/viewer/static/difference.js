@@ -21,7 +21,7 @@ export class Difference {
   }
 
   async slice(axis, number) {
-    await Promise.all([this.a.slice(axis, number), this.b.slice(axis, number)]);
+    await Promise.all([this.a.slice(axis, number, true, true), this.b.slice(axis, number, true, true)]);
     return this.peek(axis, number);
   }
 

@@ -54,8 +54,8 @@ export class Volume {
     return this.memory.get(`${this.address}/${axis}/${number}`);
   }
 
-  /** A slice now or soon; what is wanted goes before what is only expected. */
-  async slice(axis, number, urgent = true) {
+  /** A slice now or soon; what is wanted goes before what is only expected. `kept` ones are never left behind. */
+  async slice(axis, number, urgent = true, kept = false) {
     const here = this.peek(axis, number);
     if (here) return here;
     const name = `${axis}/${number}`;
@@ -63,11 +63,12 @@ export class Volume {
       const { promise, resolve, reject } = Promise.withResolvers();
       promise.catch(() => {}); // whoever waits for it hears of it; a look ahead that fails harms nobody
       this.waiting.set(name, promise);
-      const job = { axis, number, name, resolve, reject };
+      const job = { axis, number, name, kept, resolve, reject };
       if (urgent) this.queue.unshift(job);
       else this.queue.push(job);
     } else if (urgent) {
       const at = this.queue.findIndex((job) => job.name === name);
+      if (kept && at >= 0) this.queue[at].kept = true;
       if (at > 0) this.queue.unshift(...this.queue.splice(at, 1));
     }
     this.work();
@@ -102,7 +103,7 @@ export class Volume {
   /** Fetch the neighbours in the direction of travel; what is no longer near is not fetched at all. */
   expect(axis, number, direction) {
     const [ahead, behind] = direction < 0 ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
-    const near = (job) => job.axis !== axis || (job.number >= number - behind && job.number <= number + ahead);
+    const near = (job) => job.kept || job.axis !== axis || (job.number >= number - behind && job.number <= number + ahead);
     const dropped = this.queue.filter((job) => !near(job));
     this.queue = this.queue.filter(near);
     for (const job of dropped) {

@@ -115,7 +115,9 @@ export class Viewer extends EventTarget {
     const { active } = this;
     if (linked) {
       const { low, high, invert } = this.windowOf(active);
-      Object.assign(this.shared, structuredClone(active.own), { position: [...active.own.position] });
+      const { zoom, cx, cy, position } = active.own;
+      Object.assign(this.shared, { zoom, cx, cy });
+      this.shared.position.splice(0, 3, ...position); // in place: the three planes hold on to this very list
       this.linked = true;
       Object.assign(this.windowOf(active), { low, high, invert });
     } else {
@@ -198,10 +200,10 @@ export class Viewer extends EventTarget {
     this.changed();
   }
 
+  /** Window, zoom and place as at first; the slice stays. */
   reset() {
-    const position = this.shared.position;
-    Object.assign(this.shared, START(), { position: position.fill(0.5) });
-    for (const view of this.views) view.own = { ...START(), position: this.mode === "planes" ? position : [0.5, 0.5, 0.5] };
+    const { zoom, cx, cy } = START();
+    for (const state of [this.shared, ...this.views.map((view) => view.own)]) Object.assign(state, { zoom, cx, cy });
     this.windows.clear();
     this.changed();
   }
