@@ -93,7 +93,11 @@ def _kind_of_hdf5(path: Path) -> str | None:
     from rsd_med.data.ismrmrd_records import group_of
 
     with opened(path) as file:
-        if "kspace" in file.keys():  # noqa: SIM118 (membership of the file follows links)
+        try:
+            has_kspace = "kspace" in file.keys()  # noqa: SIM118 (membership of the file follows links)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise DataError(f"{path.name}: the HDF5 file is damaged; copy it again or remove it.") from error
+        if has_kspace:
             return "fastmri_hdf5"
         return "ismrmrd" if group_of(file) is not None else None
 

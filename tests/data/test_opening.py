@@ -84,3 +84,16 @@ def test_the_wrong_reader_says_so(tmp_path, kind):
     (tmp_path / "a.bin").write_bytes(b"something else" * 100)
     with pytest.raises(DataError):
         open_scan(tmp_path / "a.bin", kind=kind)
+
+
+def test_a_damaged_table_of_contents_is_told_in_a_sentence(tmp_path):
+    """Found by fuzzing: asking for a member of a damaged root group raised an error of HDF5's own."""
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["kspace"] = np.ones((1, 1, 4, 4), np.complex64)
+    content = path.read_bytes()
+    for signature in (b"TREE", b"HEAP", b"SNOD"):
+        place = content.index(signature)
+        path.write_bytes(content[:place] + b"????" + content[place + 4 :])
+        with pytest.raises(DataError, match=r"scan\.h5"):
+            open_scan(path)[0]
