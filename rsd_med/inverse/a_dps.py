@@ -66,8 +66,10 @@ class ADPS(Solver):
         settings = self.settings
         generators = sample_generators(settings.samples, generator)
         samples = []
-        for start in range(0, settings.samples, settings.batch):
-            chosen = generators[start : start + settings.batch]
+        # Perturbations come in pairs, which batches must not part.
+        batch = settings.batch + settings.batch % 2
+        for start in range(0, settings.samples, batch):
+            chosen = generators[start : start + batch]
             done, share = start / settings.samples, len(chosen) / settings.samples
             samples.append(self._walk(measurement, chosen, partial(_within, progress, done, share)))
         return torch.cat(samples)

@@ -45,7 +45,8 @@ def conjugate_gradient(
         if bool((energy <= goal).all()):
             break
         image = system(direction)
-        step = _ratio(energy, _dot(direction, image))
+        # An item that is solved stays as it is: its result does not depend on the company it is solved in.
+        step = torch.where(energy > goal, _ratio(energy, _dot(direction, image)), 0)
         x = x + step * direction
         residual = residual - step * image
         following = _dot(residual, residual)
