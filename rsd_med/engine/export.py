@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.files import written_aside
 from rsd_med.engine.grids import to_grey_levels
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_complex
@@ -54,14 +55,8 @@ def write_images(images: torch.Tensor, folder: Path, form: Format) -> Path:
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to the side, then rename; the side file keeps the suffix, by which writers choose the format."""
-    side = path.with_name(f".writing-{path.name}")
-    try:
+    with written_aside(path) as side:
         write(side)
-        side.replace(path)
-    except BaseException:
-        side.unlink(missing_ok=True)
-        raise
 
 
 def _write_npy(images: torch.Tensor, path: Path) -> None:

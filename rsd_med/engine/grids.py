@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rsd_med.data.writing.png import grey_levels
 from rsd_med.metrics.views import magnitude_view
 
 GALLERY = 64
@@ -28,8 +29,8 @@ def to_grey_levels(images: torch.Tensor) -> np.ndarray:
     """
     view = magnitude_view(images)
     white = WHITE if images.shape[1] == 2 else 1.0
-    levels = ((view + 1) / white * 127.5).clamp(0, 255).round().to(torch.uint8)
-    return levels[:, 0].numpy() if levels.shape[1] == 1 else levels.permute(0, 2, 3, 1).numpy()
+    levels = grey_levels(view, (-1.0, 2 * white - 1))
+    return levels[:, 0] if levels.shape[1] == 1 else np.moveaxis(levels, 1, -1)
 
 
 def save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
