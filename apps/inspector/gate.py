@@ -42,7 +42,8 @@ SECURITY_HEADERS = {
     b"content-security-policy": CONTENT_POLICY.encode(),
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"SAMEORIGIN",
-    b"referrer-policy": b"no-referrer",
+    # Not no-referrer: under that, a form's request says "Origin: null", and the login would be taken for a foreign one.
+    b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
     b"permissions-policy": b"camera=(), microphone=(), geolocation=(), clipboard-read=()",
