@@ -10,7 +10,8 @@ import numpy as np
 from apps.inspector.study.settings import CaseSettings, StudySettings, locate
 from rsd_med.base.errors import DataError
 
-MOST_VOXELS = 2**27
+MOST_VOXELS = 2**25
+KEPT = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def check_images(study: Path, settings: StudySettings) -> None:
             raise DataError(f"{study.name}: the images of case {case.id} differ in size: {_listed(shapes)}")
 
 
-@lru_cache(maxsize=24)
+@lru_cache(maxsize=KEPT)
 def read_image(study: Path, name: str) -> StudyImage:
     """Read one image.
 

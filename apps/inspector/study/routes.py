@@ -7,6 +7,7 @@
 - ``POST /study/analysis`` shows the coordinator the tables, ``POST /study/answers.csv`` the answers.
 """
 
+import asyncio
 import html
 from pathlib import Path
 from string import Template
@@ -127,7 +128,8 @@ def _routes(study: Study) -> APIRouter:
         given = await _json(request)
         reader = seats.reader(request)
         try:
-            saved = study.answer(reader, current_session(request).name, given)
+            # In a thread: the disk takes its time, and nobody else should wait for it.
+            saved = await asyncio.to_thread(study.answer, reader, current_session(request).name, given)
         except DataError as error:
             return PlainTextResponse(str(error), 422)
         if not saved:
@@ -137,13 +139,15 @@ def _routes(study: Study) -> APIRouter:
     @routes.post("/study/analysis")
     async def analysis(request: Request) -> Response:
         await _require_coordinator(study, request)
-        return HTMLResponse(_analysis(study), headers=_PAGE_HEADERS)
+        return HTMLResponse(await asyncio.to_thread(_analysis, study), headers=_PAGE_HEADERS)
 
     @routes.post("/study/answers.csv")
     async def answers(request: Request) -> Response:
         await _require_coordinator(study, request)
         kept = {"Content-Disposition": f'attachment; filename="{study.settings.name}.csv"'}
-        return Response(study.csv(), media_type="text/csv; charset=utf-8", headers={**_HEADERS, **kept})
+        return Response(
+            await asyncio.to_thread(study.csv), media_type="text/csv; charset=utf-8", headers={**_HEADERS, **kept}
+        )
 
     return routes
 
