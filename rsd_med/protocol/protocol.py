@@ -9,9 +9,16 @@ from pydantic import Field, NonNegativeInt
 
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.corruptions.blur import BlurSettings
+from rsd_med.corruptions.inpainting import InpaintingSettings
+from rsd_med.corruptions.motion_blur import MotionBlurSettings
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.corruptions.noise import NoiseSettings
 from rsd_med.corruptions.none import NoCorruptionSettings
+from rsd_med.corruptions.poisson import PoissonSettings
+from rsd_med.corruptions.rician import RicianSettings
+from rsd_med.corruptions.super_resolution import SuperResolutionSettings
+from rsd_med.corruptions.tomography import SparseViewSettings
 from rsd_med.data.arrays import ArraysSettings
 from rsd_med.data.cifar10 import Cifar10Settings
 from rsd_med.data.dicom import DicomSettings
@@ -39,7 +46,16 @@ DataKind = Annotated[
     Field(discriminator="kind"),
 ]
 CorruptionKind = Annotated[
-    MultiCoilFourierSettings | NoiseSettings | NoCorruptionSettings,
+    MultiCoilFourierSettings
+    | NoiseSettings
+    | NoCorruptionSettings
+    | BlurSettings
+    | MotionBlurSettings
+    | SuperResolutionSettings
+    | InpaintingSettings
+    | SparseViewSettings
+    | PoissonSettings
+    | RicianSettings,
     Field(discriminator="kind"),
 ]
 

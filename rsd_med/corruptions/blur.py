@@ -1,0 +1,75 @@
+"""Gaussian blur, alone or with noise."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.operators.blur import Blur, gaussian_kernel
+
+
+class BlurSettings(Settings):
+    """Gaussian blur with reflection at the borders; the published kernel is 9×9 with standard deviation 2.
+
+    Attributes
+    ----------
+    side
+        Side of the kernel in pixels, odd.
+    std
+        Standard deviation of the kernel in pixels.
+    sigma
+        Standard deviation per real component of noise that is added after the blur, in scaled units.
+    """
+
+    kind: Literal["blur"] = "blur"
+    side: int = Field(default=9, ge=3, le=63)
+    std: float = Field(default=2.0, gt=0)
+    sigma: float = Field(default=0.0, ge=0)
+
+    @field_validator("side")
+    @classmethod
+    def _odd(cls, side: int) -> int:
+        return require_odd(side)
+
+    def build(self) -> "GaussianBlur":
+        """Return the corruption."""
+        return GaussianBlur(self.side, self.std, self.sigma)
+
+
+class GaussianBlur(OperatorCorruption):
+    """y = k * x + sigma e with one known Gaussian kernel k.
+
+    Parameters
+    ----------
+    side, std, sigma
+        As in `BlurSettings`.
+    """
+
+    def __init__(self, side: int = 9, std: float = 2.0, sigma: float = 0.0) -> None:
+        super().__init__(sigma)
+        self.kernel = gaussian_kernel(side, std)
+
+    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> Blur:
+        """Return the blur: the same for every item."""
+        require_room(self.kernel.shape[-1], size)
+        return Blur(self.kernel.to(generator.device).expand(items, -1, -1, -1))
+
+
+def require_odd(side: int) -> int:
+    """Return the side of a kernel, or refuse an even one."""
+    if side % 2 == 0:
+        msg = f"must be odd, not {side}: an even kernel has no centre"
+        raise ValueError(msg)
+    return side
+
+
+def require_room(side: int, size: tuple[int, int]) -> None:
+    """Refuse a kernel that reaches further than the image is long."""
+    if side // 2 >= min(size):
+        msg = (
+            f"corruption.side: a kernel of side {side} does not fit images of {size[0]}×{size[1]}; take a smaller one."
+        )
+        raise ProtocolError(msg)

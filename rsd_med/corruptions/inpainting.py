@@ -1,0 +1,85 @@
+"""Missing pixels, alone or with noise."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.operators.pixel_masks import block_masks, further_pixel_masks, random_pixel_masks
+from rsd_med.operators.sampling import SamplingMask
+
+Shape = Literal["pixels", "block"]
+
+
+class InpaintingSettings(Settings):
+    """Pixels that were not seen; which ones is known, and the same in all channels.
+
+    Attributes
+    ----------
+    missing
+        Probability that a pixel is missing (pixels), or the missing part of the area (block).
+    shape
+        Pixels that are missing independently, or one rectangle anywhere in the image.
+    delta
+        Further corruption removes each seen pixel with this probability.
+    sigma
+        Standard deviation per real component of noise in the pixels seen, in scaled units.
+    """
+
+    kind: Literal["inpainting"] = "inpainting"
+    missing: float = Field(gt=0, lt=1)
+    shape: Shape = "pixels"
+    delta: float = Field(default=0.1, gt=0, lt=1)
+    sigma: float = Field(default=0.0, ge=0)
+
+    def build(self) -> "Inpainting":
+        """Return the corruption."""
+        return Inpainting(self.missing, shape=self.shape, delta=self.delta, sigma=self.sigma)
+
+
+class Inpainting(OperatorCorruption):
+    """y = M (x + sigma e) with a random mask M of pixels.
+
+    Parameters
+    ----------
+    missing, shape, delta, sigma
+        As in `InpaintingSettings`.
+
+    References
+    ----------
+    Daras et al., Ambient diffusion: learning clean distributions from corrupted data, NeurIPS 2023.
+    """
+
+    def __init__(self, missing: float, *, shape: Shape = "pixels", delta: float = 0.1, sigma: float = 0.0) -> None:
+        super().__init__(sigma)
+        self.missing = missing
+        self.shape = shape
+        self.delta = delta
+
+    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> SamplingMask:
+        """Draw a mask for every item."""
+        draw = random_pixel_masks if self.shape == "pixels" else block_masks
+        return SamplingMask(draw(items, size, self.missing, generator))
+
+    def further(self, operator: LinearOperator, generator: torch.Generator) -> SamplingMask:
+        """Remove every seen pixel with probability delta."""
+        return SamplingMask(further_pixel_masks(_mask(operator), self.delta, generator))
+
+    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+        """Add noise to the pixels seen; the others stay exactly zero."""
+        if not self.sigma:
+            return data
+        return data + complex_or_real_noise(data, self.sigma, generator).masked_fill_(~_mask(operator), 0)
+
+
+def _mask(operator: LinearOperator) -> Tensor:
+    if not isinstance(operator, SamplingMask):
+        msg = "corruption.kind: inpainting needs images, and these data are something else: choose another corruption."
+        raise ProtocolError(msg)
+    return operator.mask

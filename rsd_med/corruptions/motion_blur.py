@@ -1,0 +1,70 @@
+"""Blur by motion in an unknown direction, known after the fact."""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator, model_validator
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.blur import require_odd, require_room
+from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.operators.blur import Blur, motion_kernel
+
+
+class MotionBlurSettings(Settings):
+    """Straight uniform motion during the exposure; length and direction are drawn for every image.
+
+    Attributes
+    ----------
+    side
+        Side of the kernel in pixels, odd.
+    shortest, longest
+        The length of the motion in pixels is uniform between these; at most the side.
+    sigma
+        Standard deviation per real component of noise that is added after the blur, in scaled units.
+    """
+
+    kind: Literal["motion_blur"] = "motion_blur"
+    side: int = Field(default=9, ge=3, le=63)
+    shortest: float = Field(default=3.0, ge=0)
+    longest: float = Field(default=8.0, ge=0)
+    sigma: float = Field(default=0.0, ge=0)
+
+    @field_validator("side")
+    @classmethod
+    def _odd(cls, side: int) -> int:
+        return require_odd(side)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MotionBlurSettings":
+        if not self.shortest <= self.longest <= self.side:
+            msg = f"shortest <= longest <= side is needed, not {self.shortest:g}, {self.longest:g} and {self.side}"
+            raise ValueError(msg)
+        return self
+
+    def build(self) -> "MotionBlur":
+        """Return the corruption."""
+        return MotionBlur(self.side, self.shortest, self.longest, self.sigma)
+
+
+class MotionBlur(OperatorCorruption):
+    """y = k * x + sigma e, where k is a line of random length and direction.
+
+    Parameters
+    ----------
+    side, shortest, longest, sigma
+        As in `MotionBlurSettings`.
+    """
+
+    def __init__(self, side: int = 9, shortest: float = 3.0, longest: float = 8.0, sigma: float = 0.0) -> None:
+        super().__init__(sigma)
+        self.side = side
+        self.shortest = shortest
+        self.longest = longest
+
+    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> Blur:
+        """Draw a motion for every item."""
+        require_room(self.side, size)
+        length, angle = torch.rand(2, items, generator=generator, device=generator.device)
+        return Blur(motion_kernel(self.side, self.shortest + (self.longest - self.shortest) * length, math.pi * angle))

@@ -1,0 +1,71 @@
+"""Low dose: counted photons."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import ImageCorruption
+from rsd_med.operators.linear import LinearOperator
+
+
+class PoissonSettings(Settings):
+    """Images made of counted quanta: the darker, the noisier in proportion.
+
+    Attributes
+    ----------
+    peak
+        Expected count of a pixel of value 1.
+    black
+        The value without any count: -1 for natural images, 0 for magnitudes.
+    """
+
+    kind: Literal["poisson"] = "poisson"
+    peak: float = Field(gt=0)
+    black: float = Field(default=-1.0, lt=1)
+
+    def build(self) -> "LowDose":
+        """Return the corruption."""
+        return LowDose(self.peak, self.black)
+
+
+class LowDose(ImageCorruption):
+    """y = black + (1 - black) / peak * Poisson(peak * (x - black) / (1 - black)), for real images.
+
+    Its noise depends on the image, so that sigma is given as 0: a teacher learns it as part of the law of y. The
+    gradient is that of mean + standard deviation * z for the z that was drawn, which has the gradient of both moments.
+
+    Parameters
+    ----------
+    peak, black
+        As in `PoissonSettings`.
+    """
+
+    sigma = 0.0
+
+    def __init__(self, peak: float, black: float = -1.0) -> None:
+        self.peak = peak
+        self.black = black
+
+    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+        """Return counted images ``(b, C, y, x)``, differentiable.
+
+        Raises
+        ------
+        ProtocolError
+            If the images are complex.
+        """
+        if data.is_complex():
+            msg = "corruption.kind: poisson counts quanta, and these images are complex: choose noise or rician."
+            raise ProtocolError(msg)
+        per_count = (1 - self.black) / self.peak
+        # A generator leaves the range of images now and then: nothing is darker than black.
+        mean = ((data - self.black) / per_count).clamp_min(0)
+        with torch.no_grad():
+            counts = torch.poisson(mean.to(generator.device), generator=generator).to(mean.device)
+            standard = (counts - mean) / mean.clamp_min(1e-6).sqrt()
+        drawn = mean + mean.clamp_min(1e-6).sqrt() * standard
+        return self.black + per_count * drawn

@@ -1,0 +1,54 @@
+"""Lower resolution, alone or with noise."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.super_resolution import Downsampling, NearestUpsampling
+
+
+class SuperResolutionSettings(Settings):
+    """Anti-aliased downsampling, shown on the grid of the full image by repeating its pixels.
+
+    Attributes
+    ----------
+    factor
+        By how much both sides are reduced.
+    sigma
+        Standard deviation per real component of noise in the pixels of the full grid, in scaled units.
+    """
+
+    kind: Literal["super_resolution"] = "super_resolution"
+    factor: Literal[2, 4] = 2
+    sigma: float = Field(default=0.0, ge=0)
+
+    def build(self) -> "SuperResolution":
+        """Return the corruption."""
+        return SuperResolution(self.factor, self.sigma)
+
+
+class SuperResolution(OperatorCorruption):
+    """y = U D x + sigma e: D reduces, U repeats, so that teacher and generator see images of one size.
+
+    Parameters
+    ----------
+    factor, sigma
+        As in `SuperResolutionSettings`.
+    """
+
+    def __init__(self, factor: int = 2, sigma: float = 0.0) -> None:
+        super().__init__(sigma)
+        self.factor = factor
+
+    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> LinearOperator:
+        """Return the reduction: the same for every item."""
+        try:
+            return NearestUpsampling(self.factor) @ Downsampling(self.factor, size)
+        except ValueError as error:
+            msg = f"corruption.factor: {error}"
+            raise ProtocolError(msg) from error

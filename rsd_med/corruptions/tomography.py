@@ -1,0 +1,77 @@
+"""Computed tomography with few views, seen as the filtered back-projection."""
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.operators.tomography import ParallelBeam, filtered_back_projection
+
+
+class SparseViewSettings(Settings):
+    """Parallel-beam tomography of square images with few views; the data are the filtered back-projections.
+
+    Attributes
+    ----------
+    views
+        Number of angles, evenly spaced over 180 degrees.
+    sinogram_noise
+        Standard deviation of white noise in the sinogram, whose values are means along the rays in scaled units.
+    """
+
+    kind: Literal["sparse_view"] = "sparse_view"
+    views: int = Field(ge=1)
+    sinogram_noise: float = Field(default=0.0, ge=0)
+
+    def build(self) -> "SparseView":
+        """Return the corruption."""
+        return SparseView(self.views, self.sinogram_noise)
+
+
+class SparseView(OperatorCorruption):
+    """y = B (R x + s e): B is filtered back-projection, R the Radon transform with few views.
+
+    In the image the noise is not white, and its sigma is given as 0: a teacher learns it as part of the law of y.
+
+    Parameters
+    ----------
+    views, sinogram_noise
+        As in `SparseViewSettings`.
+    """
+
+    def __init__(self, views: int, sinogram_noise: float = 0.0) -> None:
+        super().__init__(0.0)
+        self.views = views
+        self.sinogram_noise = sinogram_noise
+
+    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> LinearOperator:
+        """Return B R: the same for every item."""
+        if size[0] != size[1]:
+            msg = f"corruption.kind: sparse_view needs square images, not {size[0]}×{size[1]}; fit them."
+            raise ProtocolError(msg)
+        return _scan(size[0], self.views)
+
+    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+        """Add the back-projection of noise in the sinogram to images."""
+        if not self.sinogram_noise:
+            return data
+        sinogram = data.new_zeros(*data.shape[:-2], self.views, data.shape[-1])
+        noise = complex_or_real_noise(sinogram, self.sinogram_noise, generator)
+        return data + _back_projection(data.shape[-1], self.views)(noise)
+
+
+@lru_cache(maxsize=8)
+def _back_projection(size: int, views: int) -> LinearOperator:
+    return filtered_back_projection(ParallelBeam(size, views))
+
+
+@lru_cache(maxsize=8)
+def _scan(size: int, views: int) -> LinearOperator:
+    return _back_projection(size, views) @ ParallelBeam(size, views)

@@ -1,0 +1,149 @@
+"""Corruptions of images by an operator: fixed for an item, fresh for a generation, differentiable."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.corruptions import Measurement
+from rsd_med.corruptions.blur import BlurSettings
+from rsd_med.corruptions.inpainting import InpaintingSettings
+from rsd_med.corruptions.motion_blur import MotionBlurSettings
+from rsd_med.corruptions.poisson import PoissonSettings
+from rsd_med.corruptions.rician import RicianSettings
+from rsd_med.corruptions.super_resolution import SuperResolutionSettings
+from rsd_med.corruptions.tomography import SparseViewSettings
+from tests.operators.contracts import random_tensor, relative_error
+
+LINEAR = [
+    BlurSettings(sigma=0.2),
+    MotionBlurSettings(sigma=0.2),
+    SuperResolutionSettings(factor=4, sigma=0.2),
+    InpaintingSettings(missing=0.6, sigma=0.2),
+    InpaintingSettings(missing=0.3, shape="block", sigma=0.2),
+]
+COLOURED = [SparseViewSettings(views=7, sinogram_noise=0.02), RicianSettings(noise=0.2)]
+REAL = [PoissonSettings(peak=30)]
+IDS = [settings.kind for settings in (*LINEAR, *COLOURED, *REAL)]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch_of(corruption, images):
+    return Measurement.cat([corruption.measure_image(image, str(i), generator(i)) for i, image in enumerate(images)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("settings", [*LINEAR, *COLOURED, *REAL], ids=IDS)
+def test_measures_items_and_generations_alike(settings, dtype):
+    if settings in REAL and dtype.is_complex:
+        pytest.skip("of real images only")
+    corruption, images = settings.build(), random_tensor((4, 1, 16, 16), dtype, 1) / 2
+    measurement = batch_of(corruption, images)
+    assert measurement.data.shape == images.shape
+    assert measurement.data.dtype == dtype
+    assert measurement.data.equal(batch_of(corruption, images).data)
+    assert measurement[1:3].data.equal(measurement.data[1:3])
+    expected_sigma = getattr(settings, "sigma", 0.0)
+    assert measurement.sigma.tolist() == pytest.approx([expected_sigma] * 4)
+    leaf = images.clone().requires_grad_()
+    corrupted = corruption.corrupt(leaf, measurement, generator(9))
+    again = corruption.corrupt(leaf, measurement, generator(9))
+    assert corrupted.data.equal(again.data)
+    assert not corrupted.data.equal(corruption.corrupt(leaf, measurement, generator(10)).data)
+    (gradient,) = torch.autograd.grad(corrupted.data.abs().square().sum(), leaf)
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
+    further = corruption.further(corrupted.operator, generator(3))
+    assert further(images).shape == images.shape
+
+
+@pytest.mark.parametrize("settings", LINEAR, ids=IDS[: len(LINEAR)])
+def test_noise_has_the_level_where_something_is_measured(settings):
+    corruption, images = settings.build(), torch.zeros(8, 3, 32, 32)
+    noise = corruption.corrupt(images, batch_of(corruption, images), generator(1))
+    measured = noise.operator(torch.ones_like(images)) != 0
+    assert noise.data[measured].std().item() == pytest.approx(0.2, rel=0.05)
+    assert noise.data[~measured].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("settings", [MotionBlurSettings(), InpaintingSettings(missing=0.5)])
+def test_every_item_has_its_own_operator_and_keeps_it(settings):
+    corruption, images = settings.build(), random_tensor((1, 1, 16, 16), torch.float32, 1).expand(3, -1, -1, -1)
+    measurement = batch_of(corruption, images)
+    assert not measurement.data[0].equal(measurement.data[1])
+    assert relative_error(measurement.operator(images), measurement.data) < 1e-6
+    assert relative_error(measurement.operator[2:](images[2:]), measurement.data[2:]) < 1e-6
+
+
+def test_further_inpainting_sees_a_part_of_what_was_seen():
+    corruption = InpaintingSettings(missing=0.5, delta=0.3).build()
+    operator = corruption.draw(batch_of(corruption, torch.zeros(6, 1, 32, 32)), generator())
+    further = corruption.further(operator, generator(1))
+    assert not (further.mask & ~operator.mask).any()
+    assert further.mask.sum() / operator.mask.sum() == pytest.approx(0.7, abs=0.03)
+
+
+def test_counts_have_the_mean_and_the_variance_of_poisson():
+    corruption = PoissonSettings(peak=40, black=0.0).build()
+    images = torch.full((1, 1, 300, 300), 0.5)
+    leaf = images.clone().requires_grad_()
+    data = corruption.corrupt(leaf, batch_of(corruption, images), generator(1)).data
+    assert data.mean().item() == pytest.approx(0.5, rel=0.005)
+    assert data.var().item() == pytest.approx(0.5 / 40, rel=0.02)
+    counts = data.detach() * 40
+    assert torch.allclose(counts, counts.round(), atol=1e-3)
+    # d/dx of the mean is 1, and of the second moment x^2 + x / peak it is 2 x + 1 / peak.
+    (first,) = torch.autograd.grad(data.mean(), leaf, retain_graph=True)
+    assert first.sum().item() == pytest.approx(1, rel=0.02)
+    (second,) = torch.autograd.grad(data.square().mean(), leaf)
+    assert second.sum().item() == pytest.approx(1 + 1 / 40, rel=0.02)
+    black = corruption.corrupt(-images, batch_of(corruption, images), generator(1)).data
+    assert black.count_nonzero() == 0
+
+
+def test_magnitudes_have_the_second_moment_of_rice():
+    corruption = RicianSettings(noise=0.3).build()
+    images = torch.full((1, 1, 300, 300), 0.4)
+    data = corruption.corrupt(images, batch_of(corruption, images), generator(1)).data
+    assert data.min() >= 0
+    assert data.square().mean().item() == pytest.approx(0.4**2 + 2 * 0.3**2, rel=0.02)
+
+
+def test_sinogram_noise_goes_through_the_back_projection():
+    corruption = SparseViewSettings(views=12, sinogram_noise=0.05).build()
+    images = torch.zeros(2, 1, 16, 16)
+    noise = corruption.corrupt(images, batch_of(corruption, images), generator(1)).data
+    assert noise.std() > 0
+    louder = SparseViewSettings(views=12, sinogram_noise=0.1).build()
+    assert relative_error(louder.corrupt(images, batch_of(louder, images), generator(1)).data, 2 * noise) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "message"),
+    [
+        (BlurSettings(), (4, 32), "corruption.side"),
+        (MotionBlurSettings(), (32, 3), "corruption.side"),
+        (SuperResolutionSettings(factor=4), (30, 32), "corruption.factor"),
+        (SparseViewSettings(views=4), (32, 30), "square"),
+    ],
+)
+def test_refuses_images_that_do_not_fit(settings, size, message):
+    with pytest.raises(ProtocolError, match=message):
+        settings.build().measure_image(torch.zeros(1, *size), "a", generator())
+
+
+def test_refuses_impossible_settings():
+    for wrong in (
+        lambda: BlurSettings(side=8),
+        lambda: MotionBlurSettings(shortest=5, longest=4),
+        lambda: InpaintingSettings(missing=1.0),
+        lambda: SuperResolutionSettings(factor=3),
+        lambda: PoissonSettings(peak=0),
+    ):
+        with pytest.raises(ValidationError):
+            wrong()
+    with pytest.raises(ProtocolError, match="complex"):
+        PoissonSettings(peak=3).build().measure_image(torch.zeros(1, 8, 8, dtype=torch.complex64), "a", generator())
