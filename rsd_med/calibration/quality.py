@@ -15,6 +15,12 @@ TOLERANCE = 0.2
 Good maps leave 0.02 to 0.1 of a centre of 16 lines or more; maps of other coils, or turned ones, 0.25 to 0.9.
 """
 
+_NEAR = 24
+"""A larger centre is judged twice, by itself and by its middle of so many lines, where signal stands out of noise."""
+
+_DOUBT = 1.05
+"""By how much σ may be wrong."""
+
 UNIT_NORM = 0.01
 """How far Σ|S|² may be from 1 inside the support."""
 
@@ -36,10 +42,11 @@ class MapQuality:
     noise_ratio
         The residual in multiples of that; None where σ is not known. 1 is perfect.
     allowed
-        The largest residual that is accepted: `TOLERANCE`, and 1 / w more for a centre of w lines, whose edges cut
-        through the signal; plus the noise, as power.
+        The largest residual that is accepted: of the signal, `TOLERANCE`, and 1 / w more for a centre of w lines,
+        whose edges cut through it; plus the noise, as power, with σ up to 5 % off.
     explains
-        Whether the maps are normalised and the residual is no larger than allowed.
+        Whether the maps are normalised and the residual is no larger than allowed, on the whole centre as on its
+        middle.
     """
 
     normalisation: float
@@ -78,13 +85,36 @@ def map_quality(maps: Tensor, kspace: Tensor, mask: Tensor, sigma: float | None 
     DataError
         If the centre was not sampled or is zero, so that nothing can be said.
     """
-    coils, rows, columns = kspace.shape
+    rows = kspace.shape[-2]
     sampled = mask.reshape(mask.shape[-2:]) if mask.ndim > 1 else mask
     if sampled.ndim == 2 and sampled.shape[0] == 1:
         sampled = sampled[0]
     width = central_width(sampled, rows)
     if width < 1:
         raise DataError("The centre of k-space was not sampled, so coil maps cannot be checked against it.")
+    power = maps.abs().square().sum(0)
+    inside = power > 0
+    normalisation = float((power[inside] - 1).abs().max()) if bool(inside.any()) else 1.0
+    support = float(inside.float().mean())
+    residual, noise, allowed = _left_over(maps, kspace, width, sigma or 0.0, support)
+    explains = residual <= allowed
+    if width > _NEAR:
+        middle, _, limit = _left_over(maps, kspace, _NEAR, sigma or 0.0, support)
+        explains = explains and middle <= limit
+    return MapQuality(
+        normalisation=normalisation,
+        support=support,
+        residual=residual,
+        noise=noise,
+        noise_ratio=residual / noise if noise > 0 else None,
+        allowed=allowed,
+        explains=explains and normalisation <= UNIT_NORM,
+    )
+
+
+def _left_over(maps: Tensor, kspace: Tensor, width: int, sigma: float, support: float) -> tuple[float, float, float]:
+    """Return, for the central square of a width, the residual, what noise leaves of it, and what is allowed."""
+    coils, rows, columns = kspace.shape
     square = (..., dc_window(rows, width), dc_window(columns, width))
     centre = torch.zeros_like(kspace)
     centre[square] = kspace[square]
@@ -93,26 +123,13 @@ def map_quality(maps: Tensor, kspace: Tensor, mask: Tensor, sigma: float | None 
         raise DataError("The centre of k-space is zero, so coil maps cannot be checked against it; remove the slice.")
     centre = centre / unit
     seen = fft2c(maps * (maps.conj() * ifft2c(centre)).sum(0))
-    size = centre.norm()
-    residual = float((seen - centre)[square].norm() / size)
-    power = maps.abs().square().sum(0)
-    inside = power > 0
-    normalisation = float((power[inside] - 1).abs().max()) if bool(inside.any()) else 1.0
-    support = float(inside.float().mean())
-    noise = 0.0
-    if sigma is not None:
-        entries = coils * width**2
-        noise = float((2 * entries * (1 - support / coils)) ** 0.5 * sigma / (unit * size))
-    allowed = ((TOLERANCE + 1 / width) ** 2 + noise**2) ** 0.5
-    return MapQuality(
-        normalisation=normalisation,
-        support=support,
-        residual=residual,
-        noise=noise,
-        noise_ratio=residual / noise if noise > 0 else None,
-        allowed=allowed,
-        explains=normalisation <= UNIT_NORM and residual <= allowed,
-    )
+    size = float(centre.norm())
+    residual = float((seen - centre)[square].norm()) / size
+    total = (2 * coils * width**2) ** 0.5 * sigma / (float(unit) * size)
+    noise = total * (1 - support / coils) ** 0.5
+    signal = max(1 - total**2, 0.0)
+    allowed = ((TOLERANCE + 1 / width) ** 2 * signal + (_DOUBT * noise) ** 2) ** 0.5
+    return residual, noise, allowed
 
 
 def require_explained(quality: MapQuality) -> None:

@@ -7,9 +7,11 @@ import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.calibration import coil_maps as module
-from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, coil_maps
+from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, chosen_maps, coil_maps
 from rsd_med.calibration.phase import common_phase, normalised
+from rsd_med.calibration.quality import map_quality
 from rsd_med.data.coils import birdcage_maps, smooth_phase
+from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.masks import acs_slice
 
@@ -134,6 +136,19 @@ def test_auto_takes_what_applies(truth, monkeypatch):
     assert taken == ["espirit", "walsh"]
     assert torch.allclose(coil_maps(kspace, sampled, off, stored=3 * truth[0]), truth[0], atol=1e-5)
     assert torch.equal(coil_maps(kspace[:1], sampled, off), torch.ones(1, *SHAPE, dtype=torch.complex64))
+
+
+def test_auto_takes_walsh_where_espirit_is_blind_to_half_of_the_object(shared_data):
+    """Twelve lines of the real brain: ESPIRiT finds maps, but they do not explain the data."""
+    scan = FastMRIHDF5(shared_data / "fastmri_format" / "real_brain_8ch.h5")[0]
+    sampled = torch.zeros(180, dtype=torch.bool)
+    sampled[acs_slice(180, 12)] = True
+    kspace = torch.where(sampled, scan.kspace, 0)
+    forced = coil_maps(kspace, sampled, CoilMapSettings(kind="espirit", cache=False))
+    assert not map_quality(forced, kspace, sampled).explains
+    maps, kind = chosen_maps(kspace, sampled, CoilMapSettings(cache=False))
+    assert kind == "walsh"
+    assert map_quality(maps, kspace, sampled).explains
 
 
 @pytest.mark.parametrize(
