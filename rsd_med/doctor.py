@@ -1,4 +1,7 @@
-"""Command: check that this machine can train, one line for each check, with what to do where it cannot."""
+"""Command: check that this machine can train, one line for each check, with what to do where it cannot.
+
+With a protocol it also says whether memory and disk are enough for it.
+"""
 
 import argparse
 import os
@@ -8,11 +11,22 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsd_med.base.command import BAD_USAGE, DONE, run_command
 
+if TYPE_CHECKING:
+    from rsd_med.protocol import Protocol
+
 LEAST_MEMORY_GIB = 4.0
 LEAST_DISK_GIB = 2.0
+OLDEST_TORCH = (2, 10)
+"""Older ones can be made to write outside their memory by a file that is only read (CVE-2026-24747)."""
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+PROCESS_GIB = 1.5
+"""Python with torch, MONAI and their like, before any data."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +53,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m rsd_med.doctor",
         description="Check that this machine can train: Python, torch and torchvision as a pair, device, precision, "
-        "write permission, memory and disk. Exit code 0: all well; 2: something to mend.",
+        "threads, write permission, memory and disk. Exit code 0: all well; 2: something to mend.",
+    )
+    parser.add_argument(
+        "protocol", type=Path, nargs="?", metavar="PROTOCOL.yaml", help="also: enough memory and disk for this?"
     )
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs will be written (default: runs)"
     )
     options = parser.parse_args(arguments)
-    return run_command(lambda: report(options.runs))
+    return run_command(lambda: report(options.runs, options.protocol))
 
 
-def report(runs: Path) -> int:
+def report(runs: Path, protocol: Path | None = None) -> int:
     """Print one line for each check and return the exit code."""
     torch = check_torch()
     findings = {"python": check_python(), "torch": torch}
     if torch.good:
-        findings |= {"device": check_device(), "precision": check_precision()}
+        findings |= {"device": check_device(), "precision": check_precision(), "threads": check_threads()}
     findings |= {"runs folder": check_runs_folder(runs), "memory": check_memory(), "disk": check_disk(runs)}
+    if protocol is not None and torch.good:
+        from rsd_med.protocol import load_protocol
+
+        wanted = load_protocol(protocol)
+        findings |= {
+            f"memory for {wanted.name}": check_memory_for(wanted),
+            f"disk for {wanted.name}": check_disk_for(wanted, runs),
+        }
     for name, finding in findings.items():
         mend = f"; {finding.mend}" if finding.mend else ""
         print(f"{'ok  ' if finding.good else 'MEND'}  {name}: {finding.what}{mend}")
@@ -76,7 +101,10 @@ def check_torch() -> Finding:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         mend = "install torch and torchvision together, from one source: make install"
         return Finding(False, f"torch and torchvision do not import as a pair ({reason})", mend)
-    return Finding(True, f"torch {torch.__version__}, torchvision {torchvision.__version__}")
+    found = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
+        return Finding(False, found, "2.10 closes a hole in reading checkpoints: make install")
+    return Finding(True, found)
 
 
 def check_device() -> Finding:
@@ -100,12 +128,28 @@ def check_precision() -> Finding:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return Finding(
+            True, "float32; this GPU has no bfloat16 of its own", "set diffusion.precision=float32, emulation is slow"
+        )
     try:
         with torch.autocast(device, torch.bfloat16):
             product = torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)
     except RuntimeError:
         return Finding(True, "float32", "no bfloat16 here: set diffusion.precision=float32")
     return Finding(True, "bfloat16 and float32" if product.dtype == torch.bfloat16 else "float32")
+
+
+def check_threads() -> Finding:
+    """Check that torch starts no more threads than this process has cores."""
+    import torch
+
+    threads, cores = torch.get_num_threads(), usable_cores()
+    if threads > cores:
+        mend = f"they wait for each other: export OMP_NUM_THREADS={cores}"
+        return Finding(False, f"{threads} threads on {cores} cores", mend)
+    mend = f"to use them all: export OMP_NUM_THREADS={cores}" if threads < cores // 2 else ""
+    return Finding(True, f"{threads} of {cores} cores", mend)
 
 
 def check_runs_folder(runs: Path) -> Finding:
@@ -122,9 +166,8 @@ def check_runs_folder(runs: Path) -> Finding:
 
 def check_memory() -> Finding:
     """Check that there is enough main memory."""
-    try:
-        gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):
+    gib = usable_memory_gib()
+    if gib is None:
         return Finding(True, "size not known on this system")
     mend = "" if gib >= LEAST_MEMORY_GIB else f"{LEAST_MEMORY_GIB:.0f} GiB are needed"
     return Finding(gib >= LEAST_MEMORY_GIB, f"{gib:.0f} GiB", mend)
@@ -135,6 +178,79 @@ def check_disk(runs: Path) -> Finding:
     gib = shutil.disk_usage(_existing(runs)).free / 2**30
     mend = "" if gib >= LEAST_DISK_GIB else f"free some: {LEAST_DISK_GIB:.0f} GiB are needed for a run"
     return Finding(gib >= LEAST_DISK_GIB, f"{gib:.1f} GiB free for {runs}", mend)
+
+
+def check_memory_for(protocol: "Protocol") -> Finding:
+    """Check that there is memory for the networks and the kept data of a protocol; its activations come on top.
+
+    The student is the largest stage: the teacher, generator and fake score with gradients and two moments of Adam
+    each, the average and the student chosen so far.
+    """
+    import torch
+
+    networks = 11 * _network_gib(protocol)
+    data = protocol.engine.cache_gib
+    if torch.cuda.is_available() and protocol.engine.device != "cpu":
+        gpu = torch.cuda.get_device_properties(0).total_memory / 2**30
+        if networks > 0.8 * gpu:
+            mend = "make backbone.channels smaller, or take a larger GPU"
+            return Finding(False, f"networks take {networks:.1f} GiB of the GPU's {gpu:.0f}", mend)
+        wanted = PROCESS_GIB + data
+    else:
+        wanted = PROCESS_GIB + data + networks
+    held = usable_memory_gib()
+    found = f"about {wanted:.1f} GiB ({data:g} of them for data), and more for activations"
+    if held is None or wanted < 0.9 * held:
+        return Finding(True, found)
+    mend = "lower engine.cache_gib" if wanted - data < 0.9 * held else "make backbone.channels smaller"
+    return Finding(False, f"{found}; there are {held:.1f}", mend)
+
+
+def check_disk_for(protocol: "Protocol", runs: Path) -> Finding:
+    """Check that there is room for the checkpoints that a run keeps at once, and for the one being written."""
+    size = _network_gib(protocol)
+    # A teacher's checkpoint holds two networks and two moments, a student's four of each.
+    wanted = 4 * size + (protocol.engine.keep_checkpoints + 2) * 8 * size + 0.5
+    free = shutil.disk_usage(_existing(runs)).free / 2**30
+    found = f"about {wanted:.1f} GiB for checkpoints and samples, {free:.1f} free"
+    mend = "" if wanted < free else "free some, choose another --run-dir, or lower engine.keep_checkpoints"
+    return Finding(wanted < free, found, mend)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: of the machine, its affinity and its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _control_group("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit() and int(period) > 0:
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+def usable_memory_gib() -> float | None:
+    """Return the memory this process may use, of the machine and its control group, in GiB; None if unknown."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    limit = _control_group("memory.max")
+    return min(memory, int(limit) if limit.isdigit() else memory) / 2**30
+
+
+def _control_group(name: str) -> str:
+    """Read a limit that a container sets; empty without one."""
+    try:
+        return (CONTROL_GROUP / name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _network_gib(protocol: "Protocol") -> float:
+    """Return the size of one network's weights, without allocating it."""
+    import torch
+
+    with torch.device("meta"):
+        network = protocol.backbone.build(3, 2)
+    return sum(parameter.numel() for parameter in network.parameters()) * 4 / 2**30
 
 
 def _existing(path: Path) -> Path:
