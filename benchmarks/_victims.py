@@ -194,6 +194,8 @@ def fork(work: Callable[[], int], errors: Path) -> Life:
             handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(handle, 2)
             os.dup2(handle, 1)
+            # Whatever stood in their place in this process, a test's capture say, is not of this child.
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             code = work()
         except BaseException:
             import traceback
