@@ -11,7 +11,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.coil_maps import CoilMapSettings, chosen_maps
 from rsd_med.calibration.compression import compress_coils
-from rsd_med.calibration.noise import NoiseEstimate, estimate_noise, noise_covariance
+from rsd_med.calibration.noise import SAMPLES_PER_COIL, NoiseEstimate, estimate_noise, noise_covariance
 from rsd_med.calibration.quality import map_quality, require_explained
 from rsd_med.calibration.scale import central_width, scan_scale
 from rsd_med.calibration.whitening import noise_correlation, whiten
@@ -61,7 +61,8 @@ class CalibrationSettings(Settings):
     ----------
     noise
         Where the noise is measured: ``scan`` (the noise scan of the file), ``edges`` of k-space, ``background`` of the
-        image, ``none``. ``auto`` takes the noise scan where there is one, else the scan itself.
+        image, ``none``. ``auto`` takes the noise scan where there is one of at least 10 samples a coil, else the scan
+        itself.
     whiten
         Combine the coils so that their noise is uncorrelated and equally strong.
     virtual_coils
@@ -232,7 +233,8 @@ def _sampled(scan: RawScan, mask: Tensor | None) -> Tensor:
 def _noise(scan: RawScan, kspace: Tensor, sampled: Tensor, source: str) -> NoiseEstimate | None:
     if source == "none":
         return None
-    if source in ("auto", "scan") and scan.noise is not None:
+    enough = scan.noise is not None and scan.noise.shape[1] >= SAMPLES_PER_COIL * kspace.shape[0]
+    if scan.noise is not None and (source == "scan" or (source == "auto" and enough)):
         covariance = noise_covariance(scan.noise)
         if covariance.shape[0] != kspace.shape[0]:
             raise DataError(
