@@ -162,6 +162,8 @@ class ISMRMRD(Source):
         if not bool(acquired.any()):
             raise DataError(f"{file.path.name}, {item.name}: k-space is zero everywhere; remove it or write it again.")
         kspace, readout = without_oversampling(kspace, sampled_rows(kspace), file.rows)
+        if calibration is not None and not bool(calibration.any()):
+            calibration = None
         if calibration is not None:
             calibration, _ = without_oversampling(calibration, sampled_rows(calibration), file.rows)
         columns = torch.nonzero(acquired).flatten()

@@ -194,6 +194,17 @@ def test_separate_calibration_lines_stay_apart(tmp_path, mode):
     assert not scan.calibration[..., :4].any()
 
 
+def test_calibration_lines_that_lie_outside_or_hold_nothing_are_none(tmp_path):
+    lines = lines_of(complex_noise(2, 16, 12), range(0, 12, 2))
+    flags = [ismrmrd.ACQ_IS_PARALLEL_CALIBRATION]
+    outside = [line(np.ones((2, 16)), 40, flags)]
+    empty = [line(np.zeros((2, 16)), 5, flags)]
+    for extra in (outside, empty):
+        path = tmp_path / "scan.h5"
+        path.unlink(missing_ok=True)
+        assert build(write(path, xml(mode="separate", recon=8), lines + extra))[0].calibration is None
+
+
 # --- geometry -------------------------------------------------------------------------------------------------------
 
 

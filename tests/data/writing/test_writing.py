@@ -1,6 +1,7 @@
 """Files that come back as they went: NIfTI, PNG and DICOM."""
 
 import gzip
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from rsd_med.base.errors import ProtocolError
 from rsd_med.data.orientation import displayed
 from rsd_med.data.scan import UNKNOWN, Geometry
+from rsd_med.data.writing import nifti
 from rsd_med.data.writing.dicom import write_dicom
 from rsd_med.data.writing.nifti import NiftiWriter, write_nifti
 from rsd_med.data.writing.png import grey_levels, write_png
@@ -90,6 +92,20 @@ def test_a_failure_leaves_no_file_and_keeps_the_old_one(tmp_path):
         write()
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_memory_does_not_grow_with_the_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr(nifti, "_IN_MEMORY", 1 << 16)
+    image = volume(128, 128)
+    write_nifti(tmp_path / "warm.nii", image)  # what is imported on the way
+    tracemalloc.start()
+    with NiftiWriter(tmp_path / "out.nii") as file:
+        for _ in range(200):
+            file.add(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "out.nii").stat().st_size == 352 + 200 * image.nbytes
+    assert peak < 2 << 20  # the file has 13 MB
 
 
 def test_slices_must_go_together(tmp_path):
