@@ -12,12 +12,13 @@ import pytest
 
 
 class Served:
-    """An app with the viewer, and perhaps a study, alone; on a port of its own."""
+    """The viewer, and perhaps a study, behind the app's gate; on a port of its own, with one session."""
 
     def __init__(self, folder: Path, study: Path | None = None) -> None:
         uvicorn = pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
         from fastapi import FastAPI
 
+        from apps.inspector.gate import Gate
         from apps.inspector.session import SessionStore
         from apps.inspector.study.routes import mount_study
         from apps.inspector.viewer.routes import mount_viewer
@@ -26,27 +27,14 @@ class Served:
         self.store = SessionStore(folder)
         self.session = self.store.create()
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        self.app = app
-        served = self
-
-        class Known:
-            """Puts the one session where the app's gate puts it."""
-
-            def __init__(self, inner) -> None:
-                self.inner = inner
-
-            async def __call__(self, scope, receive, send) -> None:
-                scope["inspector.session"] = served.session
-                await self.inner(scope, receive, send)
-
         mount_viewer(app)
         self.study = mount_study(app, study)
-        app.add_middleware(Known)
+        gate = Gate(app, self.store, frozenset({"127.0.0.1"}))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error", ws="none")
+            uvicorn.Config(gate, host="127.0.0.1", port=self.port, log_level="error", ws="none")
         )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -56,6 +44,19 @@ class Served:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def cookie(self) -> dict[str, str]:
+        """What makes a browser this session's."""
+        from apps.inspector.session import COOKIE
+
+        return {COOKIE: self.session.token}
+
+    def client(self):
+        """Return an HTTP client of this session."""
+        import httpx
+
+        return httpx.Client(base_url=self.address, trust_env=False, cookies=self.cookie)
 
     def show(self, *panes, query: str = "") -> str:
         return f"{self.address}/viewer?panes=" + ",".join(pane.artefact for pane in panes) + query
@@ -94,8 +95,12 @@ def opened(chromium):
     complaints: list[str] = []
     with contextlib.ExitStack() as stack:
 
-        def open_page(address: str, width: int = 1280, height: int = 800, **options):
+        def open_page(server: Served, address: str, width: int = 1280, height: int = 800, **options):
             context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+            context.add_cookies(
+                [{"name": name, "value": v, "url": server.address} for name, v in server.cookie.items()]
+            )
+            context.set_default_timeout(90_000)
             stack.callback(context.close)
             page = context.new_page()
             page.on("console", lambda message: complaints.append(f"console: {message.text}"))

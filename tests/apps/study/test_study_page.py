@@ -2,7 +2,6 @@
 
 import re
 
-import httpx
 import numpy as np
 import pytest
 
@@ -42,7 +41,7 @@ def shown_windows(page):
 
 def test_a_reader_answers_by_mouse_leaves_and_goes_on_by_keyboard(opened, studied):
     server = studied()
-    page = opened(f"{server.address}/study")
+    page = opened(server, f"{server.address}/study")
     begin(page)
     await_question(page, 0)
     assert page.locator("#progress").text_content() == "Question 1 of 5"
@@ -62,7 +61,7 @@ def test_a_reader_answers_by_mouse_leaves_and_goes_on_by_keyboard(opened, studie
     assert 0 < kept["response_ms"] < 60_000
 
     # Another day: the same reader goes on at the second question, without a mouse.
-    page = opened(f"{server.address}/study")
+    page = opened(server, f"{server.address}/study")
     for _ in range(2):
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -95,7 +94,7 @@ def test_what_is_missing_is_said_and_ranks_must_differ(opened, studied):
         "arms: [student, wavelet]", "arms: [student, teacher, wavelet]"
     )
     server = studied(text, arms=("student", "teacher", "wavelet"))
-    page = opened(f"{server.address}/study")
+    page = opened(server, f"{server.address}/study")
     begin(page)
     await_question(page, 0)
     page.get_by_label("5", exact=True).check()
@@ -117,7 +116,7 @@ def test_what_is_missing_is_said_and_ranks_must_differ(opened, studied):
 def test_axe_finds_no_barrier(opened, studied, size):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     server = studied()
-    page = opened(f"{server.address}/study", *size)
+    page = opened(server, f"{server.address}/study", *size)
 
     def check():
         report = axe.Axe().run(page)
@@ -139,7 +138,7 @@ def test_axe_finds_no_barrier(opened, studied, size):
 
 def test_the_addresses_refuse(studied):
     server = studied()
-    with httpx.Client(base_url=server.address, trust_env=False) as client:
+    with server.client() as client:
         assert client.get("/study/next").status_code == 409  # nobody has begun
         assert client.post("/study/begin", json={"reader": "stranger"}).status_code == 403
         assert client.post("/study/begin", content="{}", headers={"content-type": "text/plain"}).status_code == 415
@@ -168,7 +167,7 @@ def test_the_addresses_refuse(studied):
 def test_with_logins_nobody_answers_for_another(studied):
     server = studied()
     server.session.user = "r2"
-    with httpx.Client(base_url=server.address, trust_env=False) as client:
+    with server.client() as client:
         assert client.post("/study/begin", json={"reader": "r1"}).json() == {"reader": "r2"}
         page = client.get("/study").text
         assert "<option>r2</option>" in page

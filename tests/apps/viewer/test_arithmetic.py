@@ -13,7 +13,11 @@ def compute(chromium, served):
     from apps.inspector.artefacts import add_volume
 
     pane = add_volume(served.session, np.zeros((1, 2, 2)), title="a", unit="", window=(0, 1))
-    page = chromium.new_page()
+    context = chromium.new_context()
+    context.add_cookies(
+        [{"name": name, "value": value, "url": served.address} for name, value in served.cookie.items()]
+    )
+    page = context.new_page()
     page.goto(served.show(pane))
     modules = "const m = await import('/viewer/static/arithmetic.js');"
 
@@ -21,7 +25,7 @@ def compute(chromium, served):
         return page.evaluate(f"async (given) => {{ {modules} {expression} }}", argument)
 
     yield run
-    page.close()
+    context.close()
 
 
 @pytest.mark.parametrize(("low", "high", "invert"), [(0.0, 1.0, False), (-0.3, 2.7, True), (0.4, 0.400001, False)])

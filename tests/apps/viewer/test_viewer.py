@@ -90,7 +90,7 @@ def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
     affine = None if codes == "unknown" else affine_of(codes)
     spacing = (3.0, 0.7, 1.1)
     pane = add_volume(served.session, volume, title=codes, unit="", window=(0.1, 0.8), affine=affine, spacing=spacing)
-    page = opened(served.show(pane))
+    page = opened(served, served.show(pane))
     ready(page)
     for plane in planes(affine):
         page.locator("#plane").select_option(str(plane.axis))
@@ -109,7 +109,7 @@ def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
 
 
 def test_the_window_is_the_readers(opened, served, panes, arrays):
-    page = opened(served.show(panes["lost"]))
+    page = opened(served, served.show(panes["lost"]))
     ready(page)
     middle = arrays["lost"][12]
 
@@ -143,7 +143,7 @@ def test_the_window_is_the_readers(opened, served, panes, arrays):
 
 
 def test_keys_turn_the_slices_of_linked_pictures(opened, served, panes):
-    page = opened(served.show(panes["reference"], panes["result"], panes["spread"]))
+    page = opened(served, served.show(panes["reference"], panes["result"], panes["spread"]))
     ready(page, 3)
     page.locator(".stage").nth(1).focus()
     for key, expected in [
@@ -177,7 +177,7 @@ def test_keys_turn_the_slices_of_linked_pictures(opened, served, panes):
 
 
 def test_lengths_and_regions_by_mouse(opened, served, panes, arrays):
-    page = opened(served.show(panes["reference"], panes["result"]))
+    page = opened(served, served.show(panes["reference"], panes["result"]))
     ready(page, 2)
     stage = page.locator(".stage").first.bounding_box()
     fit = min((stage["width"] - BAR) / (30 * 2), (stage["height"] - TOP - BOTTOM) / 40)
@@ -215,7 +215,7 @@ def test_lengths_and_regions_by_mouse(opened, served, panes, arrays):
 
 
 def test_a_length_and_a_value_without_a_mouse(opened, served, panes, arrays):
-    page = opened(served.show(panes["lost"]))
+    page = opened(served, served.show(panes["lost"]))
     ready(page)
     page.locator(".stage").focus()
     page.keyboard.press("l")
@@ -235,7 +235,7 @@ def test_a_length_and_a_value_without_a_mouse(opened, served, panes, arrays):
 
 
 def test_the_value_under_the_mouse_is_the_arrays(opened, served, panes, arrays):
-    page = opened(served.show(panes["reference"], panes["result"]))
+    page = opened(served, served.show(panes["reference"], panes["result"]))
     ready(page, 2)
     stage = page.locator(".stage").first.bounding_box()
     fit = min((stage["width"] - BAR) / 60, (stage["height"] - TOP - BOTTOM) / 40)
@@ -253,7 +253,7 @@ def test_the_value_under_the_mouse_is_the_arrays(opened, served, panes, arrays):
 
 
 def test_a_difference_is_of_the_numbers(opened, served, panes, arrays):
-    page = opened(served.show(panes["reference"], panes["result"]))
+    page = opened(served, served.show(panes["reference"], panes["result"]))
     ready(page, 2)
     page.keyboard.press("d")
     ready(page, 3)
@@ -267,7 +267,7 @@ def test_a_difference_is_of_the_numbers(opened, served, panes, arrays):
 
 def test_uncertainty_has_its_own_picture_in_viridis_and_lies_over_nothing_unasked(opened, served, panes, arrays):
     matplotlib = pytest.importorskip("matplotlib")
-    page = opened(served.show(panes["reference"], panes["spread"]))
+    page = opened(served, served.show(panes["reference"], panes["spread"]))
     ready(page, 2)
     plane = planes(RAS)[0]
     plain = turn(levels(arrays["reference"][12], 0, 1), plane)
@@ -287,7 +287,7 @@ def test_uncertainty_has_its_own_picture_in_viridis_and_lies_over_nothing_unaske
 
 
 def test_three_planes_meet_where_the_cross_is_put(opened, served, panes):
-    page = opened(served.show(panes["reference"]))
+    page = opened(served, served.show(panes["reference"]))
     ready(page)
     page.keyboard.press("m")
     ready(page, 3)
@@ -308,13 +308,13 @@ def test_three_planes_meet_where_the_cross_is_put(opened, served, panes):
 
 
 def test_sharp_screens_show_the_same_numbers(opened, served, panes, arrays):
-    page = opened(served.show(panes["lost"]), device_scale_factor=2)
+    page = opened(served, served.show(panes["lost"]), device_scale_factor=2)
     ready(page)
     assert np.array_equal(pixels(page, (40, 30), (1, 1), scale=2)[..., 0], levels(arrays["lost"][12], 0, 1))
 
 
 def test_help_opens_and_closes_by_key(opened, served, panes):
-    page = opened(served.show(panes["lost"]))
+    page = opened(served, served.show(panes["lost"]))
     ready(page)
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
@@ -324,7 +324,7 @@ def test_help_opens_and_closes_by_key(opened, served, panes):
 
 
 def test_a_kept_picture_carries_the_notice(opened, served, panes, tmp_path):
-    page = opened(served.show(panes["lost"]))
+    page = opened(served, served.show(panes["lost"]))
     ready(page)
     page.locator(".stage").focus()
     with page.expect_download() as kept:
@@ -338,7 +338,7 @@ def test_a_kept_picture_carries_the_notice(opened, served, panes, tmp_path):
 
 
 def test_fingers_zoom_and_move(opened, served, panes):
-    page = opened(served.show(panes["lost"]), width=820, height=1180, has_touch=True)
+    page = opened(served, served.show(panes["lost"]), width=820, height=1180, has_touch=True)
     ready(page)
     before = page.locator(".pane").get_attribute("data-scale").split()
     page.evaluate("""() => {
@@ -357,7 +357,7 @@ def test_fingers_zoom_and_move(opened, served, panes):
 
 
 def test_without_scripts_the_server_draws(opened, served, panes):
-    page = opened(served.show(panes["reference"], panes["lost"]), java_script_enabled=False)
+    page = opened(served, served.show(panes["reference"], panes["lost"]), java_script_enabled=False)
     assert page.locator("#plain img").count() == 2
     assert "patient's R on the left" in page.locator("figcaption").first.text_content()
     page.get_by_text("next slice").click()
@@ -367,7 +367,7 @@ def test_without_scripts_the_server_draws(opened, served, panes):
 @pytest.mark.parametrize("size", [(1920, 1080), (1280, 800), (820, 1180)])
 def test_it_fits_and_axe_finds_no_barrier(opened, served, panes, size):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = opened(served.show(panes["reference"], panes["result"], panes["spread"]), *size)
+    page = opened(served, served.show(panes["reference"], panes["result"], panes["spread"]), *size)
     ready(page, 3)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     report = axe.Axe().run(page)

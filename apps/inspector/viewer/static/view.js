@@ -1,11 +1,8 @@
 // One picture on the page: a plane of a volume under a window, with what is written around it.
 
-import { distance, ellipseStatistics, niceLength, paint, show, sourceIndex, turnedSize } from "./arithmetic.js";
+import { distance, ellipseStatistics, show, sourceIndex, turnedSize } from "./arithmetic.js";
 import { CLEAR, NOTHING, TABLES } from "./colours.js";
-
-export const BAR = 64; // room for the colour bar, so that it never hides anatomy
-const TOP = 26; // and for the line of text above
-const BOTTOM = 30;
+import { BAR, BOTTOM, FONT, TOP, drawBar, drawCross, drawScale, fill } from "./drawing.js";
 
 const element = (name, className, parent, text = "") => {
   const made = document.createElement(name);
@@ -197,10 +194,11 @@ export class View {
     pen.drawImage(this.bitmap, x, y, width * kx, height * ky);
     this.drawOverlay(pen, x, y, width * kx, height * ky);
     this.drawMeasures(pen);
-    this.drawCursor(pen);
+    const cursor = this.viewer.cursorIn(this);
+    if (cursor && cursor.quietFor !== this) drawCross(pen, this, cursor);
     pen.restore();
-    this.drawScale(pen, box);
-    this.drawBar(pen, box);
+    this.root.dataset.scale = drawScale(pen, this);
+    drawBar(pen, this);
     this.write();
   }
 
@@ -229,7 +227,7 @@ export class View {
     const { kx, ky, x, y } = this.layout;
     const at = ([down, across]) => [x + across * kx, y + down * ky];
     pen.lineWidth = 1.5;
-    pen.font = "12px 'DejaVu Sans', system-ui, sans-serif";
+    pen.font = FONT;
     for (const measure of this.viewer.measuresOf(this)) {
       const [[ax, ay], [bx, by]] = [at(measure.a), at(measure.b)];
       const stroke = () => {
@@ -266,63 +264,6 @@ export class View {
     return found.n ? `mean ${show(found.mean)}, SD ${show(found.sd)}${unit}, n ${found.n}` : "no pixel inside";
   }
 
-  drawCursor(pen) {
-    const cursor = this.viewer.cursorIn(this);
-    if (!cursor || cursor.quietFor === this) return;
-    const { kx, ky, x, y } = this.layout;
-    const [cy, cx] = [y + (Math.floor(cursor.down) + 0.5) * ky, x + (Math.floor(cursor.across) + 0.5) * kx];
-    for (const [colour, line] of [["#000", 3], ["#5fd0ff", 1]]) {
-      pen.strokeStyle = colour;
-      pen.lineWidth = line;
-      pen.beginPath();
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-        pen.moveTo(cx + 4 * dx, cy + 4 * dy);
-        pen.lineTo(cx + 12 * dx, cy + 12 * dy);
-      }
-      pen.stroke();
-    }
-  }
-
-  drawScale(pen, box) {
-    const { kx, room } = this.layout;
-    const { dx } = this.drawn;
-    const perUnit = kx / dx;
-    const length = niceLength(Math.max(1e-6, (room[0] * 0.3) / perUnit));
-    const [left, base] = [10, box.height - 9];
-    pen.strokeStyle = "#e8e8e8";
-    pen.lineWidth = 1.5;
-    pen.beginPath();
-    pen.moveTo(left, base - 5);
-    pen.lineTo(left, base);
-    pen.lineTo(left + length * perUnit, base);
-    pen.lineTo(left + length * perUnit, base - 5);
-    pen.stroke();
-    pen.font = "12px 'DejaVu Sans', system-ui, sans-serif";
-    pen.fillStyle = "#e8e8e8";
-    const unit = this.pane.spacing ? "mm" : "px";
-    pen.fillText(`${length} ${unit}`, left + length * perUnit + 6, base + 1);
-    this.root.dataset.scale = `${length} ${unit} ${length * perUnit}`;
-  }
-
-  drawBar(pen, box) {
-    const { low, high, invert } = this.window;
-    const table = TABLES[this.pane.kind];
-    const [top, tall, left, wide] = [TOP + 14, Math.max(20, box.height - TOP - BOTTOM - 28), box.width - BAR + 6, 12];
-    for (let i = 0; i < tall; i++) {
-      const grey = Math.round(255 * (1 - i / (tall - 1)));
-      pen.fillStyle = css(table[invert ? 255 - grey : grey]);
-      pen.fillRect(left, top + i, wide, 1.5);
-    }
-    pen.strokeStyle = "#777";
-    pen.lineWidth = 1;
-    pen.strokeRect(left - 0.5, top - 0.5, wide + 1, tall + 1);
-    pen.font = "11px 'DejaVu Sans', system-ui, sans-serif";
-    pen.fillStyle = "#e8e8e8";
-    const labels = [[high, top + 8], [(low + high) / 2, top + tall / 2 + 4], [low, top + tall]];
-    for (const [value, height] of labels) pen.fillText(brief(value), left + wide + 4, height, BAR - wide - 10);
-    pen.fillText(this.pane.unit || "a.u.", left, top - 7, BAR - 8);
-  }
-
   /** The words around the picture, and the same for those who hear it. */
   write() {
     const { low, high, invert } = this.window;
@@ -348,21 +289,3 @@ export class View {
     return `${place}  ${show(value)}${this.pane.unit && !Number.isNaN(value) ? ` ${this.pane.unit}` : ""}`;
   }
 }
-
-/** Paint a slice into a canvas of its own size, pixel for pixel. */
-function fill(canvas, slice, plane, window, table, nothing) {
-  const [height, width] = turnedSize(plane, slice.rows, slice.columns);
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const pen = canvas.getContext("2d");
-  const image = pen.createImageData(width, height);
-  paint(new Uint32Array(image.data.buffer), slice, plane, window, table, nothing);
-  pen.putImageData(image, 0, 0);
-}
-
-/** A packed colour for CSS, through the order of bytes it is stored in. */
-function css(packed) {
-  const [r, g, b] = new Uint8Array(new Uint32Array([packed]).buffer);
-  return `rgb(${r},${g},${b})`;
-}
-
-const brief = (value) => show(Number(value.toPrecision(3)));

@@ -2,8 +2,9 @@
 
 import { percentiles, sane, show } from "./arithmetic.js";
 import { differencePane, pairs } from "./difference.js";
+import { BAR } from "./drawing.js";
 import { SliceMemory, Volume } from "./slices.js";
-import { BAR, View } from "./view.js";
+import { View } from "./view.js";
 
 const START = () => ({ position: [0.5, 0.5, 0.5], zoom: 1, cx: 0.5, cy: 0.5 });
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
