@@ -1,0 +1,72 @@
+"""Draw a knee of the phantom under every corruption to images/corruptions.png: `python docs/corruption_pictures.py`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions import MultiCoilFourierSettings, NoiseSettings
+from rsd_med.corruptions.base import ImageCorruption
+from rsd_med.corruptions.blur import BlurSettings
+from rsd_med.corruptions.inpainting import InpaintingSettings
+from rsd_med.corruptions.motion_blur import MotionBlurSettings
+from rsd_med.corruptions.poisson import PoissonSettings
+from rsd_med.corruptions.rician import RicianSettings
+from rsd_med.corruptions.super_resolution import SuperResolutionSettings
+from rsd_med.corruptions.tomography import SparseViewSettings
+from rsd_med.data.knee_phantom import KneePhantomSettings
+from rsd_med.operators.mri import MultiCoilFourier
+
+SIZE, COLUMNS, TITLE = 192, 4, 18
+WHITE = 1.25  # the fixed display window of magnitudes, in scaled units
+
+
+def main() -> None:
+    """Draw and save."""
+    source = KneePhantomSettings(num_images=1, size=SIZE).build()
+    knee = source.image(0).real.float().reshape(1, SIZE, SIZE)
+    images = {"clean": knee}
+    corruptions = {
+        "noise, sigma 0.2": NoiseSettings(sigma=0.2),
+        "blur": BlurSettings(),
+        "blur + noise, sigma 0.2": BlurSettings(sigma=0.2),
+        "motion_blur": MotionBlurSettings(side=15, shortest=14, longest=14),
+        "super_resolution by 4": SuperResolutionSettings(factor=4),
+        "inpainting, 60 % missing": InpaintingSettings(missing=0.6),
+        "inpainting, a block": InpaintingSettings(missing=0.15, shape="block"),
+        "sparse_view, 24 views": SparseViewSettings(views=24),
+        "poisson, peak 20": PoissonSettings(peak=20, black=0.0),
+        "rician, noise 0.15": RicianSettings(noise=0.15),
+    }
+    for name, settings in corruptions.items():
+        corruption: ImageCorruption = settings.build()
+        images[name] = corruption.measure_image(knee, name, generator_for(0, "picture", name)).data[0]
+    images["multicoil_fourier, R = 4"] = undersampled(source.complex_image(0), source.maps(0))
+    sheet(images).save(Path(__file__).parent / "images" / "corruptions.png", optimize=True)
+
+
+def undersampled(image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Return the magnitude of the zero-filled image."""
+    corruption = MultiCoilFourierSettings(acceleration=4, acs_lines=16).build()
+    mask = corruption.draw_mask(SIZE, generator_for(0, "picture", "mask"))
+    scan = MultiCoilFourier(mask[None, None, None], maps.reshape(1, -1, SIZE, SIZE))
+    return scan.normal(image.reshape(1, 1, SIZE, SIZE))[0].abs()
+
+
+def sheet(images: dict[str, torch.Tensor]) -> Image.Image:
+    """Arrange images with their titles."""
+    rows = -(-len(images) // COLUMNS)
+    page = Image.new("L", (COLUMNS * SIZE, rows * (SIZE + TITLE)), 255)
+    draw = ImageDraw.Draw(page)
+    for number, (name, image) in enumerate(images.items()):
+        x, y = number % COLUMNS * SIZE, number // COLUMNS * (SIZE + TITLE)
+        draw.text((x + 4, y + 3), name, fill=0)
+        pixels = (image[0] / WHITE).clamp(0, 1) * 255
+        page.paste(Image.fromarray(pixels.numpy().astype(np.uint8)), (x, y + TITLE))
+    return page
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Every corruption can be asked for in a protocol, with each objective that fits it: a dry run on tiny data."""
+
+import numpy as np
+import pytest
+import torch
+
+from rsd_med.base.command import run_command
+from rsd_med.train import main
+
+PROTOCOL = """
+schema_version: 1
+name: tiny
+data: {{kind: arrays, root: {images}, range: [-1, 1]}}
+corruption: {corruption}
+backbone: {{kind: monai_unet, channels: [8], attention: [false]}}
+teacher: {{objective: {{kind: {objective}}}, images: 8, batch_size: 4}}
+student: {{images: 8, batch_size: 4}}
+evaluation: {{num_samples: 16, samplers: [{{kind: heun, steps: 3}}]}}
+engine: {{device: cpu}}
+"""
+TRIALS = [
+    ("{kind: blur, sigma: 0.2}", "ambient_tweedie"),
+    ("{kind: blur}", "denoising"),
+    ("{kind: motion_blur}", "denoising"),
+    ("{kind: super_resolution, sigma: 0.1}", "ambient_tweedie"),
+    ("{kind: super_resolution, factor: 4}", "denoising"),
+    ("{kind: inpainting, missing: 0.6}", "denoising"),
+    ("{kind: inpainting, missing: 0.2, shape: block, sigma: 0.1}", "denoising"),
+    ("{kind: sparse_view, views: 6, sinogram_noise: 0.01}", "denoising"),
+    ("{kind: poisson, peak: 30}", "denoising"),
+    ("{kind: rician, noise: 0.1}", "denoising"),
+]
+
+
+def attempt(folder, corruption, objective):
+    torch.set_num_threads(1)
+    images = folder / "images.npy"
+    np.save(images, np.random.default_rng(0).uniform(-1, 1, (24, 16, 16)).astype(np.float32))
+    protocol = folder / "tiny.yaml"
+    protocol.write_text(PROTOCOL.format(images=images, corruption=corruption, objective=objective))
+    return run_command(lambda: main([str(protocol), "--run-dir", str(folder / "run"), "--dry-run"]))
+
+
+@pytest.mark.parametrize(("corruption", "objective"), TRIALS, ids=[trial[0].strip("{}") for trial in TRIALS])
+def test_both_stages_take_a_step(tmp_path, capsys, corruption, objective):
+    assert attempt(tmp_path, corruption, objective) == 0, capsys.readouterr().err
+    assert "student: batch 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("corruption", ["{kind: poisson, peak: 30}", "{kind: rician, noise: 0.1}", "{kind: blur}"])
+def test_ambient_tweedie_refuses_what_has_no_white_noise_of_known_sigma(tmp_path, capsys, corruption):
+    assert attempt(tmp_path, corruption, "ambient_tweedie") == 2
+    assert "sigma is 0" in capsys.readouterr().err
