@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from apps.inspector.jobs import Job, JobQueue
 from apps.inspector.session import COOKIE, Session, SessionStore
 from rsd_med.base.errors import DataError
 
+QUICK_SECONDS = 0.4
+"""What is over by then is told by its result alone."""
 LOST = "This page has no session any more (it was left alone for too long, or ended); reload it."
 
 
@@ -53,12 +56,12 @@ class Desk:
         """
         job = self.queue.submit(session.name, task, **arguments)
         try:
-            told, waited = None, 0.0
+            told, begun = None, time.monotonic()
             while not job.over:
-                await asyncio.sleep(0.02 if waited < 0.4 else 0.1)
-                waited += 0.1
-                news = (job.state, int(job.progress * 100), int(waited * 2))
-                if news != told and not job.over and waited > 0.4:
+                waited = time.monotonic() - begun
+                await asyncio.sleep(0.02 if waited < QUICK_SECONDS else 0.1)
+                news = (job.state, self.queue.ahead_of(job), int(job.progress * 50))
+                if news != told and not job.over and waited > QUICK_SECONDS:
                     told = news
                     yield job
             yield job

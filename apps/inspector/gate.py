@@ -7,10 +7,11 @@ know no owners (whoever has the address of a cached file may read it), so the ap
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from starlette.exceptions import HTTPException
 
 from apps.inspector.session import COOKIE, Session, SessionStore
 from rsd_med.base.errors import DataError
@@ -62,12 +63,8 @@ _HEARTBEAT = re.compile(r"/gradio_api/heartbeat/(\w+)")
 _UPLOAD = "/upload"
 
 
-@dataclass(frozen=True)
-class RefusedError(Exception):
-    """A request that goes no further."""
-
-    status: int
-    sentence: str
+class RefusedError(HTTPException):
+    """A request that goes no further; raised inside the app (by a body that grows too long), the app answers so."""
 
 
 class Gate:
@@ -148,7 +145,7 @@ class Gate:
                 limited = await self._check_page(scope, path, session, limited)
             await self._pass(scope, limited, send_guarded, path, session)
         except RefusedError as refusal:
-            await _answer(send_guarded, refusal.status, refusal.sentence)
+            await _answer(send_guarded, refusal.status_code, refusal.detail)
         except DataError as error:
             await _answer(send_guarded, 503, str(error))
 

@@ -55,7 +55,8 @@ def upload_routes() -> APIRouter:
                 raise HTTPException(415, "Several files at once make one DICOM series; send other scans one by one.")
             if suffix != ".dcm" and any(child.suffix != ".part" for child in folder.iterdir()):
                 raise HTTPException(415, "Send scans of this kind one by one.")
-            path.rename(folder / f"{len(list(folder.iterdir())):04d}{suffix}")
+            there = sum(child.suffix != ".part" for child in folder.iterdir())
+            path.rename(folder / f"{there:04d}{suffix}")
         except BaseException:
             path.unlink(missing_ok=True)
             if group is None:

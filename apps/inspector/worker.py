@@ -76,6 +76,8 @@ def run_worker(pipe: Connection, run: Path, threads: int) -> None:
     # Ctrl-C in the terminal reaches every process; the server decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Threads that wait by spinning take the processor from the server, and from whoever else works on this machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     torch.set_num_threads(threads)

@@ -83,7 +83,7 @@ def reconstruct_tab(desk: Desk) -> None:
             sent = gr.HTML(UPLOAD, js_on_load=SEND, elem_id="upload", apply_default_css=False)
             slice_number = gr.Textbox("", label="Slice of the uploaded scan (empty: the middle one)", max_length=6)
             acceleration = gr.Radio(ACCELERATIONS, value="4", label="Undersample first (fully sampled scans only)")
-            read = gr.Button("Read")
+            read = gr.Button("Read", elem_id="read")
             facts = gr.HTML("", elem_id="scan-facts", apply_default_css=False)
         with gr.Column(scale=7, min_width=440):
             gr.HTML('<h2 class="part">2. Method</h2>', apply_default_css=False, js_on_load=None)
@@ -91,8 +91,8 @@ def reconstruct_tab(desk: Desk) -> None:
                 method = gr.Radio(METHODS, value=METHODS[3], label="Method", elem_id="method")
                 samples = gr.Radio(SAMPLES, value=8, label="Samples (learned methods)")
             with gr.Row():
-                go = gr.Button("Reconstruct", variant="primary")
-                cancel = gr.Button("Cancel", scale=0, min_width=120)
+                go = gr.Button("Reconstruct", variant="primary", elem_id="go")
+                cancel = gr.Button("Cancel", scale=0, min_width=120, elem_id="stop")
             status = gr.HTML("", elem_id="reconstruct-status", apply_default_css=False)
             result = gr.HTML(
                 '<p class="empty">The result appears here, beside the zero-filled image.</p>',
@@ -285,7 +285,7 @@ def _shown(session: Session, found: dict[str, Any], method: str) -> str:
     return (
         f'<p class="verdict{"" if found["explains"] else " bad"}"><strong>{verdict}</strong> '
         f"({html.escape(found['sentence'].partition(': ')[2])}). {meaning}</p>"
-        + viewer_frame(panes, height=680)
+        + viewer_frame(panes, height=330 + 340 * -(-len(panes) // 2))
         + _table(found, method)
         + f'<h3>Keep</h3><div class="exports">{"".join(links)}</div>'
         + '<p class="remark">Values are in the units of the scan, in its own geometry, without any identifier; the '

@@ -1,0 +1,239 @@
+"""The browser app: time to the first picture, time of a grid, twenty users at once. ``python -m benchmarks.app``.
+
+Everything is asked of a real server on this machine, over the loopback alone. The waiting times are those of two cores;
+on a machine that does something else at the same time they measure that. Options: ``--run RUN`` (default: the demo
+model), ``--users``, ``--seconds``.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT, Figure, conclude
+
+FIRST_SECONDS, WARM_SECONDS, GRID_SECONDS = 60.0, 3.0, 2.0
+GROWTH_MIB = 300.0
+UNFAIR = 1.5
+"""Most requests that one user gets done, in multiples of the fewest."""
+SEEDS = 12
+
+
+@dataclass
+class User:
+    """What one user met.
+
+    Attributes
+    ----------
+    seconds
+        Of each grid.
+    pictures
+        Fingerprints of the pictures by their seed.
+    problems
+        A sentence for everything that went wrong.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    pictures: dict[int, set[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def start(run: Path | None, port: int) -> subprocess.Popen[bytes]:
+    """Start the server."""
+    command = [sys.executable, "-m", "apps.inspector", *([] if run is None else [str(run)]), "--port", str(port)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def wait_for(port: int, seconds: float) -> None:
+    """Wait until the server answers."""
+    import httpx
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise TimeoutError("the server did not start")
+
+
+def draw(client: Any, seed: int, count: int = 64) -> tuple[str, bytes]:
+    """Ask for a grid as the page does; return the status line and the picture."""
+    dependencies = client.get("/config").json()["dependencies"]
+    number = next(one["id"] for one in dependencies if any(event == "load" for _, event in one["targets"]))
+    page = secrets.token_hex(6)
+    asked = {"data": [seed, count, 1.0, "Magnitude"], "fn_index": number, "session_hash": page}
+    client.post("/gradio_api/queue/join", json=asked).raise_for_status()
+    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": page}) as stream:
+        for line in stream.iter_lines():
+            if not line.startswith("data:"):
+                continue
+            message = json.loads(line[5:])
+            if message["msg"] == "process_completed":
+                status, sheet = message["output"]["data"]
+                address = re.search(r"/artefact/[\w-]+/file", sheet if isinstance(sheet, str) else "")
+                if address is None:
+                    return str(status), b""
+                answer = client.get(address[0])
+                answer.raise_for_status()
+                return status, answer.content
+    return "the answer never came", b""
+
+
+def visit(base: str, user: User, seconds: float, number: int) -> None:
+    """Be one user for a while."""
+    import httpx
+
+    with httpx.Client(base_url=base, timeout=300) as client:
+        client.get("/").raise_for_status()
+        until, turn = time.monotonic() + seconds, 0
+        while time.monotonic() < until:
+            seed = (7 * number + turn) % SEEDS
+            turn += 1
+            begun = time.monotonic()
+            try:
+                status, picture = draw(client, seed)
+            except httpx.HTTPError as error:
+                user.problems.append(f"{type(error).__name__}: {error}")
+                continue
+            user.seconds.append(time.monotonic() - begun)
+            if f"Seed {seed}," not in status or not picture:
+                user.problems.append(f"seed {seed}: {status[:200]}")
+            user.pictures.setdefault(seed, set()).add(hashlib.sha256(picture).hexdigest())
+
+
+def crowd(base: str, count: int, seconds: float) -> list[User]:
+    """Let some users work at once; return what they met."""
+    users = [User() for _ in range(count)]
+    threads = [threading.Thread(target=visit, args=(base, user, seconds, number)) for number, user in enumerate(users)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return users
+
+
+def mixed_up(users: list[User]) -> int:
+    """Count seeds that gave more than one picture, and pictures that more than one seed gave."""
+    seen: dict[int, set[str]] = {}
+    for user in users:
+        for seed, pictures in user.pictures.items():
+            seen.setdefault(seed, set()).update(pictures)
+    several = sum(len(pictures) > 1 for pictures in seen.values())
+    return several + sum(map(len, seen.values())) - len(set().union(*seen.values())) if seen else 0
+
+
+def memory_mib(pid: int) -> float:
+    """Return the resident memory of a process and all its descendants, in MiB."""
+    total, waiting = 0.0, [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            status = Path(f"/proc/{one}/status").read_text()
+            tasks = os.listdir(f"/proc/{one}/task")
+            for task in tasks:
+                waiting += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+        except OSError:
+            continue
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        total += int(found[1]) / 1024 if found else 0.0
+    return total
+
+
+def first_picture(base: str) -> tuple[float, float] | None:
+    """Return the seconds from opening the page to its first grid in Chromium, cold and warm; None without one."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        program = None
+    if program is None:
+        print("skipped: without Chromium and Playwright nobody sees a picture")
+        return None
+    seconds = []
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        browser = playwright.chromium.launch(executable_path=program, args=options)
+        for _ in range(3):
+            page = browser.new_context().new_page()
+            begun = time.monotonic()
+            page.goto(base)
+            page.wait_for_selector("#grid .tile", timeout=300_000)
+            seconds.append(time.monotonic() - begun)
+            page.context.close()
+        browser.close()
+    return seconds[0], min(seconds[1:])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and judge."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.app")
+    parser.add_argument("--run", type=Path, help="run folder (default: the demo model)")
+    parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    options = parser.parse_args(arguments)
+    import httpx
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    base = f"http://127.0.0.1:{port}"
+    begun = time.monotonic()
+    server = start(options.run, port)
+    try:
+        wait_for(port, 600)
+        listening = time.monotonic() - begun
+        shown = first_picture(base)
+        figures = []
+        if shown is not None:
+            figures += [
+                Figure("server start to first picture, s", listening + shown[0], FIRST_SECONDS),
+                Figure("page to first picture, warm, s", shown[1], WARM_SECONDS),
+            ]
+        with httpx.Client(base_url=base, timeout=600) as client:
+            client.get("/").raise_for_status()
+            grids = []
+            for seed in range(100, 107):
+                asked = time.monotonic()
+                status, _ = draw(client, seed)
+                grids.append(time.monotonic() - asked)
+                assert f"Seed {seed}," in status, status
+        figures.append(Figure("grid of 64 samples, s, median", statistics.median(grids), GRID_SECONDS))
+        crowd(base, options.users, min(30.0, options.seconds / 4))  # what is made once is made before memory is read
+        before = memory_mib(server.pid)
+        users = crowd(base, options.users, options.seconds)
+        after = memory_mib(server.pid)
+    finally:
+        server.terminate()
+        server.wait(60)
+    done = [len(user.seconds) for user in users]
+    every = sorted(second for user in users for second in user.seconds)
+    figures += [
+        Figure(f"{options.users} users: requests that failed", sum(len(user.problems) for user in users), 0),
+        Figure(f"{options.users} users: results mixed up", mixed_up(users), 0),
+        Figure(f"{options.users} users: most requests done / fewest", max(done) / max(1, min(done)), UNFAIR),
+        Figure(f"{options.users} users: memory grown, MiB", after - before, GROWTH_MIB),
+        Figure(f"{options.users} users: grids done", sum(done)),
+        Figure(f"{options.users} users: seconds a grid, median", statistics.median(every)),
+        Figure(f"{options.users} users: seconds a grid, longest", every[-1]),
+        Figure("memory of all processes, MiB", after),
+    ]
+    problems = [problem for user in users for problem in user.problems][:10]
+    return conclude("app", figures, {"users": options.users, "seconds": options.seconds, "problems": problems})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
