@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.metrics.image_quality import nmse, psnr, ssim
+from rsd_med.metrics.image_quality import nmse, psnr, ssim, volume_quality
 from tests.metrics.damage import generator
 
 
@@ -60,3 +60,18 @@ def test_what_cannot_be_compared_is_refused(measure, volumes):
 def test_ssim_needs_its_window(volumes):
     with pytest.raises(DataError, match="7x7"):
         ssim(volumes[0][:, :6], volumes[1][:, :6])
+
+
+def test_slice_by_slice_gives_the_figures_of_the_volume(volumes):
+    found = volume_quality(list(zip(*volumes, strict=True)))
+    assert found.nmse == pytest.approx(nmse(*volumes), rel=1e-9)
+    assert found.psnr == pytest.approx(psnr(*volumes), rel=1e-9)
+    assert found.ssim == pytest.approx(ssim(*volumes), rel=1e-9)
+
+
+def test_a_black_slice_is_part_of_a_volume_but_a_black_volume_is_none(volumes):
+    x, y = (v.clone() for v in volumes)
+    x[1] = 0
+    assert volume_quality(list(zip(x, y, strict=True))).psnr == pytest.approx(psnr(x, y), rel=1e-9)
+    with pytest.raises(DataError, match="zero everywhere"):
+        volume_quality(list(zip(0 * x, y, strict=True)))
