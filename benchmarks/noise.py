@@ -50,10 +50,8 @@ teacher:
 student:
   images: {student_images}
   batch_size: 32
-  fake_steps: 2
-  loss: {{kind: sid, from_data_sigma: true}}
   generator: {{learning_rate: 4e-4, betas: [0, 0.999], decay: cosine}}
-  fake: {{learning_rate: 1e-3, betas: [0, 0.999], decay: cosine}}
+  fake: {{learning_rate: 1.2e-3, betas: [0, 0.999], decay: cosine}}
   average: {{half_life: 2000, ramp_up: 0.3}}
   evaluate_every: 2000
   evaluate_samples: 2000

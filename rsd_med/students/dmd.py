@@ -3,7 +3,6 @@
 from typing import Literal
 
 import torch
-from pydantic import Field
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
@@ -12,11 +11,9 @@ from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
 
 
 class DMDSettings(LevelRange):
-    """Distribution Matching Distillation."""
+    """Distribution Matching Distillation; its published range of levels is 0.02 to 0.98."""
 
     kind: Literal["dmd"] = "dmd"
-    t_min: float = Field(0.02, ge=0, lt=1, description="smallest quantile of the ρ = 7 ramp")
-    t_max: float = Field(0.98, gt=0, le=1, description="largest quantile of the ramp")
 
     def build(self) -> "DMD":
         """Build the loss."""

@@ -25,8 +25,8 @@ def test_the_gradient_is_the_weighted_gap():
     assert torch.allclose(gradient, weight * (b - a), rtol=1e-4, atol=1e-6)
 
 
-def test_the_published_range_is_the_default():
-    levels = DMDSettings().draw_levels(20_000, 0.0, generator())
+def test_the_published_range():
+    levels = DMDSettings(t_min=0.02, t_max=0.98).draw_levels(20_000, 0.0, generator())
     assert float(levels.min()) == pytest.approx(0.0031, rel=0.05)
     assert float(levels.max()) == pytest.approx(71, rel=0.02)
 
