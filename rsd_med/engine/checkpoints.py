@@ -181,7 +181,13 @@ def verify(folder: Path) -> Checkpoint:
     for name, fingerprint in manifest["files"].items():
         path = folder / name
         # A manifest's names are those of its own folder: it cannot point elsewhere.
-        if Path(name).name != name or not path.is_file() or path.is_symlink() or _fingerprint(path) != fingerprint:
+        try:
+            whole = Path(name).name == name and not path.is_symlink() and _fingerprint(path) == fingerprint
+        except OSError as error:  # gone, or on a part of the disk that can no longer be read
+            raise DataError(
+                f"checkpoint {folder.name} is damaged: {name} cannot be read ({(error.strerror or str(error)).lower()})"
+            ) from error
+        if not whole:
             raise DataError(f"checkpoint {folder.name} is damaged: {name} is not what was written")
     return Checkpoint(folder, manifest["stage"], manifest["images"], manifest["finished"])
 
@@ -254,4 +260,5 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     facts = {name: value for name, value in manifest.items() if name != "seal"}
     # The first checkpoints had no seal.
     sealed = manifest.get("seal", _seal(facts)) == _seal(facts)
-    return facts if sealed and facts.keys() == FACTS else {}
+    known = facts.keys() == FACTS and isinstance(facts["files"], dict) and isinstance(facts["images"], int)
+    return facts if sealed and known else {}

@@ -194,6 +194,22 @@ def die_after(count, calls):
         setattr(os, name, counted)
 
 
+def test_a_disk_that_cannot_be_read_any_more_counts_as_damage(store, monkeypatch):
+    store.save(stage(), 10, 10, finished=False)
+    store.save(stage(), 20, 20, finished=False)
+    original = checkpoints._fingerprint
+
+    def broken(path):
+        if path.parent.name.endswith("20"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(path)
+
+    monkeypatch.setattr(checkpoints, "_fingerprint", broken)
+    checkpoint, warnings = store.newest()
+    assert checkpoint.images == 10
+    assert "input/output error" in warnings[0]
+
+
 def test_a_state_that_would_run_code_is_refused(store, tmp_path):
     folder = store.save(stage(), 10, 10, finished=False)
     trap = tmp_path / "trap"
