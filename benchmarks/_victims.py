@@ -120,6 +120,11 @@ class Life:
             time.sleep(0.002)
         return False
 
+    def live(self, seconds: float) -> None:
+        """Let the process live for so long, or until it ends by itself."""
+        moment = time.monotonic() + seconds
+        self.wait_until(lambda: time.monotonic() > moment, seconds + 60)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
         if self.code is None:

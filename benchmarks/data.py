@@ -80,7 +80,7 @@ class KeptOpen:
 def fastmri_slices(folder: Path) -> tuple[Any, str]:
     """Return fastMRI's own data set where it is installed, else its access pattern; and which."""
     try:
-        from fastmri.data import SliceDataset  # type: ignore[import-not-found]
+        from fastmri.data import SliceDataset
     except ImportError:
         return OpenEachTime(folder), "its access pattern (the package is not installed)"
     return SliceDataset(folder, challenge="multicoil"), "fastmri.data.SliceDataset"

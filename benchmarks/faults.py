@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,7 @@ class Campaign:
                     life = victims.begin(self.protocol, run, hook=die_at(self.draw.randrange(40)))
                 else:
                     life = victims.begin(self.protocol, run)
-                    moment = time.monotonic() + self.draw.uniform(0.05, 0.5) * self.seconds
-                    life.wait_until(lambda moment=moment: time.monotonic() > moment)
+                    life.live(self.draw.uniform(0.05, 0.5) * self.seconds)
                     life.send(signal.SIGKILL)
                 code = life.wait()
                 if code == 0:
@@ -196,10 +196,10 @@ class Campaign:
             path = self.draw.choice(files)
             content = path.read_bytes()
             where = self.draw.randrange(len(content))
+            damaged = bytearray(content)
             if number % 2:
-                damaged = content[:where]
+                del damaged[where:]
             else:
-                damaged = bytearray(content)
                 damaged[where] ^= 1 << self.draw.randrange(8)
             path.write_bytes(damaged)
             used, warnings = store.newest()
@@ -218,8 +218,7 @@ class Campaign:
             run = self.folder / f"asked{number}"
             number += 1
             life = victims.begin(self.protocol, run)
-            moment = time.monotonic() + self.draw.uniform(0.05, self.seconds)
-            life.wait_until(lambda moment=moment: time.monotonic() > moment)
+            life.live(self.draw.uniform(0.05, self.seconds))
             life.send(self.draw.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]))
             code = life.wait()
             tidy = code in (0, 75) and "Traceback" not in life.said() and not progress(run)[1]
@@ -238,8 +237,9 @@ class Campaign:
             return {"SIGTERM under torchrun": count, "resumable under torchrun": 0}
         seconds = time.monotonic() - began
         expected = outcome(straight)
-        resumable = 0
-        for number in range(count):
+        resumable = number = 0
+        while number < count and not self.late():
+            number += 1
             seen, _ = progress(run)
             if (run / "metrics.json").exists():
                 if outcome(run) != expected:
@@ -248,8 +248,7 @@ class Campaign:
                 shutil.rmtree(run)
                 seen = 0
             life = victims.begin_ranks(self.protocol, run)
-            moment = time.monotonic() + self.draw.uniform(0.1, 0.8) * seconds
-            life.wait_until(lambda moment=moment: time.monotonic() > moment)
+            life.live(self.draw.uniform(0.1, 0.8) * seconds)
             life.send(signal.SIGTERM)
             life.wait()
             now, warnings = progress(run)
@@ -260,7 +259,24 @@ class Campaign:
         if victims.begin_ranks(self.protocol, run).wait() != 0 or outcome(run) != expected:
             self.note("two ranks, stopped again and again, did not end as in peace", run)
             resumable = 0
-        return {"SIGTERM under torchrun": count, "resumable under torchrun": resumable}
+        return {"SIGTERM under torchrun": number, "resumable under torchrun": resumable}
+
+    def dead_reader(self) -> dict[str, float]:
+        """Kill the process that reads data ahead: the run says so, and goes on from its last checkpoint."""
+        run = self.folder / "unread"
+        settings = ("--set", "engine.workers=1", "--set", "student.images=400")
+        life = victims.begin(self.protocol, run, *settings)
+        life.wait_until(lambda: progress(run)[0] > 48)
+        for child in Path(f"/proc/{life.process}/task/{life.process}/children").read_text().split():
+            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(int(child), signal.SIGKILL)
+        code, said = life.wait(), life.said()
+        seen, warnings = progress(run)
+        good = code == 75 and "reads data" in said and "Traceback" not in said and seen > 0 and not warnings
+        good = good and victims.begin(self.protocol, run, *settings).wait() == 0
+        if not good:
+            self.note(f"dead reader: left with {code}, {seen} images kept", run)
+        return {"dead reader: exit 75, goes on": float(good)}
 
     def dead_rank(self) -> dict[str, float]:
         """Kill one of two ranks: the other leaves, and the run goes on from its last checkpoint."""
@@ -268,9 +284,9 @@ class Campaign:
 
         def die_later() -> None:
             if os.environ["RANK"] == "1":
-                from rsd_med.engine import loop
+                from rsd_med.engine import loader
 
-                original = loop.load_batch
+                original = loader.load_batch
                 left = [9]
 
                 def dying(*args: Any) -> Any:
@@ -279,7 +295,7 @@ class Campaign:
                         os.kill(os.getpid(), signal.SIGKILL)
                     return original(*args)
 
-                loop.load_batch = dying
+                vars(loader)["load_batch"] = dying
 
         life = victims.begin_ranks(self.protocol, run, hook=die_later)
         code = life.wait()
@@ -296,9 +312,9 @@ class Campaign:
 
         def spoil(from_batch: int, to_batch: int) -> Callable[[], None]:
             def hook() -> None:
-                from rsd_med.engine import loop
+                from rsd_med.engine import loader
 
-                original = loop.load_batch
+                original = loader.load_batch
                 number = [0]
 
                 def spoilt(*args: Any) -> Any:
@@ -308,7 +324,7 @@ class Campaign:
                         batch.data.mul_(float("nan"))
                     return batch
 
-                loop.load_batch = spoilt
+                vars(loader)["load_batch"] = spoilt
 
             return hook
 
@@ -339,7 +355,7 @@ class Campaign:
                 if room is None:
                     return {}
                 run, errors = room / "run", self.folder / "disk.errors"
-                life = victims.fork(lambda run=run: victims.carry_out(self.protocol, run), errors)
+                life = victims.fork(partial(victims.carry_out, self.protocol, run), errors)
                 code, said = life.wait(), life.said()
                 seen, warnings = progress(run)
                 kept = max(kept, seen)
@@ -484,6 +500,7 @@ def main() -> int:
         if not quick:
             parts["torchrun_signals"] = lambda: campaign.torchrun_signals(20)
             parts["dead_rank"] = campaign.dead_rank
+            parts["dead_reader"] = campaign.dead_reader
         parts["kills"] = lambda: campaign.kills(KILLS if not quick else 4)
         found: dict[str, float] = {}
         for name, part in parts.items():
