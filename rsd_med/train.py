@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rsd_med.engine.distribution import Distribution
     from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import Experiment
+    from rsd_med.protocol.protocol import Protocol
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -108,7 +109,7 @@ def prepare(
                 "out to go on."
             )
         if checkpoint is not None and options.resume == "auto":
-            refuse_other_protocol(run.protocol_resolved, resolved)
+            refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         # The data are opened before anything is written: a wrong root leaves no folder behind.
         _ = experiment.objective, experiment.measurements, experiment.reference
     with distribution.together():
@@ -121,16 +122,17 @@ def prepare(
     return checkpoint
 
 
-def refuse_other_protocol(path: Path, resolved: str) -> None:
-    """Refuse to go on in a folder that another protocol has begun; ProtocolError names the first difference."""
+def refuse_other_protocol(path: Path, protocol: "Protocol") -> None:
+    """Refuse to go on in a folder that another protocol has begun; ProtocolError names the first difference.
+
+    How a run is carried out (``engine``) may change, and settings that a newer version knows may be at their defaults.
+    """
     from rsd_med.protocol import dump_protocol, load_protocol
 
     if not path.exists():
         return
-    before, now = path.read_text(encoding="utf-8").splitlines(), resolved.splitlines()
-    if before != now:
-        # A newer version may know further settings; left at their defaults they change nothing.
-        before = dump_protocol(load_protocol(path)).splitlines()
+    begun = load_protocol(path).model_copy(update={"engine": protocol.engine})
+    before, now = dump_protocol(begun).splitlines(), dump_protocol(protocol).splitlines()
     if before != now:
         pairs = zip(before, now, strict=False)
         old, new = next(((a, b) for a, b in pairs if a != b), ("(fewer lines)", "(more lines)"))

@@ -1,7 +1,6 @@
 """The order in which measurements are met: a function of (seed, count), so that there is no state to restore."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import torch
 
@@ -36,12 +35,17 @@ class BatchOrder:
         self.seed = seed
         self.purpose = purpose
         self.batches_per_epoch = sum(-(-len(group) // batch_size) for group in self.groups)
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+        self._epochs: dict[int, list[list[int]]] = {}
 
     def __getitem__(self, number: int) -> list[int]:
         """Return the indices of batch ``number`` of the endless sequence."""
         epoch, place = divmod(number, self.batches_per_epoch)
-        return self._epoch(epoch)[place]
+        if epoch not in self._epochs:
+            # The one before is kept: readers are a few batches apart.
+            self._epochs = {epoch: self._draw_epoch(epoch)} | {
+                known: batches for known, batches in self._epochs.items() if known == epoch - 1
+            }
+        return self._epochs[epoch][place]
 
     def _draw_epoch(self, epoch: int) -> list[list[int]]:
         generator = generator_for(self.seed, self.purpose, epoch)

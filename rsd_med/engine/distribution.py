@@ -121,6 +121,10 @@ class Ranks(Distribution):
         self._guard(lambda: dist.init_process_group(backend, timeout=PATIENCE))
         self._flat: dict[int, Tensor] = {}
 
+    def __getstate__(self) -> dict[str, int]:
+        """Give a process that reads data what it needs to find this rank's share."""
+        return {"rank": self.rank, "world_size": self.world_size, "local_rank": self.local_rank}
+
     def device(self, kind: str) -> torch.device:
         """Return this process's device: each rank of a machine has its own GPU."""
         if kind != "cuda":

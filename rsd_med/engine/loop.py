@@ -11,10 +11,11 @@ from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
-from rsd_med.engine.batches import BatchOrder, load_batch
+from rsd_med.engine.batches import BatchOrder
 from rsd_med.engine.checkpoints import Checkpoint
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.journal import Journal
+from rsd_med.engine.loader import read_batches, watched_readers
 from rsd_med.engine.run_folder import RunFolder
 from rsd_med.engine.settings import EngineSettings
 from rsd_med.engine.signals import StopRequest
@@ -88,15 +89,22 @@ class Loop:
         InterruptedRunError
             After a signal; the state is saved.
         """
+        with watched_readers(self.settings.workers):
+            self._drive(stage, offset, resume_from)
+
+    def _drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None) -> None:
         images = 0 if resume_from is None else resume(stage, resume_from)
         order = BatchOrder(self.dataset.groups(), stage.batch_size, self.seed, f"{stage.name}/order")
+        numbers = range(images // stage.batch_size, -(-stage.images // stage.batch_size))
+        batches = read_batches(
+            self.dataset, order, self.distribution.share, numbers, self.device, self.settings.workers
+        )
         self.journal.begin_stage(stage.name, images, stage.images)
         window = _Window()
         bad_steps = 0
         while images < stage.images:
             before, began = images, time.monotonic()
-            indices = self.distribution.share(order[before // stage.batch_size])
-            batch = load_batch(self.dataset, indices, self.device)
+            batch = next(batches)
             generator = generator_for(self.seed, f"{stage.name}/step", before, device=self.device)
             figures = stage.step(batch, before, generator)
             images = before + stage.batch_size

@@ -1,0 +1,69 @@
+"""Reading ahead: the same batches in the same order, errors told as they are, a dead reader noticed."""
+
+import os
+
+import pytest
+import torch
+
+from rsd_med.base.errors import DataError, InterruptedRunError
+from rsd_med.engine.batches import BatchOrder
+from rsd_med.engine.distribution import Distribution
+from rsd_med.engine.loader import read_batches
+
+from .toys import Kept, scans
+
+
+class Fragile(Kept):
+    """Item 5 is damaged; item 6 takes its process along."""
+
+    cache_bytes = 100
+
+    def __getitem__(self, index):
+        if index == 5:
+            raise DataError("item 5 is damaged.")
+        if index == 6:
+            os._exit(9)
+        return super().__getitem__(index)
+
+
+class InTurn:
+    """Batches of two, by number."""
+
+    def __getitem__(self, number):
+        return [2 * number % 8, 2 * number % 8 + 1]
+
+
+class Second(Distribution):
+    rank, world_size = 1, 2
+
+
+def test_readers_change_neither_batches_nor_order():
+    data = Kept(scans(8))
+    order = BatchOrder(data.groups(), 4, 0, "teacher/order")
+    before = torch.random.get_rng_state()
+    given = [
+        list(read_batches(data, order, Second().share, range(first, 7), torch.device("cpu"), workers))
+        for first, workers in ((0, 0), (3, 0), (3, 2))
+    ]
+    assert torch.equal(before, torch.random.get_rng_state())
+    straight, *later = given
+    assert [len(batches) for batches in given] == [7, 4, 4]
+    for batches in later:
+        for one, other in zip(straight[3:], batches, strict=True):
+            assert one.ids == other.ids
+            assert len(one) == 2  # this rank's share
+            assert torch.equal(one.data, other.data)
+            assert torch.equal(one.operator.maps, other.operator.maps)
+            assert torch.equal(one.operator.mask, other.operator.mask)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_goes_wrong_in_a_reader_is_one_sentence():
+    read = read_batches(Fragile(scans(8)), InTurn(), list, range(1, 3), torch.device("cpu"), workers=1)
+    assert next(read).ids == ("scan 2", "scan 3")
+    with pytest.raises(DataError, match=r"^item 5 is damaged\.$"):
+        next(read)
+    read = read_batches(Fragile(scans(8)), InTurn(), list, range(3, 4), torch.device("cpu"), workers=1)
+    with pytest.raises(InterruptedRunError, match="a process that reads data has ended") as caught:
+        next(read)
+    assert caught.value.exit_code == 75
