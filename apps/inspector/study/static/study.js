@@ -131,8 +131,6 @@ find("#begin").addEventListener("submit", async (event) => {
   try {
     await ask("/study/begin", { reader: find("#reader").value });
     await next();
-    // A reader may look for long without a word to the server: say now and then that somebody is here.
-    setInterval(() => fetch("/study/next", { cache: "no-store" }).catch(() => {}), 45_000);
   } catch (error) {
     find("#plain").textContent = error.message;
     find("#plain").hidden = false;
@@ -173,6 +171,9 @@ listenToKeys(document, [
   [["i"], "", () => viewer && acts.invert()],
   [[" "], "", () => viewer && acts.reset()],
 ]);
+
+// A reader may look for long without a word to the server: say now and then that somebody is here.
+setInterval(() => fetch("/study/static/study.css", { method: "HEAD", cache: "no-store" }).catch(() => {}), 45_000);
 
 find("#plain").hidden = true;
 find("#begin").hidden = false;
