@@ -200,7 +200,7 @@ def test_the_scale_comes_from_as_many_lines_as_are_asked_for(scan):
     ("change", "how", "because"),
     [
         ({"noise": None}, {"noise": "scan"}, "no noise scan"),
-        ({"noise": torch.ones(3, 50, dtype=torch.complex64)}, {}, "3 coils and k-space 6"),
+        ({"noise": torch.ones(3, 100, dtype=torch.complex64)}, {}, "3 coils and k-space 6"),
     ],
 )
 def test_steps_that_cannot_be_taken(scan, change, how, because):
