@@ -22,7 +22,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Figure, conclude
+from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.engine.batches import BatchOrder, load_batch
 from rsd_med.engine.journal import Journal
 from rsd_med.engine.loop import Loop
 from rsd_med.engine.run_folder import RunFolder
@@ -40,7 +42,7 @@ KNEES = """\
 schema_version: 1
 name: step
 data: {kind: knee_phantom, num_images: 256, size: SIZE, weighting: t1, coils: 4}
-corruption: {kind: multicoil_fourier, acceleration: 4, acs_lines: 4, further_lines: 2}
+corruption: {kind: multicoil_fourier, acceleration: R, acs_lines: 4, further_lines: 2}
 backbone: BACKBONE
 teacher:
   objective: {kind: ambient_fourier}
@@ -75,9 +77,9 @@ CIFAR = (
 )
 # Protocol, batch on a CPU, batch on a GPU, steps on a CPU.
 CASES: dict[str, tuple[str, int, int, int]] = {
-    "demo": (KNEES.replace("SIZE", "32").replace("BACKBONE", SMALL), 32, 512, 40),
+    "demo": (KNEES.replace("SIZE", "32").replace("R, ", "4, ").replace("BACKBONE", SMALL), 32, 512, 40),
     "cifar10": (COLOURS.replace("BACKBONE", CIFAR), 8, 256, 3),
-    "smoke": (KNEES.replace("SIZE", "16").replace("BACKBONE", SMALL), 8, 8, 3),
+    "smoke": (KNEES.replace("SIZE", "16").replace("R, ", "2, ").replace("BACKBONE", SMALL), 8, 8, 3),
 }
 
 
@@ -225,6 +227,42 @@ def measure(built: Experiment, stage: Stage, steps: int) -> dict[str, float]:
     }
 
 
+def compare_settings(case: str, folder: Path, device: str, steps: int) -> dict[str, Any]:
+    """Train the teacher in float32 and as the engine chooses, step by step in turn, on the same draws."""
+    clock = None
+    losses: dict[str, list[float]] = {}
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    sides = {}
+    for precision in ("float32", "auto"):
+        built = experiment(case, folder, device, f"diffusion.precision={precision}")
+        stage = built.teacher_stage()
+        sides[precision] = (built, stage, BatchOrder(built.dataset.groups(), stage.batch_size, 0, "teacher/order"))
+        losses[precision], seconds[precision] = [], []
+        clock = Clock(built.device)
+    assert clock is not None
+    for number in range(steps):
+        for precision, (built, stage, order) in sides.items():
+            batch = load_batch(built.dataset, order[number], built.device)
+            generator = generator_for(0, "teacher/step", number, device=built.device)
+            began = clock()
+            told = stage.step(batch, number * stage.batch_size, generator)
+            ended = clock()
+            losses[precision].append(told["loss"])
+            seconds[precision].append((ended[0] - began[0], ended[1] - began[1]))
+    tenths = max(steps // 10, 1)
+    means = {
+        precision: [statistics.fmean(curve[at : at + tenths]) for at in range(0, steps, tenths)]
+        for precision, curve in losses.items()
+    }
+    return {
+        "faster": median(seconds["float32"], 0) / median(seconds["auto"], 0),
+        "apart": max(abs(a / b - 1) for a, b in zip(means["auto"], means["float32"], strict=True)),
+        "loss": means,
+        "steps": steps,
+        "autocast": str(sides["auto"][1].denoiser.autocast),
+    }
+
+
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """Return the best FLOP/s of square matrix products: what utilisation is measured against."""
     clock = Clock(device)
@@ -243,6 +281,7 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--steps", type=int, help="real steps of each stage (default: by the case)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--curve", type=int, default=100, help="steps on which float32 is compared with auto (0: none)")
     options = parser.parse_args()
     figures: list[Figure] = []
     details: dict[str, Any] = {}
@@ -265,6 +304,14 @@ def main() -> int:
                     Figure(f"{name}: share of the matrix product's rate", found["utilisation"]),
                 ]
                 print("\n".join(figure.line() for figure in figures[-3:]), file=sys.stderr, flush=True)
+            if options.curve and case in ("demo", "smoke"):
+                found = compare_settings(case, Path(folder), options.device, options.curve)
+                details[f"{case} settings"] = found
+                bound = None if case == "smoke" else 1.5
+                figures += [
+                    Figure(f"{case} teacher: auto over float32", found["faster"], bound, at_most=False),
+                    Figure(f"{case} teacher: loss curves apart, share", found["apart"], 0.02),
+                ]
     return conclude("step", figures, {"details": details})
 
 
