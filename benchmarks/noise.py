@@ -49,9 +49,7 @@ teacher:
   evaluate_samples: 256
 student:
   images: {student_images}
-  batch_size: 32
-  generator: {{learning_rate: 4e-4, betas: [0, 0.999], decay: cosine}}
-  fake: {{learning_rate: 1.2e-3, betas: [0, 0.999], decay: cosine}}
+  batch_size: 16
   average: {{half_life: 2000, ramp_up: 0.3}}
   evaluate_every: 2000
   evaluate_samples: 2000
@@ -85,8 +83,8 @@ def main() -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.noise", description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=list(DATA))
-    parser.add_argument("--teacher-images", type=int, default=120_000)
-    parser.add_argument("--student-images", type=int, default=40_000)
+    parser.add_argument("--teacher-images", type=int, default=80_000)
+    parser.add_argument("--student-images", type=int, default=24_000)
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c")
     parser.add_argument("--run-dir", type=Path)
     options = parser.parse_args()
