@@ -115,7 +115,6 @@ def _reconstruct(
     from apps.inspector import reconstruction
     from apps.inspector.exports import write_exports
 
-    progress(0.01)
     prepared = _prepare(model, scan, acceleration)
     found, zero_filled = reconstruction.reconstruct(model, prepared, method, samples, progress)
     images = reconstruction.arrays(prepared, found, zero_filled)

@@ -40,7 +40,7 @@ def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
     summary = gr.HTML(note("Choose a run."), elem_id="runs-summary", apply_default_css=False)
     with gr.Row(elem_classes="controls"):
         stage = gr.Radio(STAGES, value=STAGES[0], label="Samples of", min_width=220, scale=0)
-        moment = gr.Slider(0, 100, 100, step=1, label="Moment of training (%)")
+        moment = gr.Slider(0, 100, 100, step=1, label="Moment of training (%)", elem_id="runs-moment")
     pictures = gr.HTML("", elem_id="runs-samples", apply_default_css=False)
     curves = gr.HTML("", elem_id="runs-curves", apply_default_css=False)
     timer = gr.Timer(SECONDS, active=False)
