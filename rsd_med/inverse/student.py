@@ -10,7 +10,11 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.samplers import one_step
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.proximal import data_proximal
 from rsd_med.operators.channels import to_channels, to_complex
+
+START_STD = 0.3
+"""Standard deviation of images per real component, in scaled units, for the least-squares image of the start."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,22 @@ class Generator:
         return to_complex(one_step(self.prior.denoiser, self.view, latents, self.prior.sigma_init))
 
 
-def draw_latents(measurement: Measurement, generators: list[torch.Generator]) -> Tensor:
-    """Draw standard normal latents, one for each generator: ``(b, 2, y, x)``."""
-    shape = to_channels(measurement.image()).shape[1:]
-    drawn = [torch.randn(shape, generator=generator, device=generator.device) for generator in generators]
-    return torch.stack(drawn).to(measurement.data.device)
+def draw_latents(measurement: Measurement, prior: Prior, generators: list[torch.Generator]) -> Tensor:
+    """Draw where the search starts: standard normal latents that already hold what least squares knows.
+
+    The generator grew out of a denoiser at noise level σ_init, and still turns ``x + σ_init n`` into an image like x.
+    The latents that belong to it are ``x / σ_init + n``, with x the regularised least-squares image and a fresh n for
+    each generator; ``x / σ_init`` is small beside n, so that they remain likely.
+
+    Returns
+    -------
+    ``(b, 2, y, x)`` float32.
+    """
+    assert prior.sigma_init is not None
+    variance = torch.full((1, 1, 1, 1), START_STD**2, device=measurement.data.device)
+    known = to_channels(data_proximal(torch.zeros_like(measurement.image()), variance, measurement))
+    drawn = [torch.randn(known.shape[1:], generator=generator, device=generator.device) for generator in generators]
+    return torch.stack(drawn).to(known.device) + known / prior.sigma_init
 
 
 class LatentSearch:

@@ -44,7 +44,7 @@ class StudentLatent(Solver):
         generators = sample_generators(self.settings.samples, generator)
         generate = Generator(self.prior, self.prior.training_view(measurement, generators))
         like = repeat(measurement, len(generators))
-        search = LatentSearch(draw_latents(measurement, generators), self.settings.rate)
+        search = LatentSearch(draw_latents(measurement, self.prior, generators), self.settings.rate)
 
         def misfit(latents: Tensor) -> Tensor:
             image = generate(latents)
