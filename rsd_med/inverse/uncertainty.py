@@ -52,7 +52,12 @@ def coverage(interval: tuple[Tensor, Tensor], truth: Tensor, inside: Tensor) -> 
 
 
 def rank_correlation(std: Tensor, error: Tensor, inside: Tensor) -> float:
-    """Return Spearman's correlation of uncertainty with absolute error over the pixels ``inside`` (bool)."""
+    """Return Spearman's correlation of uncertainty with absolute error over the pixels ``inside`` (bool).
+
+    A constant correlates with nothing: 0.
+    """
     from scipy.stats import spearmanr
 
+    if bool((std[inside] == std[inside][0]).all()) or bool((error[inside] == error[inside][0]).all()):
+        return 0.0
     return float(spearmanr(std[inside].numpy(), error[inside].numpy()).statistic)
