@@ -65,7 +65,7 @@ def worker(folder: Path, case: str, name: str, steps: int) -> None:
     for network in (stage.networks()[key] for key in ("teacher_online", "generator") if key in stage.networks()):
         # What the trained network is given: data, corruption, noise and levels, item by item.
         network.register_forward_pre_hook(
-            lambda module, given: inputs.extend(map(digest, zip(*given[:2], strict=True)))
+            lambda module, given: inputs.extend(digest(list(item)) for item in zip(*given[:2], strict=True))
         )
         for number in range(2):
             take(built, stage, order, number)

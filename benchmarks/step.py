@@ -161,6 +161,7 @@ class Interleaving(Journal):
     def __init__(self, run: RunFolder, bare: Callable[[], None], clock: Clock) -> None:
         super().__init__(run, quiet=True)
         self.bare, self.clock = bare, clock
+        self.began = clock()
         self.real_seconds: list[tuple[float, float]] = []
         self.bare_seconds: list[tuple[float, float]] = []
 

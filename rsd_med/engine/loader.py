@@ -106,5 +106,5 @@ def _begin(_: int) -> None:
     info = get_worker_info()
     assert info is not None
     dataset = getattr(info.dataset, "dataset", None)
-    if hasattr(dataset, "cache_bytes"):
+    if dataset is not None and hasattr(dataset, "cache_bytes"):
         dataset.cache_bytes //= info.num_workers
