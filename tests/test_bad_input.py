@@ -55,7 +55,7 @@ def nothing_left(tmp_path: Path) -> bool:
         ("student.loss.alpha=much", ["student.loss.alpha", "much"]),
         ("teacher.images=-5", ["teacher.images", "-5"]),
         ("corruption.acceleration=0.5", ["corruption.acceleration", "0.5"]),
-        ("corruption.kind=blur", ["corruption", "multicoil_fourier"]),
+        ("corruption.kind=fog", ["corruption", "multicoil_fourier"]),
     ],
 )
 def test_a_wrong_protocol(tmp_path, capsys, setting, words):
