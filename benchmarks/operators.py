@@ -19,6 +19,7 @@ from torch import Tensor
 from benchmarks.common import Figure, conclude
 from benchmarks.operator_peers import peers
 from rsd_med.operators import MultiCoilFourier
+from rsd_med.operators.masks import random_masks
 
 BOUNDS = {(32, 4, 64, 64): 0.7, (8, 4, 320, 320): 0.95, (1, 15, 320, 320): 1.2}
 ROUND_TRIP_BOUND = 2.5
@@ -87,12 +88,12 @@ def measure(
 
 
 def example(shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return mask, normalised maps, image and k-space of a size, at random from a fixed seed."""
+    """Return mask (random lines, R = 4, 8 % of them ACS), normalised maps, image and k-space from a fixed seed."""
     items, _, _, width = shape
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(shape, dtype=torch.complex64, generator=generator)
     maps /= maps.abs().square().sum(dim=1, keepdim=True).sqrt()
-    mask = torch.rand(items, 1, 1, width, generator=generator) < 0.25
+    mask = random_masks(items, width, 4, round(0.08 * width), generator)[:, None, None]
     image = torch.randn(items, 1, *shape[2:], dtype=torch.complex64, generator=generator)
     return mask, maps, image, torch.randn(shape, dtype=torch.complex64, generator=generator)
 

@@ -1,5 +1,7 @@
 """Multi-coil MRI: coil sensitivities, Fourier transform, sampling."""
 
+from collections.abc import Iterable, Iterator
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -10,7 +12,7 @@ from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.sampled_fourier import SampledFourier, sampled_fourier
 from rsd_med.operators.sampling import require_mask
 from rsd_med.operators.slabs import slabs
-from rsd_med.operators.weights import KSpaceWeights, conjugate_
+from rsd_med.operators.weights import KSpaceWeights
 
 
 class CoilMaps(LinearOperator):
@@ -52,7 +54,8 @@ class MultiCoilFourier(LinearOperator):
     A single coil is one coil map of ones. Mask and maps may each lack the batch dimension the other has.
 
     No call shifts anything: centring is absorbed in phases of the image and in the weights that carry the mask
-    (`centring_phases`), made once. Large data pass through the cache in slabs. docs/operators.md derives and measures.
+    (`centring_phases`), made once. Large data pass through the cache in slabs of items, and of coils or rows.
+    docs/operators.md derives and measures.
 
     Parameters
     ----------
@@ -95,11 +98,12 @@ class MultiCoilFourier(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
         _require_shape("Images", x, self.maps, coils=1)
-        image = x * self._image_phase(x.dtype)
-        fourier = self._fourier(x.dtype)
+        phase, fourier = self._image_phase(x.dtype), self._fourier(x.dtype)
         kspace = x.new_empty(*x.shape[:-3], *self.maps.shape[-3:])
-        for coils in slabs(kspace.shape[-3], kspace.numel(), x.device):
-            fourier.write(self.maps[..., coils, :, :] * image, kspace[..., coils, :, :])
+        for items in self._item_slabs():
+            image, maps, target = x[items] * phase, self.maps[items], kspace[items]
+            for coils in slabs(target.shape[-3], target.numel(), x.device):
+                fourier.write(maps[..., coils, :, :] * image, target[..., coils, :, :], items)
         return kspace
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -109,12 +113,16 @@ class MultiCoilFourier(LinearOperator):
         k-space is part of the multiplication by q.
         """
         _require_shape("K-space", y, self.maps, coils=self.maps.shape[-3])
-        fourier = self._fourier(y.dtype)
-        parts = [
-            _weighted_sum(self.maps[..., coils, :, :], fourier.conjugate_images(y[..., coils, :, :]))
-            for coils in slabs(y.shape[-3], y.numel(), y.device)
-        ]
-        return conjugate_(_sum(parts).mul_(self._image_phase(y.dtype)))
+        phase, fourier = self._image_phase(y.dtype), self._fourier(y.dtype)
+        image = y.new_empty(*y.shape[:-3], 1, *y.shape[-2:])
+        for items in self._item_slabs():
+            maps, data = self.maps[items], y[items]
+            total = _sum(
+                _weighted_sum(maps[..., coils, :, :], fourier.conjugate_images(data[..., coils, :, :], items))
+                for coils in slabs(data.shape[-3], data.numel(), y.device)
+            )
+            image[items] = total.mul_(phase).conj()
+        return image
 
     def apply_normal(self, x: Tensor) -> Tensor:
         """Compute A^H A x ``(*batch, 1, y, x)`` without a shift, and for line masks without transforms along y.
@@ -125,21 +133,29 @@ class MultiCoilFourier(LinearOperator):
         """
         _require_shape("Images", x, self.maps, coils=1)
         weights = self._uncentred_weights(x.dtype)
-        entries = x.numel() * self.maps.shape[-3]
-        parts = []
-        if self.mask.shape[-2] == 1:
-            for rows in slabs(x.shape[-2], entries, x.device):
-                maps = self.maps[..., rows, :]
-                spectrum = weights.multiply_(torch.fft.fft(maps * x[..., rows, :], norm="ortho"), conjugate=True)
-                parts.append(_weighted_sum(maps, torch.fft.fft(spectrum, norm="ortho")))
-            result = torch.cat(parts, dim=-2)
-        else:
-            for coils in slabs(self.maps.shape[-3], entries, x.device):
-                maps = self.maps[..., coils, :, :]
-                spectrum = weights.multiply_(torch.fft.fft2(maps * x, norm="ortho"), conjugate=True)
-                parts.append(_weighted_sum(maps, torch.fft.fft2(spectrum, norm="ortho")))
-            result = _sum(parts)
-        return conjugate_(result)
+        result = torch.empty_like(x)
+        for items in self._item_slabs():
+            image, maps, target = x[items], self.maps[items], result[items]
+            entries = image.numel() * maps.shape[-3]
+            if self.mask.shape[-2] == 1:
+                for rows in slabs(x.shape[-2], entries, x.device):
+                    spectrum = torch.fft.fft(maps[..., rows, :] * image[..., rows, :])
+                    filtered = torch.fft.fft(weights.multiply_(spectrum, items, conjugate=True))
+                    target[..., rows, :] = _weighted_sum(maps[..., rows, :], filtered).conj()
+            else:
+                parts = []
+                for coils in slabs(maps.shape[-3], entries, x.device):
+                    spectrum = torch.fft.fft2(maps[..., coils, :, :] * image)
+                    filtered = torch.fft.fft2(weights.multiply_(spectrum, items, conjugate=True))
+                    parts.append(_weighted_sum(maps[..., coils, :, :], filtered))
+                target.copy_(_sum(parts).conj())
+        return result
+
+    def _item_slabs(self) -> Iterator[slice]:
+        """Cut the first dimension of the batch, which mask, maps and data share where they have one."""
+        if self.maps.ndim > 3:
+            return slabs(len(self.maps), self.maps.numel(), self.maps.device)
+        return iter([slice(None)])
 
     def _image_phase(self, dtype: torch.dtype) -> Tensor:
         return self._phases(dtype)[0]
@@ -161,14 +177,13 @@ class MultiCoilFourier(LinearOperator):
 
 def _weighted_sum(maps: Tensor, coil_images: Tensor) -> Tensor:
     """Return sum_c S_c x_c; the coil images are overwritten."""
-    return coil_images.mul_(maps).sum(dim=-3, keepdim=True)
+    products = coil_images.mul_(maps)
+    return products if products.shape[-3] == 1 else products.sum(dim=-3, keepdim=True)
 
 
-def _sum(parts: list[Tensor]) -> Tensor:
+def _sum(parts: Iterable[Tensor]) -> Tensor:
     """Return the sum; the first part is overwritten."""
-    for part in parts[1:]:
-        parts[0].add_(part)
-    return parts[0]
+    return reduce(Tensor.add_, parts)
 
 
 def _combine(maps: Tensor, coil_images: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import torch
 
-CACHED_ENTRIES = 1 << 19
-"""Entries of a slab: 4 MB of complex64, which the second or third level of cache of today's processors holds."""
+CACHED_ENTRIES = 1 << 18
+"""Entries of a slab: 2 MB of complex64, which the second or third level of cache of today's processors holds."""
 
 
 def slabs(length: int, entries: int, device: torch.device) -> Iterator[slice]:

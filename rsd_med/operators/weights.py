@@ -25,7 +25,9 @@ class KSpaceWeights:
 
     @classmethod
     def uncentred(cls, mask: Tensor, dtype: torch.dtype) -> "KSpaceWeights":
-        """Return the mask in the order of a transform without shifts.
+        """Return the mask in the order of a transform without shifts, divided by its number of points.
+
+        So two plain transforms around it have the scale of a pair that is orthonormal.
 
         Parameters
         ----------
@@ -35,17 +37,17 @@ class KSpaceWeights:
             complex64 or complex128.
         """
         axes = (-1,) if mask.shape[-2] == 1 else (-2, -1)
-        return cls(torch.fft.ifftshift(mask, dim=axes).to(dtype.to_real()))
+        return cls(torch.fft.ifftshift(mask, dim=axes).to(dtype.to_real()) / mask.shape[-2:].numel())
 
-    def multiply_(self, kspace: Tensor, *, conjugate: bool = False) -> Tensor:
-        """Multiply k-space ``(*batch, coil, y, x)`` in place, conjugated first if asked; return it."""
+    def multiply_(self, kspace: Tensor, items: slice, *, conjugate: bool = False) -> Tensor:
+        """Multiply k-space ``(*batch, coil, y, x)`` of some items in place, conjugated first if asked; return it."""
         if self.values.is_complex():
             if conjugate:
-                conjugate_(kspace)
-            kspace.unflatten(-2, (-1, self.values.shape[-2])).mul_(self.values.unsqueeze(-3))
+                torch.view_as_real(kspace)[..., 1].neg_()  # vmap does not know conj_physical_
+            kspace.unflatten(-2, (-1, self.values.shape[-2])).mul_(self.values[items].unsqueeze(-3))
         else:
             parts = torch.view_as_real(kspace).unflatten(-3, (-1, self.values.shape[-2]))
-            parts.mul_(self._conjugating if conjugate else self._plain)
+            parts.mul_((self._conjugating if conjugate else self._plain)[items])
         return kspace
 
     @cached_property
@@ -55,9 +57,3 @@ class KSpaceWeights:
     @cached_property
     def _conjugating(self) -> Tensor:
         return torch.stack((self.values, -self.values), dim=-1).unsqueeze(-4)
-
-
-def conjugate_(x: Tensor) -> Tensor:
-    """Conjugate a complex tensor in place, under vmap too; return it."""
-    torch.view_as_real(x)[..., 1].neg_()
-    return x

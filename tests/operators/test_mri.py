@@ -136,6 +136,7 @@ def test_single_coil_is_one_map_of_ones():
     assert scan[1:].maps.shape == (1, 1, 8, 6)
 
 
+@pytest.mark.usefixtures("cut")
 def test_mask_or_maps_without_batch_take_the_batch_of_the_other():
     maps, mask = random_maps((3, 2, 8, 6), torch.complex64), line_mask(3, 6)
     x = random_tensor((3, 1, 8, 6), torch.complex64, 1)
