@@ -111,6 +111,8 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
     )
     try:
         server.run()
+    except KeyboardInterrupt:
+        pass  # the way to stop it; uvicorn hands the signal on once everything is shut
     finally:
         queue.close()
         store.close()

@@ -1,0 +1,141 @@
+"""The worker's model: the same images as the command line, the right neighbour, walks that begin where they say."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
+
+from apps.inspector.model import Model, select, slerp
+from apps.inspector.tasks import build_tasks
+from rsd_med.base.errors import DataError
+from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.view import View
+from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
+from rsd_med.operators.channels import to_channels
+from tests.apps.tiny_run import make_tiny_run
+
+
+def silent(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_tiny_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return Model(run)
+
+
+def test_image_k_of_a_seed_is_what_the_command_line_draws(model):
+    network, _ = model.stages["student"]
+    sigma = model.experiment.protocol.student.sigma_init
+    expected = draw_images(
+        student_draw(network, sigma), model.experiment.objective, model.experiment.conditions, 66, seed=5
+    ).numpy()
+    np.testing.assert_allclose(model.student(5, [3, 65, 0], 1.0, silent), expected[[3, 65, 0]], atol=2e-6)
+    assert not np.allclose(model.student(6, [3], 1.0, silent), expected[[3]], atol=1e-3)
+    assert not np.allclose(model.student(5, [3], 0.5, silent), expected[[3]], atol=1e-3)
+
+
+def test_the_teacher_starts_from_the_same_latents_and_keeps_to_its_budget(model):
+    network, _ = model.stages["teacher"]
+    expected = draw_images(
+        teacher_draw(network, SamplerSettings(steps=3), 0.0),
+        model.experiment.objective,
+        model.experiment.conditions,
+        2,
+        seed=0,
+    ).numpy()
+    shares = []
+    np.testing.assert_allclose(model.teacher(0, [0, 1], 1.0, 35, shares.append), expected, atol=2e-5)
+    assert shares == pytest.approx([k / 5 for k in range(1, 6)])
+    for calls in (1, 3, 4, 5, 100):
+        assert model.teacher_sampler(calls).calls(0.0) <= calls
+    assert model.teacher_sampler(1).calls(0.0) == 1
+
+
+def test_the_nearest_measurement_is_found_where_there_is_a_copy(model):
+    # An image that is one of the training images: what the scanner saw of it is its own measurement.
+    number = 3
+    clean = to_channels(model.experiment.dataset.reference(model_item(model, number))[None])
+    found = model.nearest(clean.numpy().astype(np.float32), silent)
+    assert found["index"][0] == number
+    assert found["distance"][0] < 0.05
+    np.testing.assert_array_equal(found["measurements"][0], model.measured[number].numpy())
+    others = model.nearest(np.zeros((1, 2, 16, 16), np.float32), silent)
+    assert others["distance"][0] == pytest.approx(1.0)
+
+
+def model_item(model, number):
+    """Return the index in the data set of a stored measurement."""
+    wanted = model.experiment.measurements.ids[number]
+    return next(index for index in range(len(model.experiment.dataset)) if model.experiment.dataset.id(index) == wanted)
+
+
+def test_a_walk_begins_at_its_first_sample_and_moves_little_by_little(model):
+    frames = model.between(0, 2, 7, 1.0, 5, silent)
+    np.testing.assert_allclose(frames[0], model.student(0, [2], 1.0, silent)[0], atol=2e-6)
+    assert not np.allclose(frames[0], frames[-1], atol=1e-3)
+    a, b = torch.randn(2, 8, 8), torch.randn(2, 8, 8)
+    torch.testing.assert_close(slerp(a, b, 0.0), a)
+    torch.testing.assert_close(slerp(a, b, 1.0), b)
+    torch.testing.assert_close(slerp(a, a, 0.3), a)
+    # Half way between latents of one length lies a latent of that length.
+    b = b * a.norm() / b.norm()
+    torch.testing.assert_close(slerp(a, b, 0.5).norm(), a.norm())
+
+
+def test_a_part_of_a_view_sees_its_own_items():
+    scale = torch.arange(6.0).reshape(6, 1, 1, 1)
+    part = select(View(lambda x: x * scale, scale), [4, 1], 6)
+    torch.testing.assert_close(part.project(torch.ones(2, 1, 1, 1)).flatten(), torch.tensor([4.0, 1.0]))
+    assert part.context is not None
+    torch.testing.assert_close(part.context.flatten(), torch.tensor([4.0, 1.0]))
+
+
+def test_a_run_without_a_student_says_so(tmp_path):
+    tasks = build_tasks(make_tiny_run(tmp_path / "run", stages=("teacher",)))
+    with pytest.raises(DataError, match="no trained student"):
+        tasks["grid"](progress=silent, seed=0, count=1, truncation=1.0)
+    assert tasks["facts"](progress=silent)["models"] == {"teacher": 32}
+    nothing = build_tasks(tmp_path)
+    with pytest.raises(DataError, match="no run folder"):
+        nothing["facts"](progress=silent)
+
+
+@pytest.mark.parametrize("method", ["cg_sense", "student_pnp", "a_dps"])
+def test_an_example_is_reconstructed_and_kept(run, tmp_path, method):
+    tasks = build_tasks(run)
+    shares = []
+    found = tasks["reconstruct"](
+        progress=shares.append,
+        scan=1,
+        acceleration=2.0,
+        method=method,
+        samples=2,
+        folder=str(tmp_path / "out"),
+    )
+    assert {"result", "zero_filled", "reference"} <= set(found["images"])
+    assert ("uncertainty" in found["images"]) == (method != "cg_sense")
+    assert all(image.shape == (16, 16) and np.isfinite(image).all() for image in found["images"].values())
+    assert shares == sorted(shares)
+    assert found["quality"].keys() == {"NMSE", "PSNR", "SSIM"}
+    assert (tmp_path / "out" / "result.nii.gz").stat().st_size > 0
+    if method == "cg_sense":
+        assert found["quality"]["NMSE"] < found["zero_filled_quality"]["NMSE"]
+
+
+def test_the_reference_is_in_the_units_of_the_result(run):
+    """With everything measured, there is nothing to reconstruct: the image must be about its own reference."""
+    from apps.inspector.reconstruction import arrays, example, prepare, reconstruct
+
+    model = Model(run)
+    prepared = prepare(model, example(model, 0), 1.0, True)
+    found, zero_filled = reconstruct(model, prepared, "zero_filled", 1, silent)
+    images = arrays(prepared, found, zero_filled)
+    assert images["result"].sum() / images["reference"].sum() == pytest.approx(1, abs=0.05)
+    assert np.corrcoef(images["result"].ravel(), images["reference"].ravel())[0, 1] > 0.98

@@ -1,0 +1,173 @@
+"""Hostile and honest files, opened in the child process as the app does it."""
+
+import gzip
+import json
+import os
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+
+from apps.inspector import parsing
+from apps.inspector.parsing import load_item, read_item
+from rsd_med.base.errors import DataError
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "item.npz"
+
+
+def write_scan(path, kspace, **attributes):
+    with h5py.File(path, "w") as file:
+        file["kspace"] = kspace
+        file.attrs.update(attributes)
+    return path
+
+
+def complex_noise(*shape):
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+
+def test_a_scan_comes_back_as_plain_arrays_and_facts(tmp_path, out):
+    kspace = complex_noise(3, 2, 24, 16)
+    found = read_item(write_scan(tmp_path / "x.h5", kspace, patient_id="DOE^JOHN"), out)
+    assert found["kind"] == "scan"
+    assert (found["count"], found["index"], found["coils"], found["shape"]) == (3, 1, 2, [24, 16])
+    np.testing.assert_array_equal(load_item(out)["kspace"], kspace[1])
+    assert "DOE" not in json.dumps(found)
+    first = read_item(tmp_path / "x.h5", out, 0)
+    assert first["index"] == 0
+    np.testing.assert_array_equal(load_item(out)["kspace"], kspace[0])
+    with pytest.raises(DataError, match="3 slices"):
+        read_item(tmp_path / "x.h5", out, 3)
+
+
+def test_a_picture_keeps_its_geometry_and_loses_its_header(tmp_path, out):
+    image = nibabel.Nifti1Image(np.random.default_rng(0).random((9, 8, 4)).astype(np.float32), np.diag([2, 3, 4, 1]))
+    image.header["descrip"] = b"DOE^JOHN <script>"
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    found = read_item(tmp_path / "x.nii.gz", out)
+    assert found["kind"] == "picture"
+    assert found["oriented"]
+    assert "DOE" not in json.dumps(found)
+    assert b"DOE" not in out.read_bytes()
+
+
+def hostile_external(path):
+    secret = path.with_name("secret")
+    secret.write_bytes(bytes(2 * 8 * 16 * 16))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("kspace", (1, 2, 16, 16), "c8", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def hostile_link(path):
+    write_scan(path.with_name("other.h5"), complex_noise(1, 2, 16, 16))
+    with h5py.File(path, "w") as file:
+        file["kspace"] = h5py.ExternalLink(str(path.with_name("other.h5")), "kspace")
+
+
+def hostile_size(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("kspace", (1, 4096, 4096, 4096), "c8", chunks=(1, 1, 64, 64))
+
+
+def hostile_bomb(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("kspace", (1, 128, 4096, 4096), "c8", chunks=(1, 1, 1024, 1024), compression="gzip")
+
+
+def hostile_text(path):
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"<html>" * 100)
+
+
+def hostile_gzip(path):
+    with gzip.open(path, "wb") as file:
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((4096, 4096, 64))
+        header.set_data_dtype(np.float32)
+        file.write(header.binaryblock[:344] + b"n+1\0" + bytes(4))
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+
+
+def hostile_pickle(path):
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def hostile_nan(path):
+    write_scan(path, np.full((1, 2, 16, 16), np.nan, np.complex64))
+
+
+def hostile_zero(path):
+    write_scan(path, np.zeros((1, 2, 16, 16), np.complex64))
+
+
+HOSTILE = {
+    "external.h5": hostile_external,
+    "link.h5": hostile_link,
+    "size.h5": hostile_size,
+    "bomb.h5": hostile_bomb,
+    "text.h5": hostile_text,
+    "bomb.nii.gz": hostile_gzip,
+    "pickle.npy": hostile_pickle,
+    "nan.h5": hostile_nan,
+    "zero.h5": hostile_zero,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_sentence(tmp_path, out, name):
+    path = tmp_path / name
+    HOSTILE[name](path)
+    with pytest.raises(DataError) as refused:
+        read_item(path, out)
+    sentence = str(refused.value)
+    assert "Traceback" not in sentence
+    assert str(tmp_path) not in sentence
+    assert len(sentence) < 400
+    assert not out.exists()
+
+
+def test_what_eats_memory_or_kills_the_child_harms_nobody_else(tmp_path, out, monkeypatch):
+    monkeypatch.setattr(parsing, "_read", lambda *_: None)  # not in the child: it is forked from a server of its own
+    path = write_scan(tmp_path / "x.h5", complex_noise(1, 2, 16, 16))
+    monkeypatch.setattr(parsing, "WALL_SECONDS", 0.0)
+    with pytest.raises(DataError, match="limits"):
+        read_item(path, out)
+    monkeypatch.undo()
+    assert read_item(path, out)["coils"] == 2
+
+
+def test_the_child_has_little_of_everything():
+    import multiprocessing
+
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=report_limits, args=(theirs,))
+    child.start()
+    limits = ours.recv()
+    child.join(30)
+    assert limits["memory"] == parsing.MEMORY_BYTES
+    assert limits["hoard"] == "MemoryError"
+    assert limits["cpu"] == parsing.CPU_SECONDS
+
+
+def report_limits(pipe):
+    import resource
+
+    parsing._limit()
+    try:
+        hoard = str(len(bytearray(parsing.MEMORY_BYTES + (1 << 20))))
+    except MemoryError:
+        hoard = "MemoryError"
+    pipe.send(
+        {
+            "memory": resource.getrlimit(resource.RLIMIT_DATA)[0],
+            "cpu": resource.getrlimit(resource.RLIMIT_CPU)[0],
+            "hoard": hoard,
+            "pid": os.getpid(),
+        }
+    )
