@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.engine.adam import Adam
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.parts import BatchPart
 from rsd_med.engine.settings import OptimiserSettings
@@ -157,11 +158,9 @@ class Stage(ABC):
         return list(found)
 
 
-def build_optimiser(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
+def build_optimiser(module: nn.Module, settings: OptimiserSettings) -> Adam:
     """Build Adam over the parameters of ``module``."""
-    return torch.optim.Adam(
-        module.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True
-    )
+    return Adam(module.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon)
 
 
 def take_step(

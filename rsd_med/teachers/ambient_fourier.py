@@ -51,10 +51,10 @@ class AmbientFourier(Objective):
         sigma = self.levels.draw(len(measurement), generator)
         target = operator.H(measurement.data)
         noise = complex_or_real_noise(target, sigma, generator)
-        # Ã^H (Ã x + σ Ã n): one adjoint for signal and noise, both under the further mask.
-        noisy = to_channels(seen.H(measurement.data * seen.mask + seen(noise)))
+        # Ã^H (Ã x + σ Ã n): one adjoint for signal and noise. Its mask hides the lines of y that Ã leaves out.
+        noisy = to_channels(seen.H(seen(noise).add_(measurement.data)))
         estimate = to_complex(denoiser(noisy, sigma, mask_context(seen)))
-        return weighted_error(denoiser, to_channels(operator.normal(estimate) - target), sigma)
+        return weighted_error(denoiser, torch.view_as_real(operator.normal(estimate) - target), sigma)
 
     def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Return the image itself: given the mask, the score describes the whole clean image (methods §2.10)."""

@@ -62,5 +62,5 @@ def apply(operator: LinearOperator, image: torch.Tensor) -> torch.Tensor:
 
 
 def weighted_error(denoiser: Denoiser, residual: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Sum ``w(σ) |residual|²`` over channels and pixels: ``(b, channels, y, x)`` to ``(b,)``."""
+    """Sum ``w(σ) |residual|²`` over channels and pixels: ``(b, …)``, real, to ``(b,)``."""
     return denoiser.weight(sigma) * residual.square().flatten(1).sum(1)
