@@ -53,10 +53,18 @@ def conclude(name: str, figures: list[Figure], details: dict[str, Any]) -> int:
         print(figure.line(), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {
-        "command": f"python -m benchmarks.{name.split('-')[0]} " + " ".join(sys.argv[1:]),
+        "command": " ".join([f"python -m benchmarks.{name.split('-')[0]}", *_told(sys.argv[1:])]),
         "figures": [asdict(figure) | {"holds": figure.holds} for figure in figures],
         "environment": describe_environment(),
         **details,
     }
     write_text(RESULTS / f"{name}.json", json.dumps(content, indent=2) + "\n")
     return 0 if all(figure.holds for figure in figures) else 1
+
+
+def _told(arguments: list[str]) -> list[str]:
+    """Leave out the folder of the run: it is this machine's, and changes no number."""
+    if "--run-dir" not in arguments:
+        return arguments
+    place = arguments.index("--run-dir")
+    return arguments[:place] + arguments[place + 2 :]
