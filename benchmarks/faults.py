@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -462,8 +463,14 @@ def mounted(place: Path, options: str) -> Iterator[Path | None]:
 
 
 def _without_torchrun(text: str) -> str:
-    """Leave out what torchrun itself prints when it is asked to stop: a traceback of its own SignalException."""
-    return text.split("torch/distributed/run.py")[0].rpartition("Traceback")[0] if "SignalException" in text else text
+    """Leave out what torchrun itself prints when it is asked to stop: tracebacks of its own SignalException.
+
+    The signal may reach its agent anywhere, so they are known by how they end and not by where they come from. Some of
+    them it logs, each line after the place in its own code.
+    """
+    text = re.sub(r"(?m)^[EWI]\d{4} .*?torch/distributed/\S+\].*\n?", "", text)
+    own = r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*torch\.distributed\.\S*SignalException:.*"
+    return re.sub(own, "", text)
 
 
 @contextmanager
