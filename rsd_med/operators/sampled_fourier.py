@@ -16,7 +16,7 @@ class SampledFourier(ABC):
     """M q F and its adjoint, where M is a mask and q F the centred transform of images times p (`centring_phases`).
 
     The items of a large batch are taken slab by slab. The plain transforms are not scaled: q carries the scale of the
-    orthonormal one, since scaling costs a transform another fifth of its time.
+    orthonormal one, since scaling takes a tenth to a third of a transform's own time.
     """
 
     @abstractmethod
