@@ -56,7 +56,8 @@ def server(tmp_path_factory):
     yield process, f"http://127.0.0.1:{port}/"
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
-    said = process.stdout.read()
+    with process.stdout:
+        said = process.stdout.read()
     assert "Traceback" not in said
     assert "artefact" not in said
 
