@@ -54,13 +54,11 @@ teacher:
   average: {{half_life: 2000}}
   evaluate_samples: 64
 student:
-  images: 10000
+  images: 26000
   batch_size: 16
-  generator: {{learning_rate: 2e-4, betas: [0, 0.999], decay: cosine}}
-  fake: {{learning_rate: 2e-4, betas: [0, 0.999]}}
   average: {{half_life: 2000, ramp_up: 0.3}}
   evaluate_every: 2000
-  evaluate_samples: 256
+  evaluate_samples: 500
 evaluation: {{num_samples: 64, monitor_images: 500}}
 engine: {{log_every: 2000, checkpoint_every: 10000}}
 """
