@@ -39,6 +39,7 @@ student:
   images: {student_images}
   batch_size: 32
   fake_steps: 1
+  loss: {{kind: sid, t_min: 0, t_max: 0.8, from_data_sigma: false}}
   generator: {{learning_rate: 2e-4, betas: [0, 0.999], decay: cosine}}
   fake: {{learning_rate: 2e-4, betas: [0, 0.999]}}
   average: {{half_life: 2000, ramp_up: 0.3}}

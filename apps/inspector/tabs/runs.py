@@ -43,7 +43,7 @@ def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
         moment = gr.Slider(0, 100, 100, step=1, label="Moment of training (%)", elem_id="runs-moment")
     pictures = gr.HTML("", elem_id="runs-samples", apply_default_css=False)
     curves = gr.HTML("", elem_id="runs-curves", apply_default_css=False)
-    timer = gr.Timer(SECONDS, active=False)
+    timer = gr.Timer(SECONDS, active=True)
 
     async def look(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[str, str, str]:
         try:
