@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, Figure, conclude
+from benchmarks.common import ROOT, Figure, conclude, find_chromium
 
 FIRST_SECONDS, WARM_SECONDS, GRID_SECONDS = 60.0, 3.0, 2.0
 GROWTH_MIB = 300.0
@@ -155,7 +154,7 @@ def memory_mib(pid: int) -> float:
 
 def first_picture(base: str) -> tuple[float, float] | None:
     """Return the seconds from opening the page to its first grid in Chromium, cold and warm; None without one."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = find_chromium()
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

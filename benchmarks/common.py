@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ def shared_data(name: str) -> Path:
         print(f"skipped: no {name} here; set RSD_MED_SHARED_DATA to the folder that holds it")
         sys.exit(0)
     return folder
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium, under whichever name it is installed, or None."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @dataclass(frozen=True)

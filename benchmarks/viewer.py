@@ -1,7 +1,6 @@
 """Paging a volume of 200 slices in the viewer, in Chromium: from a key being pressed to the slice being drawn."""
 
 import argparse
-import shutil
 import socket
 import statistics
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Figure, conclude
+from benchmarks.common import Figure, conclude, find_chromium
 
 SLICES, SIDE, PANES = 200, 320, 2
 
@@ -74,7 +73,7 @@ def main() -> int:
     except ImportError:
         print("skipped: Playwright is not installed")
         return 0
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = find_chromium()
     if program is None:
         print("skipped: no Chromium is installed")
         return 0

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common import find_chromium
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -14,6 +16,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("The real data are not here: set RSD_MED_SHARED_DATA to the folder that holds them.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium_program() -> str:
+    """A browser to open pages with; `.ci/run` installs one."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("No Chromium is installed here, so no page was opened in a browser: see .ci/run.")
+    return program
 
 
 @pytest.fixture(autouse=True)

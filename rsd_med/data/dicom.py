@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
 from rsd_med.data.dicom_file import Frame, file_error, is_dicom, read_frames, read_pixels
 from rsd_med.data.fitting import fit
-from rsd_med.data.intensity import Intensities
+from rsd_med.data.intensity import Intensities, Percentiles
 from rsd_med.data.orientation import slice_affine
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Geometry, Picture
@@ -51,16 +51,9 @@ class DicomSettings(Settings):
     root: str
     series: int | None = Field(default=None, ge=1)
     slices: int | None = Field(default=None, ge=1)
-    percentiles: tuple[float, float] = (0.0, 99.5)
+    percentiles: Percentiles = (0.0, 99.5)
     resize: int | None = Field(default=None, ge=1, le=4096)
     pad: int | None = Field(default=None, ge=1, le=4096)
-
-    @field_validator("percentiles")
-    @classmethod
-    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= value[0] < value[1] <= 100:
-            raise ValueError("must be two rising numbers between 0 and 100")
-        return value
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "Dicom":
         """Return the source; of each file only the header is read."""

@@ -2,11 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator
 
 EXACT = 1 << 22
 """Voxels up to which percentiles are exact; of a larger volume every k-th is looked at."""
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] < value[1] <= 100:
+        raise ValueError("must be two rising numbers between 0 and 100")
+    return value
+
+
+Percentiles = Annotated[tuple[float, float], AfterValidator(_rising)]
+"""Which percentiles of a volume become black and white."""
 
 
 class Intensities:

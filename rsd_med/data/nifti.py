@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
 from rsd_med.data.fitting import fit
-from rsd_med.data.intensity import Intensities
+from rsd_med.data.intensity import Intensities, Percentiles
 from rsd_med.data.nifti_file import NiftiVolume, VoxelFiles, file_error, read_header
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Geometry, Picture
@@ -53,16 +53,9 @@ class NiftiSettings(Settings):
     axis: Literal[0, 1, 2] = 2
     slices: int | None = Field(default=None, ge=1)
     volume: Annotated[int, Field(ge=0)] | Literal["all"] = 0
-    percentiles: tuple[float, float] = (0.0, 99.5)
+    percentiles: Percentiles = (0.0, 99.5)
     resize: int | None = Field(default=None, ge=1, le=4096)
     pad: int | None = Field(default=None, ge=1, le=4096)
-
-    @field_validator("percentiles")
-    @classmethod
-    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= value[0] < value[1] <= 100:
-            raise ValueError("must be two rising numbers between 0 and 100")
-        return value
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "Nifti":
         """Return the source; of each file only the header is read."""

@@ -10,6 +10,7 @@ from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_fraction, karras_quantile
 from rsd_med.diffusion.view import View
+from rsd_med.operators.noise import complex_or_real_noise
 
 
 class LevelRange(Settings):
@@ -67,6 +68,21 @@ class StudentLoss(ABC):
         generator
             For levels and noise.
         """
+
+    def estimates(
+        self,
+        levels: LevelRange,
+        observed: torch.Tensor,
+        view: View,
+        teacher: Denoiser,
+        fake: Denoiser,
+        data_sigma: float,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a and b: what teacher and fake score make of ``y_θ + σ_t n``, one level and noise for each item."""
+        sigma = levels.draw_levels(len(observed), data_sigma, generator)
+        noisy = observed + complex_or_real_noise(observed, sigma, generator)
+        return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
 
 
 def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:

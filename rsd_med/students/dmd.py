@@ -6,7 +6,6 @@ import torch
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
-from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
 
 
@@ -41,9 +40,6 @@ class DMD(StudentLoss):
     ) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         with torch.no_grad():
-            sigma = self.settings.draw_levels(len(observed), data_sigma, generator)
-            noisy = observed + complex_or_real_noise(observed, sigma, generator)
-            a = view.denoise(teacher, noisy, sigma)
-            b = view.denoise(fake, noisy, sigma)
+            a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, generator)
             direction = (b - a) * per_item_weight(observed, a).reshape(-1, 1, 1, 1)
         return (direction * observed).flatten(1).sum(1)

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
-from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
 
 
@@ -42,10 +41,7 @@ class SiD(StudentLoss):
         generator: torch.Generator,
     ) -> torch.Tensor:
         """Return the loss of each item; see the class."""
-        sigma = self.settings.draw_levels(len(observed), data_sigma, generator)
-        noisy = observed + complex_or_real_noise(observed, sigma, generator)
-        a = view.denoise(teacher, noisy, sigma)
-        b = view.denoise(fake, noisy, sigma)
+        a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, generator)
         gap = a - b
         product = gap * ((a - observed) - self.settings.alpha * gap)
         return per_item_weight(observed, a) * product.flatten(1).sum(1)

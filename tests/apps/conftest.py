@@ -1,7 +1,6 @@
 """A server with one session, and Chromium that can reach nothing but this machine."""
 
 import contextlib
-import shutil
 import socket
 import threading
 import time
@@ -75,14 +74,11 @@ def served(tmp_path_factory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator:
+def chromium(chromium_program) -> Iterator:
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("No Chromium is installed here, so the viewer was not opened in a browser.")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program,
+            executable_path=chromium_program,
             args=["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
         )
         yield browser

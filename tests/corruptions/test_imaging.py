@@ -35,11 +35,13 @@ def batch_of(corruption, images):
     return Measurement.cat([corruption.measure_image(image, str(i), generator(i)) for i, image in enumerate(images)])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-@pytest.mark.parametrize("settings", [*LINEAR, *COLOURED, *REAL], ids=IDS)
+# What counts photons has no complex images, and refuses them (below).
+CASES = [(settings, torch.float32) for settings in (*LINEAR, *COLOURED, *REAL)]
+CASES += [(settings, torch.complex64) for settings in (*LINEAR, *COLOURED)]
+
+
+@pytest.mark.parametrize(("settings", "dtype"), CASES, ids=[f"{settings.kind}-{dtype}" for settings, dtype in CASES])
 def test_measures_items_and_generations_alike(settings, dtype):
-    if settings in REAL and dtype.is_complex:
-        pytest.skip("of real images only")
     corruption, images = settings.build(), random_tensor((4, 1, 16, 16), dtype, 1) / 2
     measurement = batch_of(corruption, images)
     assert measurement.data.shape == images.shape

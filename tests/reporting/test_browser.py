@@ -1,7 +1,6 @@
 """The report in a real browser, with no way to the network."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,14 +25,18 @@ addEventListener("load", () => {
 
 
 @pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("No Chromium is installed here, so the report was not rendered by a browser.")
+def browse(tmp_path_factory, chromium_program):
     profile = tmp_path_factory.mktemp("profile")
 
     def run(page: Path, *options: str, width: int = 1280) -> str:
-        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
+        command = [
+            chromium_program,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--no-first-run",
+        ]
         command += [
             f"--user-data-dir={profile}",
             "--host-resolver-rules=MAP * ~NOTFOUND",
