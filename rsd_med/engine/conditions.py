@@ -16,10 +16,12 @@ LIMIT_BYTES = 64 * 2**20
 def save_conditions(path: Path, measurements: Measurement) -> None:
     """Write the operators (coil maps, masks) and the shape of ``measurements``, never their data.
 
+    Corruptions of images draw their operators from the shape alone, so that nothing else of theirs is kept.
+
     Raises
     ------
     TypeError
-        For an operator that has no stored form.
+        For an operator of k-space that has no stored form.
     """
     from safetensors.torch import save_file
 
@@ -31,7 +33,7 @@ def save_conditions(path: Path, measurements: Measurement) -> None:
         # safetensors has no complex type.
         tensors["maps"] = torch.view_as_real(kept.maps.cpu()).contiguous()
         tensors["mask"] = kept.mask.cpu().contiguous()
-    elif not isinstance(operator, Identity):
+    elif operator.complex_domain:
         raise TypeError(f"conditions of {type(operator).__name__} cannot be stored")
     side = path.with_name(f".{path.name}.writing")
     try:

@@ -9,14 +9,15 @@ from safetensors.torch import load_file
 
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions import Measurement
+from rsd_med.corruptions.inpainting import Inpainting
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.engine import conditions
 from rsd_med.engine.conditions import load_conditions, save_conditions
 from rsd_med.engine.generation import draw_images, student_draw
-from rsd_med.operators import Identity, SamplingMask
+from rsd_med.operators import Identity
 from rsd_med.teachers.ambient_fourier import AmbientFourier
 
-from .toys import UNDERSAMPLING, pictures, scans, tiny_denoiser
+from .toys import UNDERSAMPLING, generator, pictures, scans, tiny_denoiser
 
 CPU = torch.device("cpu")
 
@@ -78,11 +79,21 @@ def test_a_damaged_file_is_refused_with_a_sentence(path):
         load_conditions(path, CPU)
 
 
-def test_other_operators_have_no_stored_form(path):
-    measurements = pictures(2)
-    operator = SamplingMask(torch.ones(2, 1, 4, 4, dtype=torch.bool))
+def test_of_operators_on_images_the_shape_alone_is_kept(path):
+    corruption = Inpainting(0.5)
+    measurements = corruption.corrupt(torch.ones(2, 3, 4, 4), pictures(2), generator())
+    save_conditions(path, measurements)
+    assert set(load_file(path)) == {"shape", "complex"}
+    found = load_conditions(path, CPU)
+    assert found.data.shape == (1, 3, 4, 4)
+    assert torch.equal(corruption.draw(found, generator(1)).mask, corruption.draw(measurements[:1], generator(1)).mask)
+
+
+def test_other_operators_of_k_space_have_no_stored_form(path):
+    measurements = scans(2)
+    operator = measurements.operator @ measurements.operator.gram
     other = Measurement(measurements.data, operator, measurements.sigma, measurements.scale, measurements.ids)
-    with pytest.raises(TypeError, match="SamplingMask"):
+    with pytest.raises(TypeError, match="Composition"):
         save_conditions(path, other)
 
 
