@@ -19,6 +19,7 @@ from rsd_med.engine.settings import AverageSettings, OptimiserSettings
 from rsd_med.engine.stage import Stage, build_optimiser, take_step
 from rsd_med.operators.channels import to_channels
 from rsd_med.students.dmd import DMDSettings
+from rsd_med.students.sds import SDSSettings
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.base import Objective
 
@@ -28,7 +29,9 @@ def _sid_by_default(given: object) -> object:
     return {"kind": "sid"} | given if isinstance(given, dict) else given
 
 
-StudentLossKind = Annotated[SiDSettings | DMDSettings, Field(discriminator="kind"), BeforeValidator(_sid_by_default)]
+StudentLossKind = Annotated[
+    SiDSettings | DMDSettings | SDSSettings, Field(discriminator="kind"), BeforeValidator(_sid_by_default)
+]
 
 
 class StudentSettings(Settings):
@@ -42,7 +45,9 @@ class StudentSettings(Settings):
     images: PositiveInt = Field(description="length of the stage, in generated images per network")
     batch_size: PositiveInt = Field(32, description="images in a step")
     sigma_init: float = Field(2.5, gt=0, description="the generator is the denoiser at this noise level")
-    fake_steps: PositiveInt = Field(1, description="steps of the fake score for each step of the generator")
+    fake_steps: PositiveInt = Field(
+        1, description="steps of the fake score, if the loss asks it, for each of the generator"
+    )
     generator: OptimiserSettings = Field(
         default_factory=lambda: OptimiserSettings(learning_rate=2e-4, betas=(0.0, 0.999), decay="cosine")
     )
@@ -59,6 +64,7 @@ class StudentStage(Stage):
 
     Fake score and generator start as copies of the teacher. The fake score is trained with the teacher's own objective
     on freshly corrupted generations, measurement noise included; the generator's loss sees ``A(G(z))`` without it.
+    A loss that asks no fake score (SDS) gets the teacher in its place: none is held, trained or stored.
     The student is the averaged generator with the smallest proximal distance so far: no clean data chooses it.
     """
 
@@ -81,26 +87,27 @@ class StudentStage(Stage):
         self.seed = seed
         self.loss = settings.loss.build()
         self.teacher = copy.deepcopy(teacher).requires_grad_(False)
-        self.fake = copy.deepcopy(teacher).requires_grad_(True)
+        self.fake = copy.deepcopy(teacher).requires_grad_(True) if self.loss.uses_fake else self.teacher
         self.generator = copy.deepcopy(teacher).requires_grad_(True)
         self.average = WeightAverage(self.generator, settings.average)
         self.best = copy.deepcopy(teacher).requires_grad_(False)
         self.best_distance: float | None = None
         self.best_images = 0
         self._shapes: dict[torch.Size, torch.Size] = {}
-        self.fake_optimiser = build_optimiser(self.fake, settings.fake)
+        self.fake_optimiser = build_optimiser(self.fake, settings.fake) if self.loss.uses_fake else None
         self.generator_optimiser = build_optimiser(self.generator, settings.generator)
 
     def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
         """Take ``fake_steps`` steps of the fake score, then one of the generator."""
         figures: dict[str, float] = {}
         skipped = False
-        for _ in range(self.settings.fake_steps):
-            loss = self.accumulate(batch, generator, lambda part: self._fake_losses(part, generator))
-            loss = self.distribution.average_gradients(self.fake, loss)
-            norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
-            figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
-            skipped |= not finite
+        if self.fake_optimiser is not None:
+            for _ in range(self.settings.fake_steps):
+                loss = self.accumulate(batch, generator, lambda part: self._fake_losses(part, generator))
+                loss = self.distribution.average_gradients(self.fake, loss)
+                norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
+                figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
+                skipped |= not finite
 
         loss = self.accumulate(batch, generator, lambda part: self._generator_losses(part, generator))
         loss = self.distribution.average_gradients(self.generator, loss)
@@ -141,20 +148,17 @@ class StudentStage(Stage):
         try:
             return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, generator)
         finally:
-            self.fake.requires_grad_(True)
+            self.fake.requires_grad_(self.fake_optimiser is not None)
 
     def networks(self) -> Mapping[str, nn.Module]:
-        """Return generator, fake score, the generator's average and the student (the best average so far)."""
-        return {
-            "generator": self.generator,
-            "fake_score": self.fake,
-            "generator_average": self.average.module,
-            "student": self.best,
-        }
+        """Return generator, its average, the student (the best average so far) and, if there is one, the fake score."""
+        networks = {"generator": self.generator, "generator_average": self.average.module, "student": self.best}
+        return networks if self.fake_optimiser is None else networks | {"fake_score": self.fake}
 
     def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """Return both optimisers."""
-        return {"generator": self.generator_optimiser, "fake_score": self.fake_optimiser}
+        """Return the generator's, and the fake score's where there is one."""
+        optimisers: dict[str, torch.optim.Optimizer] = {"generator": self.generator_optimiser}
+        return optimisers if self.fake_optimiser is None else optimisers | {"fake_score": self.fake_optimiser}
 
     def extra_state(self) -> dict[str, float | int | None]:
         """Return what the choice of the student rests on."""

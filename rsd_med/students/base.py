@@ -39,9 +39,25 @@ class LevelRange(Settings):
         u = torch.rand(count, generator=generator, device=generator.device)
         return karras_quantile(low + u * (self.t_max - low))
 
+    def noised(
+        self, observed: torch.Tensor, data_sigma: float, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``y_θ + σ_t n`` for ``observed`` ``(b, channels, y, x)``, and its levels σ_t ``(b,)``."""
+        sigma = self.draw_levels(len(observed), data_sigma, generator)
+        return observed + complex_or_real_noise(observed, sigma, generator), sigma
+
 
 class StudentLoss(ABC):
-    """What distillation asks of an observed generation."""
+    """What distillation asks of an observed generation.
+
+    Attributes
+    ----------
+    uses_fake
+        Whether the loss asks the fake score. Where it does not, none is held or trained, and the teacher is handed over
+        in its place.
+    """
+
+    uses_fake: bool = True
 
     @abstractmethod
     def __call__(
@@ -80,8 +96,7 @@ class StudentLoss(ABC):
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a and b: what teacher and fake score make of ``y_θ + σ_t n``, one level and noise for each item."""
-        sigma = levels.draw_levels(len(observed), data_sigma, generator)
-        noisy = observed + complex_or_real_noise(observed, sigma, generator)
+        noisy, sigma = levels.noised(observed, data_sigma, generator)
         return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
 
 

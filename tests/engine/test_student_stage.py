@@ -11,6 +11,7 @@ from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.engine.monitor import ProximalMonitor
 from rsd_med.engine.settings import AverageSettings, OptimiserSettings
 from rsd_med.engine.student_stage import StudentSettings, StudentStage
+from rsd_med.students.sds import SDSSettings
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.ambient_fourier import AmbientFourier
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie
@@ -52,10 +53,10 @@ class Spying:
         return getattr(self.inner, name)
 
 
-def gaussian_stage(rate=0.02, images=100_000, alpha=1.2, **settings):
+def gaussian_stage(rate=0.02, images=100_000, alpha=1.2, loss=None, **settings):
     settings = StudentSettings(
         images=images,
-        loss=SiDSettings(alpha=alpha),
+        loss=loss or SiDSettings(alpha=alpha),
         generator=OptimiserSettings(learning_rate=rate, betas=(0.0, 0.99), decay="cosine"),
         fake=OptimiserSettings(learning_rate=2 * rate, betas=(0.0, 0.99), decay="cosine"),
         average=AverageSettings(half_life=2000),
@@ -143,6 +144,30 @@ def test_the_fake_score_may_take_more_steps(fake_steps):
     _, fake_calls, loss_calls = spied(stage)
     stage.step(pictures(8), 0, generator())
     assert (len(fake_calls), len(loss_calls)) == (fake_steps, 1)
+
+
+def test_a_loss_that_asks_no_fake_score_has_none():
+    """SDS: nothing is trained beside the generator, nothing stored, and the teacher stays frozen."""
+    stage = gaussian_stage(loss=SDSSettings(), fake_steps=3)
+    _, fake_calls, loss_calls = spied(stage)
+    teacher = copy.deepcopy(stage.teacher.state_dict())
+    figures = stage.step(pictures(16), 0, generator())
+    assert not fake_calls
+    assert len(loss_calls) == 1
+    assert set(figures) == {"loss", "gradient_norm", "skipped"}
+    assert set(stage.networks()) == {"generator", "generator_average", "student"}
+    assert set(stage.optimisers()) == {"generator"}
+    assert equal(stage.teacher.state_dict(), teacher)
+    assert not any(parameter.requires_grad for parameter in stage.teacher.parameters())
+
+
+def test_sds_ends_at_the_mode_where_sid_ends_at_the_law():
+    stage = gaussian_stage(rate=0.05, images=64 * 250, loss=SDSSettings())
+    for step in range(250):
+        stage.step(pictures(64, sigma=SIGMA), 64 * step, generator(step))
+    images = stage.draw(256)
+    assert float(images.mean()) == pytest.approx(MEAN, abs=0.02)
+    assert float(images.std()) < 0.1 * STD
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.2])
