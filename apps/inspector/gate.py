@@ -6,6 +6,7 @@ know no owners (whoever has the address of a cached file may read it), so the ap
 
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -53,13 +54,14 @@ BODY_LIMIT = 1 << 20
 """Bytes of a request that is no upload."""
 
 # Without a session: what a page needs before it has one, and nothing that anybody made.
-_OPEN = re.compile(r"/(login|static/.*|local/.*|assets/.*|svelte/.*|favicon\.ico|theme\.css|health)")
+_OPEN = re.compile(r"/(login|static/.*|local/.*|assets/.*|svelte/.*|favicon\.ico|theme\.css|health|niivue(/[\w.]+)?)")
 _GRADIO = re.compile(
     r"/|/config/?|/robots\.txt|/manifest\.json"
     r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset/?|app_id/?|startup-events|theme\.css)"
 )
 _OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run)(/.*)?")
 _HEARTBEAT = re.compile(r"/gradio_api/heartbeat/(\w+)")
+_ANSWERS = "/gradio_api/queue/data"
 _UPLOAD = "/upload"
 
 
@@ -195,7 +197,7 @@ class Gate:
         """Refuse a request in the name of another user's page: Gradio tells pages apart by a name they choose."""
         found = _HEARTBEAT.fullmatch(path)
         name = found[1] if found else None
-        if path == "/gradio_api/queue/data":
+        if path == _ANSWERS:
             name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
         if scope["method"] == "POST" and path.startswith("/gradio_api/"):
             body = b""
@@ -231,8 +233,8 @@ class Gate:
         return receive
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, path: str, session: Session | None) -> None:
-        """Hand a request on; an open heartbeat is an open page."""
-        if session is None or not _HEARTBEAT.fullmatch(path):
+        """Hand a request on; an open heartbeat is an open page, and so is one that waits for its answer."""
+        if session is None or not (_HEARTBEAT.fullmatch(path) or path == _ANSWERS):
             await self.app(scope, receive, send)
             return
         session.pages += 1
@@ -240,6 +242,7 @@ class Gate:
             await self.app(scope, receive, send)
         finally:
             session.pages -= 1
+            session.last_used = time.monotonic()
 
 
 def read_cookie(header: str | None) -> str | None:

@@ -24,6 +24,9 @@ from rsd_med.base.errors import DataError, ProtocolError
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SWEEP_SECONDS = 15.0
+PAGES = 512
+"""Open pages that Gradio remembers. It keeps some 160 KiB of settings for each page that was ever opened, closed ones
+too, 10,000 of them if not told otherwise; one that is forgotten while open is set up afresh at its next request."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, que
 
     page = build_page(settings, store, queue)
     page.queue(max_size=256, default_concurrency_limit=64, api_open=False)
+    page.state_session_capacity = PAGES
     mounted: FastAPI = gradio.mount_gradio_app(
         app,
         page,

@@ -1,5 +1,6 @@
 """The attack list, asked of a real server through the gate: nothing here may get through."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -13,7 +14,7 @@ pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip
 
 from apps.inspector.artefacts import add_file, add_volume, artefact_routes
 from apps.inspector.gate import Gate
-from apps.inspector.session import COOKIE, SessionStore
+from apps.inspector.session import CLOSED_SECONDS, COOKIE, SessionStore
 from apps.inspector.uploads import upload_routes, uploaded_path
 from rsd_med.base.errors import DataError
 
@@ -33,6 +34,7 @@ class Site:
         from apps.inspector.viewer.routes import mount_viewer
 
         self.store = SessionStore(folder)
+        self.slow = threading.Event()
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         app.include_router(artefact_routes())
         app.include_router(upload_routes())
@@ -41,6 +43,8 @@ class Site:
 
         @app.api_route("/{path:path}", methods=["GET", "POST"])
         async def anything(request: Request, path: str) -> PlainTextResponse:
+            if request.query_params.get("session_hash") == "slow":
+                await asyncio.to_thread(self.slow.wait, 30)
             return PlainTextResponse(f"reached {path} {len(await request.body())}")
 
         gate = Gate(app, self.store, frozenset({"127.0.0.1", "localhost"}), upload_bytes=LIMIT)
@@ -232,6 +236,33 @@ def test_one_user_cannot_listen_to_anothers_page(site, session):
     for path in ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset"):
         assert site.ask(path, "POST", body, session=other).status == 403
     assert site.ask("/gradio_api/queue/join", "POST", b"{", session=other).status == 400
+
+
+def test_waiting_for_an_answer_keeps_a_session(site, session):
+    """Under load an answer may take longer than a closed page is remembered."""
+
+    def age():
+        session.last_used = time.monotonic() - 2 * CLOSED_SECONDS
+
+    waiting = threading.Thread(
+        target=site.ask, args=("/gradio_api/queue/data?session_hash=slow",), kwargs={"session": session}
+    )
+    waiting.start()
+    while session.pages == 0:
+        time.sleep(0.005)
+    age()
+    site.store.sweep()
+    assert site.store.peek(session.token) is session
+    site.slow.set()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    while session.pages > 0:
+        time.sleep(0.005)
+    site.store.sweep()  # what it waited for is fetched next
+    assert site.store.peek(session.token) is session
+    age()
+    site.store.sweep()
+    assert site.store.peek(session.token) is None
 
 
 def test_nothing_too_large_is_taken_whatever_it_says(site, session):
