@@ -10,6 +10,7 @@ from typing import Any
 from apps.inspector.artefacts import Pane
 from apps.inspector.notice import NOTICE
 from apps.inspector.viewer.orientation import planes
+from apps.inspector.viewer.volume_view import volume_place
 
 STATIC = Path(__file__).parent / "static"
 MOST_PANES = 6
@@ -21,7 +22,7 @@ NOTES = {
 # The frame's own policy, stricter than the page around it: nothing inline, nothing from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+    "frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 
 
@@ -92,6 +93,7 @@ def describe(pane: Pane, shape: tuple[int, ...]) -> dict[str, Any]:
         "spacing": [float(step) for step in spacing] if spacing is not None and usable else None,
         "kind": pane.kind,
         "note": NOTES[pane.kind],
+        "place": volume_place(pane),
         "planes": [
             {
                 "name": plane.name,

@@ -4,6 +4,7 @@
 - ``GET /viewer/slice/ID/AXIS/N``: slice N across axis 0, 1 or 2 of (z, y, x), float32 little-endian, row by row.
 - ``GET /viewer/still/ID/AXIS/N.png``: the same in 8 bits under the pane's window, turned for display.
 - ``GET /viewer/static/…``: the page's own scripts and styles.
+- ``GET /niivue``: the frame for 3-D, which holds nothing of anybody (``volume_view``).
 """
 
 import math
@@ -18,6 +19,7 @@ from apps.inspector.notice import NOTICE
 from apps.inspector.viewer.orientation import planes
 from apps.inspector.viewer.page import MOST_PANES, POLICY, STATIC, viewer_html
 from apps.inspector.viewer.rendering import encode_png, levels, turn
+from apps.inspector.viewer.volume_view import frame_routes
 from rsd_med.base.errors import DataError
 
 # Somebody's anatomy stays in no cache; what is served is never guessed to be something else.
@@ -28,6 +30,7 @@ def mount_viewer(app: FastAPI) -> None:
     """Add the viewer's routes to the app."""
     app.mount("/viewer/static", StaticFiles(directory=STATIC), name="viewer-static")
     app.include_router(_routes())
+    app.include_router(frame_routes())
 
 
 def _find(request: Request, artefact: str) -> tuple[Pane, np.ndarray]:

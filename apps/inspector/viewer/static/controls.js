@@ -3,11 +3,13 @@
 import { bindings, keyName, listenToKeys } from "./keys.js";
 import { listen } from "./pointers.js";
 import { savePicture } from "./saving.js";
+import { VolumeView, hasWebGL2 } from "./volume.js";
 
 export class Controls {
   constructor(viewer, root) {
     Object.assign(this, { viewer, root, tool: "window", cine: 0 });
     this.find = (selector) => root.querySelector(selector);
+    this.volume = new VolumeView(this.find("#volume"), (why) => this.refuseVolume(why));
     this.connectButtons();
     this.connectFields();
     const table = bindings(viewer, this);
@@ -30,6 +32,7 @@ export class Controls {
       one: () => viewer.oneToOne(viewer.active),
       reset: () => viewer.reset(),
       planes: () => this.togglePlanes(),
+      volume: () => this.showVolume(),
       alone: () => viewer.toggleAlone(),
       cine: () => this.toggleCine(),
       save: () => this.save(),
@@ -61,7 +64,7 @@ export class Controls {
     const plane = this.find("#plane");
     const deep = viewer.panes[0].shape[0] > 1;
     plane.closest("label").hidden = !deep;
-    this.find("[data-act=planes]").hidden = this.find("[data-act=cine]").hidden = !deep;
+    for (const act of ["planes", "volume", "cine"]) this.find(`[data-act=${act}]`).hidden = !deep;
     for (const { name, axis } of viewer.panes[0].planes) plane.add(new Option(name, String(axis)));
     plane.addEventListener("change", () => viewer.setMode("panes", Number(plane.value)));
     const difference = this.find("#difference");
@@ -108,6 +111,24 @@ export class Controls {
     if (this.find("[data-act=planes]").hidden) return;
     viewer.setMode(viewer.mode === "planes" ? "panes" : "planes");
     this.speak(viewer.mode === "planes" ? "Three planes" : "Pictures side by side");
+  }
+
+  /** The volume in 3-D, where this browser can; three planes where it cannot. */
+  showVolume() {
+    const { viewer } = this;
+    if (this.find("[data-act=volume]").hidden) return;
+    // A difference or an uncertainty is read in planes: a rendering would make surfaces of it.
+    const view = [viewer.active, ...viewer.views].find(({ pane }) => pane.kind === "grey");
+    if (!view) this.speak("Only images are shown in 3-D");
+    else if (!hasWebGL2()) this.refuseVolume("This browser draws no 3-D (it has no WebGL2)");
+    else this.volume.open(view.pane, viewer.windowOf(view));
+  }
+
+  refuseVolume(why) {
+    const line = this.find("#refused");
+    line.textContent = `${why}: three planes are shown instead.`;
+    line.hidden = false;
+    if (this.viewer.mode !== "planes") this.viewer.setMode("planes");
   }
 
   toggleDifference() {

@@ -78,6 +78,7 @@ export function bindings(viewer, controls) {
     [["Delete", "Backspace"], "remove the last measurement", () => viewer.forget(viewer.measures.at(-1) ?? null)],
     [["k"], "link or unlink the pictures", () => controls.toggle("link")],
     [["m"], "three planes, or back to the pictures", () => controls.togglePlanes()],
+    [["v"], "the volume in 3-D", () => controls.showVolume()],
     [["d"], "difference of the first two pictures, or none", () => controls.toggleDifference()],
     [["u"], "uncertainty over the picture, or not", () => controls.toggle("overlay")],
     [["s"], "smooth or plain pixels", () => controls.toggle("smooth")],
