@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from rsd_med.engine.run_folder import RunFolder
+from rsd_med.metrics.distances import FIGURES
 from rsd_med.train import main
 
 PROTOCOL = """
@@ -79,8 +80,8 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
     ):
         assert (straight / name).exists(), name
     metrics = json.loads((straight / "metrics.json").read_text())
-    assert {"fd", "kid", "seconds_per_image"} <= metrics["teacher"]["heun"].keys()
-    assert {"fd", "kid", "proximal_fd", "seconds_per_image"} <= metrics["student"].keys()
+    assert {*FIGURES, "seconds_per_image"} <= metrics["teacher"]["heun"].keys()
+    assert {*FIGURES, "proximal_fd", "seconds_per_image"} <= metrics["student"].keys()
     assert metrics["num_samples"] == 32
     assert metrics["features"].startswith("random-conv")
     teacher, student = metrics["teacher"]["heun"], metrics["student"]
@@ -115,7 +116,7 @@ def test_killed_and_resumed_equals_uninterrupted(
             expected, found = load_file(file), load_file(folder / "checkpoints" / total / file.name)
             assert expected.keys() == found.keys()
             assert all(torch.equal(expected[name], found[name]) for name in expected), file.name
-    same = ("fd", "kid", "proximal_fd")
+    same = (*FIGURES, "proximal_fd")
     first = json.loads((straight / "metrics.json").read_text())["student"]
     second = json.loads((folder / "metrics.json").read_text())["student"]
     assert [first[name] for name in same] == [second[name] for name in same]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field, PositiveInt
 
+from rsd_med.base.errors import DataError
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
@@ -14,7 +15,7 @@ from rsd_med.diffusion.samplers import SamplerSettings
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
 from rsd_med.engine.monitor import ProximalMonitor
-from rsd_med.metrics.distances import compare
+from rsd_med.metrics.distances import FIGURES, MINIMUM_IMAGES, compare
 from rsd_med.metrics.features import FeatureExtractor, FeatureSettings, RandomConvSettings
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.teachers.base import Objective
@@ -46,6 +47,11 @@ class Evaluator:
         How many, and which.
     distribution
         Ranks share the drawing of samples; rank 0 alone compares them with the reference.
+
+    Raises
+    ------
+    DataError
+        If there are too few samples or clean images to compare.
     """
 
     def __init__(
@@ -58,6 +64,12 @@ class Evaluator:
         seed: int,
         distribution: Distribution = ALONE,
     ) -> None:
+        # Said before hours of training, not after.
+        if reference is not None and min(num_samples, len(reference)) < MINIMUM_IMAGES:
+            raise DataError(
+                f"evaluation: {num_samples} samples cannot be compared with {len(reference)} clean images; raise "
+                f"evaluation.num_samples and evaluation.reference to {MINIMUM_IMAGES} images or more, better to 1000."
+            )
         self.objective = objective
         self.monitor = monitor
         self.extractor = extractor
@@ -71,7 +83,7 @@ class Evaluator:
 
         Returns
         -------
-        Figures (``fd`` and ``kid`` where there is a reference, ``proximal_fd``, ``seconds_per_image``) and the samples
+        Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples
         in channels, ``(n, channels, y, x)``.
         """
         conditions = self.monitor.measurements
@@ -86,12 +98,12 @@ class Evaluator:
         return self.distances(images) | figures, images
 
     def distances(self, images: torch.Tensor) -> dict[str, float]:
-        """Return ``fd`` and ``kid`` to the reference; nothing without one, and on ranks other than 0."""
+        """Return the figures against the reference by name; nothing without one, and on ranks other than 0."""
         if self.reference is None or not self.distribution.is_main:
             return {}
         generator = generator_for(self.seed, "distances")
         found = compare(magnitude_view(images), magnitude_view(self.reference), self.extractor, generator)
-        return {"fd": found["fd"], "kid": found["kid"]}
+        return {name: found[name] for name in FIGURES}
 
 
 def sampler_name(sampler: SamplerSettings, others: Sequence[SamplerSettings]) -> str:

@@ -1,26 +1,40 @@
 """Compare two sets of images: features in batches, then every distance, each with the name of its extractor."""
 
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.metrics.density_coverage import density_coverage
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.frechet import frechet_distance
 from rsd_med.metrics.kernel import kernel_distance
+from rsd_med.metrics.precision_recall import precision_recall
 
-# All pairs of this many images are a kernel matrix of 200 MB in float64; larger sets are averaged over subsets.
+# All pairs of this many images are a kernel matrix of 200 MB in float64. For larger sets, the kernel distance is
+# averaged over subsets, and neighbours are sought in one subset of this size.
 ALL_PAIRS_LIMIT = 5000
 SUBSETS = 20
 SUBSET_SIZE = 1000
 
+MINIMUM_IMAGES = 6
+"""Fewer images per set have no fifth neighbour."""
+
+
+FIGURES: Final = ("fd", "kid", "precision", "recall", "density", "coverage")
+"""What is said of two sets of images, in this order everywhere."""
+
 
 class Distances(TypedDict):
-    """The distances between two sets, with what they were measured by."""
+    """How two sets of images compare, with what it was measured by."""
 
     fd: float
     kid: float
+    precision: float
+    recall: float
+    density: float
+    coverage: float
     num_samples: int
     num_reference: int
     features: str
@@ -64,22 +78,33 @@ def compare_features(samples: Tensor, reference: Tensor, name: str, generator: t
     name
         The extractor's name, which is reported.
     generator
-        A CPU generator: sets of more than 5000 images are compared by KID over 20 random subsets of 1000.
+        A CPU generator: sets of more than 5000 images are compared by KID over 20 random subsets of 1000, by
+        neighbours in one random subset of 5000.
 
     Returns
     -------
     Distances
-        ``fd``, ``kid``, ``num_samples`` (N), ``num_reference`` (M), ``features``.
+        ``fd``, ``kid``, ``precision``, ``recall``, ``density``, ``coverage``, ``num_samples`` (N), ``num_reference``
+        (M), ``features``.
 
     Raises
     ------
     DataError
-        If a set has fewer than two rows, or the dimensions differ.
+        If a set has fewer than `MINIMUM_IMAGES` rows, or the dimensions differ.
     """
     subsets = SUBSETS if max(len(samples), len(reference)) > ALL_PAIRS_LIMIT else None
+    fd = frechet_distance(samples, reference)
+    kid = kernel_distance(samples, reference, subsets=subsets, subset_size=SUBSET_SIZE, generator=generator)
+    some, real = (_at_most(ALL_PAIRS_LIMIT, features, generator) for features in (samples, reference))
+    precision, recall = precision_recall(some, real)
+    density, coverage = density_coverage(some, real)
     return Distances(
-        fd=frechet_distance(samples, reference),
-        kid=kernel_distance(samples, reference, subsets=subsets, subset_size=SUBSET_SIZE, generator=generator),
+        fd=fd,
+        kid=kid,
+        precision=precision,
+        recall=recall,
+        density=density,
+        coverage=coverage,
         num_samples=len(samples),
         num_reference=len(reference),
         features=name,
@@ -104,14 +129,14 @@ def compare(
     extractor
         What to look with; its name is reported.
     generator
-        A CPU generator for KID's subsets, used only for sets of more than 5000 images.
+        A CPU generator for subsets, used only for sets of more than 5000 images.
     batch_size
         Images per call of the extractor.
 
     Returns
     -------
     Distances
-        ``fd``, ``kid``, ``num_samples``, ``num_reference``, ``features``.
+        As of `compare_features`.
 
     Raises
     ------
@@ -127,3 +152,9 @@ def compare(
     samples = extract(samples_view, extractor, batch_size)
     reference = extract(reference_view, extractor, batch_size)
     return compare_features(samples, reference, extractor.name, generator)
+
+
+def _at_most(count: int, features: Tensor, generator: torch.Generator) -> Tensor:
+    if len(features) <= count:
+        return features
+    return features[torch.randperm(len(features), generator=generator)[:count]]

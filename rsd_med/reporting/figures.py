@@ -1,12 +1,13 @@
 """The figures of the report: the table of distances and times, and the curves."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rsd_med.reporting.curves import line_chart
 from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.markup import Markup, tag
+from rsd_med.reporting.meanings import FIGURES_IN_WORDS
 from rsd_med.reporting.numbers import significant, times, whole
 from rsd_med.reporting.record import RunRecord, number
 from rsd_med.reporting.verdict import compare_models
@@ -15,6 +16,12 @@ _COLUMNS = (
     ("fd", "Fréchet distance", "to clean images"),
     ("kid", "Kernel distance", "to clean images"),
     ("proximal_fd", "Proximal distance", "to the measurements"),
+)
+_SHARES = (
+    ("precision", "Precision", "samples among clean images"),
+    ("recall", "Recall", "clean images among samples"),
+    ("density", "Density", "clean images around a sample"),
+    ("coverage", "Coverage", "clean images with a sample nearby"),
 )
 _CHARTS = {
     "teacher": (
@@ -54,6 +61,7 @@ def metrics_section(record: RunRecord) -> Markup:
         ),
         tag("div", _table(models), class_="scroll", tabindex="0", role="region", aria_label="Table of figures"),
         tag("p", " ".join(remarks), class_="remark"),
+        *_shares(models),
         _behind(record),
         aria_labelledby="figures",
     )
@@ -71,8 +79,8 @@ def _table(models: Mapping[str, Mapping[str, Any]]) -> Markup:
     )
     rows = []
     for name, figures in models.items():
-        cells = [_cell(number(figures, key), _smallest(models, key)) for key, _, _ in columns]
-        cells.append(_cell(number(figures, "seconds_per_image"), _smallest(models, "seconds_per_image"), factor))
+        cells = [_cell(number(figures, key), _best(models, key)) for key, _, _ in columns]
+        cells.append(_cell(number(figures, "seconds_per_image"), _best(models, "seconds_per_image"), factor))
         cells.append(tag("td", whole(number(figures, "network_calls"))))
         kind = name.partition(".")[0]
         rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=kind))
@@ -104,15 +112,42 @@ def _ratio(student: float | None, teacher: float | None) -> str:
     return times(student / teacher)
 
 
-def _cell(value: float | None, smallest: float | None, factor: float = 1.0) -> Markup:
+def _shares(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
+    """Tabulate what a distance mixes: how real single samples look, and how much of the variety is there."""
+    if not any(number(figures, "precision") is not None for figures in models.values()):
+        return []
+    head = tag(
+        "tr",
+        tag("th", "Model", scope="col"),
+        *(tag("th", title, tag("small", note), scope="col") for _, title, note in _SHARES),
+    )
+    rows = []
+    for name, figures in models.items():
+        # More than 1 is as far from the law as less: no density is the best.
+        cells = [
+            _cell(number(figures, key), None if key == "density" else _best(models, key, max)) for key, _, _ in _SHARES
+        ]
+        rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=name.partition(".")[0]))
+    table = tag("table", tag("thead", head), tag("tbody", *rows), aria_label="Fidelity and variety of each model")
+    told = [tag("div", tag("dt", term), tag("dd", meaning)) for term, meaning in FIGURES_IN_WORDS]
+    return [
+        tag("h3", "Fidelity and variety"),
+        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Table of fidelity and variety"),
+        tag("details", tag("summary", "What these figures mean"), tag("dl", *told, class_="meanings")),
+    ]
+
+
+def _cell(value: float | None, best: float | None, factor: float = 1.0) -> Markup:
     text = significant(None if value is None else value * factor)
-    return tag("td", tag("b", text) if value is not None and value == smallest else text)
+    return tag("td", tag("b", text) if value is not None and value == best else text)
 
 
-def _smallest(models: Mapping[str, Mapping[str, Any]], key: str) -> float | None:
+def _best(
+    models: Mapping[str, Mapping[str, Any]], key: str, choose: Callable[[list[float]], float] = min
+) -> float | None:
     values = [value for figures in models.values() if (value := number(figures, key)) is not None]
     finite = [value for value in values if math.isfinite(value)]
-    return min(finite) if len(finite) > 1 else None
+    return choose(finite) if len(finite) > 1 else None
 
 
 def _time_unit(seconds: Sequence[float | None]) -> tuple[str, float]:

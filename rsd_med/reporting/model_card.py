@@ -8,8 +8,10 @@ from typing import Any
 
 from rsd_med import __version__
 from rsd_med.engine.run_folder import RunFolder, write_text
+from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.account import stage_seconds, warnings
 from rsd_med.reporting.gallery import model_title
+from rsd_med.reporting.meanings import FIGURES_IN_WORDS
 from rsd_med.reporting.numbers import duration, significant, whole
 from rsd_med.reporting.record import RunRecord, mapping, number, read_run
 from rsd_med.reporting.verdict import verdict
@@ -173,10 +175,11 @@ def _evaluation(record: RunRecord) -> str:
     models = record.models()
     if not models:
         return "Nothing has been evaluated yet.\n"
-    keys = ("fd", "kid", "proximal_fd", "seconds_per_image", "network_calls")
+    keys = (*FIGURES, "proximal_fd", "seconds_per_image", "network_calls")
     lines = [
-        "| Model | Fréchet distance | Kernel distance | Proximal distance | Seconds per image | Network calls |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| Model | Fréchet distance | Kernel distance | Precision | Recall | Density | Coverage | Proximal distance "
+        "| Seconds per image | Network calls |",
+        "|---|" + "---:|" * len(keys),
     ]
     for name, figures in models.items():
         *measured, calls = (number(figures, key) for key in keys)
@@ -189,11 +192,13 @@ def _evaluation(record: RunRecord) -> str:
         "Seed": record.metrics.get("seed", "not recorded"),
         "Command": record.command or "not recorded",
     }
+    meanings = _items(f"{term}: {meaning[0].lower()}{meaning[1:]}" for term, meaning in FIGURES_IN_WORDS)
     notes = (
-        "Smaller is better. The proximal distance compares generations, corrupted afresh, with the measurements. "
-        "Distances with other extractors, sample counts or references cannot be compared with these.\n"
+        "Smaller distances are better. The proximal distance compares generations, corrupted afresh, with the "
+        "measurements. Figures with other extractors, sample counts or references cannot be compared with these.\n"
     )
-    return "\n".join([*lines, "", _items(f"{name}: {_code(value)}" for name, value in facts.items()), notes])
+    facts_listed = _items(f"{name}: {_code(value)}" for name, value in facts.items())
+    return "\n".join([*lines, "", facts_listed, notes, meanings])
 
 
 def _limits(record: RunRecord) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rsd_med.engine.grids import save_gallery
+from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.report import NOTICE, POLICY, build_report
 
 VOID = {"img", "meta", "br"}
@@ -64,6 +65,9 @@ def test_the_page_tells_the_story_in_order(run):
         "Figures",
         "41.5",
         "33 × as fast",
+        "Fidelity and variety",
+        "0.830",
+        "What these figures mean",
         "random-conv-v1-96",
         "python -m rsd_med.train protocols/quickstart.yaml",
         "Curves",
@@ -191,13 +195,15 @@ def test_without_a_reference_there_is_no_distance_to_clean_images(run, replace_m
     def forget(metrics):
         metrics["num_reference"] = 0
         for figures in (metrics["student"], metrics["teacher"]["heun"]):
-            del figures["fd"], figures["kid"]
+            for name in FIGURES:
+                del figures[name]
 
     replace_metrics(run, forget)
     (run.samples / "gallery" / "reference.npy").unlink()
     text = build(run).text
     assert "The run has no clean reference, so there is no Fréchet or kernel distance to clean images." in text
     assert "No clean reference: only the proximal distance was measured." in text
+    assert "Fidelity and variety" not in text
     assert "to clean images" not in text.split("Figures", 1)[1].split("Smaller is better")[0]
 
 

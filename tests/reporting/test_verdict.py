@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.record import read_run
 from rsd_med.reporting.verdict import compare_models, verdict
 
@@ -61,7 +62,8 @@ def test_a_slower_student_is_called_slower(run, replace_metrics):
 def test_without_a_reference_the_sentence_says_what_was_compared(run, replace_metrics):
     def forget(metrics):
         for figures in (metrics["student"], metrics["teacher"]["heun"]):
-            del figures["fd"], figures["kid"]
+            for name in FIGURES:
+                del figures[name]
 
     replace_metrics(run, forget)
     sentence = verdict(read_run(run))

@@ -1,0 +1,39 @@
+"""Measuring a model: what is said of it, with and without clean images."""
+
+import pytest
+
+from rsd_med.base.errors import DataError
+from rsd_med.corruptions import GaussianNoise
+from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.engine.evaluation import Evaluator
+from rsd_med.engine.generation import student_draw
+from rsd_med.engine.monitor import ProximalMonitor
+from rsd_med.metrics.distances import FIGURES
+from rsd_med.teachers.denoising import Denoising
+
+from .toys import Pixels, pictures, tiny_denoiser
+
+NOISE = GaussianNoise(0.2, simulate=True)
+
+
+def evaluator(reference, num_samples=12):
+    monitor = ProximalMonitor(pictures(20), NOISE, Pixels(), seed=3)
+    return Evaluator(Denoising(NOISE, LogNormalLevels()), monitor, Pixels(), reference, num_samples, seed=3)
+
+
+def test_clean_images_are_for_the_distances_to_them_alone():
+    draw = student_draw(tiny_denoiser(1), 2.5)
+    figures, images = evaluator(pictures(30, seed=9).data).measure(draw)
+    alone, same = evaluator(None).measure(draw)
+    assert figures.keys() == {*FIGURES, "proximal_fd", "seconds_per_image"}
+    assert alone.keys() == {"proximal_fd", "seconds_per_image"}
+    assert figures["proximal_fd"] == alone["proximal_fd"]
+    assert images.equal(same)
+    assert images.shape == (12, 1, 4, 4)
+
+
+@pytest.mark.parametrize(("samples", "references"), [(5, 30), (12, 5)])
+def test_too_few_images_are_refused_before_anything_is_trained(samples, references):
+    with pytest.raises(DataError, match=f"{samples} samples cannot be compared with {references} clean images"):
+        evaluator(pictures(references).data, samples)
+    evaluator(None, 2)
