@@ -1,13 +1,13 @@
-"""Networks behind the preconditioning: tensor and noise label in, tensor out."""
+"""MONAI's U-Net: the default for medical images."""
 
 from typing import Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
-from torch.nn import functional
 
 from rsd_med.base.settings import Settings
+from rsd_med.diffusion.backbones.base import reflected_to_multiple
 
 
 class MonaiUNetSettings(Settings):
@@ -75,13 +75,5 @@ class MonaiUNet(nn.Module):
     def forward(self, x: torch.Tensor, noise_label: torch.Tensor) -> torch.Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``."""
         height, width = x.shape[-2:]
-        pad_y, pad_x = -height % self.multiple, -width % self.multiple
-        if pad_y or pad_x:
-            x = functional.pad(x, (0, pad_x, 0, pad_y), mode="reflect")
-        out: torch.Tensor = self.net(x, noise_label)
+        out: torch.Tensor = self.net(reflected_to_multiple(x, self.multiple), noise_label)
         return out[..., :height, :width]
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Count the numbers in ``module`` that training may change or has changed."""
-    return sum(parameter.numel() for parameter in module.parameters())

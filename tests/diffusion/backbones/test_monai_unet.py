@@ -5,8 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from rsd_med.diffusion.backbones import MonaiUNet, MonaiUNetSettings
-
-from .gaussian import generator
+from tests.diffusion.gaussian import generator
 
 
 @pytest.fixture(scope="module")
