@@ -193,7 +193,7 @@ def check_memory_for(protocol: "Protocol") -> Finding:
     if torch.cuda.is_available() and protocol.engine.device != "cpu":
         gpu = torch.cuda.get_device_properties(0).total_memory / 2**30
         if networks > 0.8 * gpu:
-            mend = "make backbone.channels smaller, or take a larger GPU"
+            mend = "make the backbone smaller (channels or features), or take a larger GPU"
             return Finding(False, f"networks take {networks:.1f} GiB of the GPU's {gpu:.0f}", mend)
         wanted = PROCESS_GIB + data
     else:
@@ -202,7 +202,8 @@ def check_memory_for(protocol: "Protocol") -> Finding:
     found = f"about {wanted:.1f} GiB ({data:g} of them for data), and more for activations"
     if held is None or wanted < 0.9 * held:
         return Finding(True, found)
-    mend = "lower engine.cache_gib" if wanted - data < 0.9 * held else "make backbone.channels smaller"
+    smaller = "make the backbone smaller (channels or features)"
+    mend = "lower engine.cache_gib" if wanted - data < 0.9 * held else smaller
     return Finding(False, f"{found}; there are {held:.1f}", mend)
 
 

@@ -1,13 +1,14 @@
 """The denoiser D(x; σ, context): a network under EDM's preconditioning (arXiv 2206.00364, section 5, table 1)."""
 
-from typing import Literal
+import copy
+from typing import Literal, Self
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from rsd_med.base.settings import Settings
-from rsd_med.diffusion.backbones import MonaiUNetSettings
+from rsd_med.diffusion.backbones import BackboneKind, LearningNetwork
 
 
 class DiffusionSettings(Settings):
@@ -58,6 +59,34 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
         self.autocast = autocast
         self.hidden_std = hidden_std
+        self._told: tuple[torch.Tensor | None, torch.Generator] | None = None
+
+    def learning(self, generator: torch.Generator, augmentation: torch.Tensor | None = None) -> Self:
+        """Return this denoiser as it is while it learns: the same weights, with dropout and told of augmentation.
+
+        Everyone else gets its answers without either. So it is in the published recipe: in each step the network whose
+        weights move is in training mode, and the others are not.
+
+        Parameters
+        ----------
+        generator
+            The source of dropout.
+        augmentation
+            How each image of the batch was augmented, ``(b, AUGMENTATION_LABELS)``; None: not at all.
+
+        Raises
+        ------
+        ValueError
+            If there is an augmentation to be told and the network cannot hear of it.
+        """
+        if not isinstance(self.network, LearningNetwork):
+            if augmentation is not None:
+                msg = f"{type(self.network).__name__} cannot be told how images were augmented."
+                raise ValueError(msg)
+            return self
+        learner = copy.copy(self)  # of the module alone: its parts and weights are shared
+        learner._told = (augmentation, generator)
+        return learner
 
     def weight(self, sigma: torch.Tensor) -> torch.Tensor:
         """Weigh a squared error at noise level σ: ``w(σ) = (s² + σ_d²) / (s σ_d)²`` (table 1), shape kept."""
@@ -89,12 +118,12 @@ class Denoiser(nn.Module):
         c_noise = sigma.to(torch.float32).log() / 4
         seen = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
         with torch.autocast(x.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            raw = self.network(seen, c_noise)
+            raw = self.network(seen, c_noise) if self._told is None else self.network(seen, c_noise, *self._told)
         return c_skip * x + c_out * raw.to(torch.float32)
 
 
 def build_denoiser(
-    backbone: MonaiUNetSettings,
+    backbone: BackboneKind,
     diffusion: DiffusionSettings,
     channels: int,
     context_channels: int,

@@ -118,12 +118,12 @@ class StudentStage(Stage):
         skipped |= not finite
         return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
 
-    def _generate(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
-        """Generate as many images as ``batch`` has, under fresh masks and coil maps drawn from the batch."""
+    def _generate(self, network: Denoiser, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
         like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
         view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
         noise = torch.randn(self._image_shape(batch), generator=generator, device=batch.data.device)
-        return one_step(self.generator, view, noise, self.settings.sigma_init)
+        return one_step(network, view, noise, self.settings.sigma_init)
 
     def _image_shape(self, batch: Measurement) -> tuple[int, ...]:
         """Return the shape of the batch's images in channels; the adjoint is asked once for each shape of data."""
@@ -134,15 +134,16 @@ class StudentStage(Stage):
 
     def _fake_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         with torch.no_grad():
-            images = self._generate(batch, generator)
+            images = self._generate(self.generator, batch, generator)
             measurement = corrupt_generation(self.objective.corruption, images, batch, generator)
-        return self.objective(self.fake, measurement, generator)
+        return self.objective(self.fake.learning(generator), measurement, generator)
 
     def _generator_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         corruption = self.objective.corruption
         operator = corruption.draw(batch, generator)
         view = self.objective.view(operator, generator)
-        observed = self.objective.observe(self._generate(batch, generator), operator)
+        images = self._generate(self.generator.learning(generator), batch, generator)
+        observed = self.objective.observe(images, operator)
         # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.
         self.fake.requires_grad_(False)
         try:

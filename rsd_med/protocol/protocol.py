@@ -27,7 +27,7 @@ from rsd_med.data.image_folder import ImageFolderSettings
 from rsd_med.data.ismrmrd import ISMRMRDSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.nifti import NiftiSettings
-from rsd_med.diffusion.backbones import MonaiUNetSettings
+from rsd_med.diffusion.backbones import BackboneKind
 from rsd_med.diffusion.denoiser import DiffusionSettings
 from rsd_med.engine.evaluation import EvaluationSettings
 from rsd_med.engine.settings import EngineSettings
@@ -82,7 +82,7 @@ class Protocol(Settings):
     data: DataKind = Field(description="where the training data come from")
     maps: CoilMapSettings = Field(default_factory=CoilMapSettings, description="how coil maps are found")
     corruption: CorruptionKind = Field(description="what happened to the data, or is done to them")
-    backbone: MonaiUNetSettings = Field(description="the network that teacher, fake score and generator share")
+    backbone: BackboneKind = Field(description="the network that teacher, fake score and generator share")
     diffusion: DiffusionSettings = Field(default_factory=DiffusionSettings, description="preconditioning")
     teacher: TeacherSettings = Field(description="phase I")
     student: StudentSettings = Field(description="phase II")

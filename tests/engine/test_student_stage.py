@@ -34,6 +34,9 @@ class GaussianNetwork(nn.Module):
     def weight(self, sigma):
         return (sigma**2 + 0.25) / (0.5 * sigma) ** 2
 
+    def learning(self, generator):
+        return self
+
     def forward(self, x, sigma, context=None):
         variance = (2 * self.log_std).exp()
         return self.mean + variance / (variance + sigma.reshape(-1, 1, 1, 1) ** 2) * (x - self.mean)

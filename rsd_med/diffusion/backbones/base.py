@@ -1,11 +1,50 @@
 """What the networks share."""
 
+from abc import ABC, abstractmethod
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+AUGMENTATION_LABELS = 9
+"""Numbers that describe an augmentation (arXiv 2206.00364, table 6); all zero: the image is as it was."""
 
-def reflected_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+
+class LearningNetwork(nn.Module, ABC):
+    """A network that works otherwise while it learns: with dropout, and told how its images were augmented.
+
+    ``nn.Module.train`` and ``eval`` change nothing. Whoever lets the network learn says so in the call, and gives the
+    generator: a copy that is only asked can neither drop anything nor touch a random state.
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Tensor,
+        noise_label: Tensor,
+        augmentation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Compute the answer.
+
+        Parameters
+        ----------
+        x
+            ``(b, in_channels, y, x)``.
+        noise_label
+            ``(b,)``.
+        augmentation
+            How each image was augmented, ``(b, AUGMENTATION_LABELS)``; None: not at all.
+        generator
+            The source of dropout; None: nothing is dropped.
+
+        Returns
+        -------
+        ``(b, out_channels, y, x)``.
+        """
+
+
+def reflected_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect an image ``(b, c, y, x)`` at its lower and right edge until both sides are multiples of a number."""
     height, width = x.shape[-2:]
     pad_y, pad_x = -height % multiple, -width % multiple

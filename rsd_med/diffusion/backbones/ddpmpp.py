@@ -1,0 +1,127 @@
+"""DDPM++: the U-Net behind the published results on natural images and on brains.
+
+Written from the descriptions in Song et al. (arXiv 2011.13456, appendix H) and Karras et al. (arXiv 2206.00364, table 7
+and appendix F).
+"""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsd_med.base.settings import Settings
+from rsd_med.diffusion.backbones.base import AUGMENTATION_LABELS, LearningNetwork, reflected_to_multiple
+from rsd_med.diffusion.backbones.layers import Convolution, ResidualBlock, embed_level, group_norm, initialised
+
+
+class DDPMPlusPlusSettings(Settings):
+    """DDPM++ of the published experiments; the defaults are those of CIFAR-10 (55.7 million parameters)."""
+
+    kind: Literal["ddpmpp"] = "ddpmpp"
+    features: PositiveInt = Field(128, multiple_of=4, description="features of the first layer")
+    multipliers: tuple[PositiveInt, ...] = Field(
+        (2, 2, 2), min_length=1, description="features per resolution level, as multiples of `features`"
+    )
+    attention: tuple[bool, ...] = Field(
+        (False, True, False), description="self-attention per level; the middle of the network attends in any case"
+    )
+    residual_blocks: PositiveInt = Field(4, description="residual blocks per level")
+    dropout: float = Field(0.0, ge=0, lt=1, description="probability, while a network learns")
+    gated: bool = Field(False, description="gated convolutions, for networks that are shown images with holes")
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Self:
+        if len(self.multipliers) != len(self.attention):
+            raise ValueError(
+                "multipliers and attention need one entry per level, "
+                f"got {len(self.multipliers)} and {len(self.attention)}"
+            )
+        return self
+
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Build the network with fresh weights, drawn from the global generator (see ``build_denoiser``)."""
+        return DDPMPlusPlus(self, in_channels, out_channels)
+
+
+class DDPMPlusPlus(LearningNetwork):
+    """DDPM++ for any image size, sides that do not divide being padded by reflection and cropped again.
+
+    From level to level the image is halved by a residual block of its own. On the way back every block but the middle's
+    also gets what the blocks of its level gave on the way down. The first answer is zero.
+    """
+
+    def __init__(self, settings: DDPMPlusPlusSettings, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.multiple = 2 ** (len(settings.multipliers) - 1)
+        self.features = settings.features
+        self.blocks_up = settings.residual_blocks + 1  # per level
+        length = 4 * settings.features
+        self.labels = nn.Linear(AUGMENTATION_LABELS, settings.features, bias=False)
+        initialised(self.labels)
+        self.embedding1 = initialised(nn.Linear(settings.features, length))
+        self.embedding2 = initialised(nn.Linear(length, length))
+
+        def block(
+            inputs: int, outputs: int, *, resample: Literal["down", "up"] | None = None, attention: bool = False
+        ) -> ResidualBlock:
+            return ResidualBlock(
+                inputs,
+                outputs,
+                length,
+                resample=resample,
+                attention=attention,
+                dropout=settings.dropout,
+                gated=settings.gated,
+            )
+
+        widths = [settings.features * multiplier for multiplier in settings.multipliers]
+        self.input = Convolution(in_channels, settings.features, gated=settings.gated)
+        self.down = nn.ModuleList()
+        shown = [width := settings.features]  # features of each answer on the way down
+        for level, wanted in enumerate(widths):
+            if level > 0:
+                self.down.append(block(width, width, resample="down"))
+                shown.append(width)
+            for _ in range(settings.residual_blocks):
+                self.down.append(block(width, wanted, attention=settings.attention[level]))
+                shown.append(width := wanted)
+        self.middle = nn.ModuleList([block(width, width, attention=True), block(width, width)])
+        self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, wanted in reversed(list(enumerate(widths))):
+            if level < len(widths) - 1:
+                self.enlarge.append(block(width, width, resample="up"))
+            for number in range(self.blocks_up):
+                last = number == settings.residual_blocks
+                self.up.append(block(width + shown.pop(), wanted, attention=last and settings.attention[level]))
+                width = wanted
+        self.output_norm = group_norm(width)
+        self.output = Convolution(width, out_channels, gain=0.0)
+
+    def forward(
+        self,
+        x: Tensor,
+        noise_label: Tensor,
+        augmentation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``; see the base class."""
+        height, width = x.shape[-2:]
+        if augmentation is None:
+            augmentation = noise_label.new_zeros(len(x), AUGMENTATION_LABELS)
+        embedding = embed_level(noise_label, self.features) + self.labels(augmentation)
+        embedding = functional.silu(self.embedding2(functional.silu(self.embedding1(embedding))))
+        x = self.input(reflected_to_multiple(x, self.multiple))
+        shown = [x]
+        for block in self.down:
+            x = block(x, embedding, generator)
+            shown.append(x)
+        for block in self.middle:
+            x = block(x, embedding, generator)
+        for number, block in enumerate(self.up):
+            if number and number % self.blocks_up == 0:
+                x = self.enlarge[number // self.blocks_up - 1](x, embedding, generator)
+            x = block(torch.cat([x, shown.pop()], dim=1), embedding, generator)
+        answer: Tensor = self.output(functional.silu(self.output_norm(x)))
+        return answer[..., :height, :width]

@@ -1,0 +1,153 @@
+"""Layers of DDPM++: residual blocks that hear the noise level, with resampling, dropout, attention and gates."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SKIP_SCALE = math.sqrt(0.5)
+"""A sum of two branches of unit variance is brought back to it (arXiv 2011.13456, appendix H)."""
+
+
+class Convolution(nn.Module):
+    """3×3 convolution, plain or gated.
+
+    A gated convolution answers ``(W_f * x) ⊙ s(W_g * x)`` with the logistic s (Yu et al., arXiv 1806.03589, section
+    3.2): the network learns which places to trust, where an ordinary one takes the zero of a missing pixel for a value.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Features.
+    gated
+        Whether it has gates.
+    gain
+        Scale of the first weights; 0 lets it begin as zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, gated: bool = False, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weights = initialised(nn.Conv2d(inputs, outputs, 3, padding=1), gain)
+        self.gates = initialised(nn.Conv2d(inputs, outputs, 3, padding=1)) if gated else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(b, inputs, y, x)`` to ``(b, outputs, y, x)``."""
+        found: Tensor = self.weights(x)
+        return found if self.gates is None else found * self.gates(x).sigmoid()
+
+
+class Attention(nn.Module):
+    """Self-attention over all places with one head, added to its input."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.norm = group_norm(features)
+        # The variance of arXiv 2011.13456 (a tenth of Xavier's) for three matrices in one.
+        self.query_key_value = initialised(nn.Conv2d(features, 3 * features, 1), math.sqrt(0.2))
+        self.answer = initialised(nn.Conv2d(features, features, 1), 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(b, features, y, x)`` to the same shape."""
+        query, key, value = self.query_key_value(self.norm(x)).flatten(2).mT.unsqueeze(1).chunk(3, dim=-1)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        return (x + self.answer(found.squeeze(1).mT.unflatten(2, x.shape[2:]))) * SKIP_SCALE
+
+
+class ResidualBlock(nn.Module):
+    """The residual block of BigGAN as DDPM++ uses it (arXiv 2011.13456, appendix H).
+
+    Parameters
+    ----------
+    inputs, outputs
+        Features.
+    embedding
+        Length of the vector that tells the noise level; it shifts the features between the two convolutions.
+    resample
+        ``down`` halves the sides by the mean of 2×2 pixels, ``up`` doubles them by repetition; before the convolutions.
+    attention
+        Whether self-attention follows.
+    dropout
+        Probability with which a feature of a pixel is dropped while the network learns.
+    gated
+        Whether the convolutions have gates.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        embedding: int,
+        *,
+        resample: Literal["down", "up"] | None = None,
+        attention: bool = False,
+        dropout: float = 0.0,
+        gated: bool = False,
+    ) -> None:
+        super().__init__()
+        self.resample = resample
+        self.dropout = dropout
+        self.norm1 = group_norm(inputs)
+        self.conv1 = Convolution(inputs, outputs, gated=gated)
+        self.shift = initialised(nn.Linear(embedding, outputs))
+        self.norm2 = group_norm(outputs)
+        self.conv2 = Convolution(outputs, outputs, gated=gated, gain=0.0)
+        self.skip = initialised(nn.Conv2d(inputs, outputs, 1)) if resample or inputs != outputs else nn.Identity()
+        self.attention = Attention(outputs) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Map ``(b, inputs, y, x)`` and ``(b, embedding)`` to ``(b, outputs, y', x')``; see ``dropped``."""
+        hidden = self.conv1(self._resampled(functional.silu(self.norm1(x))))
+        hidden = hidden + self.shift(embedding)[:, :, None, None]
+        hidden = dropped(functional.silu(self.norm2(hidden)), self.dropout, generator)
+        found = (self.skip(self._resampled(x)) + self.conv2(hidden)) * SKIP_SCALE
+        answer: Tensor = self.attention(found)
+        return answer
+
+    def _resampled(self, x: Tensor) -> Tensor:
+        if self.resample == "down":
+            return functional.avg_pool2d(x, 2)
+        if self.resample == "up":
+            return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return x
+
+
+def dropped(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Drop numbers of ``x`` and enlarge the others, so that the mean stays.
+
+    Parameters
+    ----------
+    x
+        ``(b, …)``.
+    probability
+        Of each number to be dropped.
+    generator
+        The source of randomness while the network learns. None, when it is asked: nothing is dropped.
+    """
+    if generator is None or not probability:
+        return x
+    drawn = torch.rand(x.shape, generator=generator, device=generator.device)
+    return x * (drawn >= probability).to(x.device) * (1 / (1 - probability))
+
+
+def embed_level(label: Tensor, features: int) -> Tensor:
+    """Embed noise labels ``(b,)`` as ``(b, features)`` cosines and sines of frequencies from 1 down to 1e-4."""
+    exponent = torch.linspace(0, 1, features // 2, device=label.device)
+    angle = torch.outer(label.to(torch.float32), 1e-4**exponent)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def group_norm(features: int) -> nn.GroupNorm:
+    """Normalise in 32 groups, or in fewer where layers are narrow: four features each at least."""
+    most = max(1, min(32, features // 4))
+    groups = next(count for count in range(most, 0, -1) if features % count == 0)
+    return nn.GroupNorm(groups, features, eps=1e-6)
+
+
+def initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Fill a layer with Xavier's uniform weights times ``gain``, and no bias."""
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
