@@ -27,7 +27,8 @@ class InpaintingSettings(Settings):
     shape
         Pixels that are missing independently, or one rectangle anywhere in the image.
     delta
-        Further corruption removes each seen pixel with this probability.
+        Further corruption removes each seen pixel with this probability (pixels). Of a block it removes another one of
+        the same size, since the first would be known for what it is among single pixels.
     sigma
         Standard deviation per real component of noise in the pixels seen, in scaled units.
     """
@@ -68,8 +69,12 @@ class Inpainting(OperatorCorruption):
         return SamplingMask(draw(items, size, self.missing, generator))
 
     def further(self, operator: LinearOperator, generator: torch.Generator) -> SamplingMask:
-        """Remove every seen pixel with probability delta."""
-        return SamplingMask(further_pixel_masks(_mask(operator), self.delta, generator))
+        """Remove every seen pixel with probability delta, or a second block."""
+        mask = _mask(operator)
+        if self.shape == "pixels":
+            return SamplingMask(further_pixel_masks(mask, self.delta, generator))
+        y_size, x_size = mask.shape[-2:]
+        return SamplingMask(mask & block_masks(len(mask), (y_size, x_size), self.missing, generator).to(mask.device))
 
     def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
         """Add noise to the pixels seen; the others stay exactly zero."""

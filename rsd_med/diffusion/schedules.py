@@ -35,17 +35,15 @@ class LogNormalLevels(Settings):
     mean: float = Field(-1.2, description="mean of ln σ")
     std: float = Field(1.2, gt=0, description="standard deviation of ln σ")
 
-    def draw(self, count: int, generator: torch.Generator, above: float = 0.0) -> torch.Tensor:
-        """Draw ``(count,)`` levels, from the part of the distribution above ``above``.
+    def draw(self, count: int, generator: torch.Generator, above: float | torch.Tensor = 0.0) -> torch.Tensor:
+        """Draw ``(count,)`` levels, from the part of the distribution above ``above``: one bound, or one for each item.
 
         The truncated normal is inverted exactly, so that no draw is wasted: Ambient Tweedie's clamp spends 37 % of a
         batch at σ_n = 0.2, and 59 % at σ_n = 0.4, on terms without a gradient (methods §4.1).
         """
         u = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
-        if above > 0:
-            edge = (torch.tensor(above, dtype=torch.float64).log() - self.mean) / self.std
-            low = torch.special.ndtr(edge).to(u.device)
-            u = low + u * (1 - low)
-        u = u.clamp(1e-12, 1 - 1e-12)
+        lowest = torch.as_tensor(above, dtype=torch.float64, device=u.device)
+        low = torch.special.ndtr((lowest.log() - self.mean) / self.std)
+        u = (low + u * (1 - low)).clamp(1e-12, 1 - 1e-12)
         levels = (self.mean + self.std * torch.special.ndtri(u)).exp()
-        return levels.clamp_min(above * (1 + 1e-6)).to(torch.float32)
+        return levels.maximum(lowest * (1 + 1e-6)).to(torch.float32)

@@ -17,12 +17,14 @@ from rsd_med.engine.monitor import ProximalMonitor
 from rsd_med.engine.settings import AverageSettings, OptimiserSettings
 from rsd_med.engine.stage import Stage, build_optimiser, take_step
 from rsd_med.teachers.ambient_fourier import AmbientFourierSettings
+from rsd_med.teachers.ambient_masked import AmbientMaskedSettings
 from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
 from rsd_med.teachers.base import Objective
 from rsd_med.teachers.denoising import DenoisingSettings
 
 ObjectiveKind = Annotated[
-    DenoisingSettings | AmbientTweedieSettings | AmbientFourierSettings, Field(discriminator="kind")
+    DenoisingSettings | AmbientTweedieSettings | AmbientMaskedSettings | AmbientFourierSettings,
+    Field(discriminator="kind"),
 ]
 
 

@@ -100,7 +100,7 @@ class StudentLoss(ABC):
         return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
 
 
-def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
-    """Return ``ω = 1 / mean|y_θ − a|`` of each item, at most 1e5 and without gradient: ``(b,)`` (methods §2.5)."""
+def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor, view: View) -> torch.Tensor:
+    """Return ``ω = 1 / mean|y_θ − a|`` of each item, at most 1e5, without gradient: ``(b,)`` (methods §2.5, §2.6)."""
     with torch.no_grad():
-        return 1 / (observed - estimate).abs().flatten(1).mean(1).clamp_min(1e-5)
+        return 1 / view.mean((observed - estimate).abs()).clamp_min(1e-5)

@@ -41,5 +41,5 @@ class DMD(StudentLoss):
         """Return the loss of each item; see the class."""
         with torch.no_grad():
             a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, generator)
-            direction = (b - a) * per_item_weight(observed, a).reshape(-1, 1, 1, 1)
+            direction = view.restrict(b - a) * per_item_weight(observed, a, view).reshape(-1, 1, 1, 1)
         return (direction * observed).flatten(1).sum(1)

@@ -46,5 +46,5 @@ class SDS(StudentLoss):
         with torch.no_grad():
             noisy, sigma = self.settings.noised(observed, data_sigma, generator)
             a = view.denoise(teacher, noisy, sigma)
-            direction = (observed - a) * per_item_weight(observed, a).reshape(-1, 1, 1, 1)
+            direction = view.restrict(observed - a) * per_item_weight(observed, a, view).reshape(-1, 1, 1, 1)
         return (direction * observed).flatten(1).sum(1)

@@ -42,6 +42,6 @@ class SiD(StudentLoss):
     ) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, generator)
-        gap = a - b
+        gap = view.restrict(a - b)
         product = gap * ((a - observed) - self.settings.alpha * gap)
-        return per_item_weight(observed, a) * product.flatten(1).sum(1)
+        return per_item_weight(observed, a, view) * product.flatten(1).sum(1)

@@ -40,7 +40,7 @@ class AmbientTweedie(Objective):
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
-        sigma = self.levels.draw(len(y), generator, above=float(sigma_n.max()))
+        sigma = self.levels.draw(len(y), generator, above=sigma_n)
         noisy = y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), generator)
         share = ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
         predicted = (1 - share) * denoiser(noisy, sigma) + share * noisy

@@ -59,6 +59,16 @@ def test_levels_above_the_noise_follow_the_truncated_law(above):
     assert np.quantile(found, places) == pytest.approx(law.ppf(places), abs=0.03)
 
 
+def test_every_item_can_have_its_own_bound():
+    bounds = torch.tensor([0.0, 0.2, 3.0])
+    draws = LogNormalLevels().draw(300, generator(5), above=bounds.repeat(100)).reshape(100, 3)
+    assert (draws > bounds).all()
+    for column, bound in enumerate(bounds.tolist()):
+        alone = LogNormalLevels().draw(300, generator(5), above=bound).reshape(100, 3)
+        assert torch.equal(draws[:, column], alone[:, column])
+    assert (draws[:, 0] < 0.2).any()
+
+
 @pytest.mark.parametrize("above", [float(torch.tensor(0.2)), 1e-3, 20.0, 80.0, 200.0])
 def test_no_level_touches_the_noise_in_the_precision_of_training(above):
     """Noise of variance σ² − σ_n² is added: rounding must not make it negative, nor a far tail infinite."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from rsd_med.corruptions import GaussianNoise
+from rsd_med.corruptions.inpainting import Inpainting
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.engine.monitor import ProximalMonitor
 from rsd_med.engine.settings import AverageSettings, OptimiserSettings
@@ -14,6 +15,7 @@ from rsd_med.engine.student_stage import StudentSettings, StudentStage
 from rsd_med.students.sds import SDSSettings
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.ambient_fourier import AmbientFourier
+from rsd_med.teachers.ambient_masked import AmbientMasked
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie
 
 from .test_teacher_stage import equal, state
@@ -75,6 +77,15 @@ def fourier_stage(**settings):
     monitor = ProximalMonitor(scans(16), UNDERSAMPLING, Pixels(), seed=0)
     teacher = tiny_denoiser(2, context_channels=1)
     return StudentStage(settings, teacher, AmbientFourier(UNDERSAMPLING, LogNormalLevels()), monitor, seed=0)
+
+
+def masked_stage(sigma=0.0, **settings):
+    corruption = Inpainting(0.5, sigma=sigma)
+    like = corruption.corrupt(torch.randn(16, 2, 8, 8, generator=generator()), pictures(16, side=8), generator())
+    settings = StudentSettings(images=1000, evaluate_samples=16, **settings)
+    monitor = ProximalMonitor(like, corruption, Pixels(), seed=0)
+    teacher = tiny_denoiser(2, context_channels=1)
+    return StudentStage(settings, teacher, AmbientMasked(corruption, LogNormalLevels()), monitor, seed=0), like
 
 
 def spied(stage):
@@ -248,6 +259,26 @@ def test_the_generators_maps_are_drawn_apart_from_those_it_is_measured_with():
         assert not torch.equal(maps, batch.operator.maps)
         everyone = batch.operator.maps.flatten(1)
         assert all((everyone == one).all(1).any() for one in maps.flatten(1))  # another order of the same
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_masked_generations_are_shown_asked_and_compared_through_fresh_masks(sigma):
+    stage, batch = masked_stage(sigma)
+    assert torch.isfinite(stage.draw(16)).all()
+    generations, fake_calls, loss_calls = spied(stage)
+    stage.step(batch, 0, generator())
+    measurement = fake_calls[0][1]
+    acquired = measurement.operator.mask
+    assert not torch.equal(acquired, batch.operator.mask)
+    assert not measurement.data.masked_select(~acquired).any()
+    noise = (measurement.data - generations[0]).masked_select(acquired)
+    assert float(noise.std()) == pytest.approx(sigma, rel=0.15)
+    observed, view, *_ = loss_calls[0]
+    assert torch.equal(observed, generations[1])
+    assert torch.equal(view.compared, view.context.bool())
+    assert not torch.equal(view.compared, acquired)
+    assert float(view.compared.float().mean()) == pytest.approx(0.45, abs=0.05)  # (1 − p)(1 − δ)
+    assert stage.step(batch, 16, generator(1))["skipped"] == 0
 
 
 def test_steps_depend_on_their_generator_alone():
