@@ -12,6 +12,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.diffusion.backbones import DDPMPlusPlusSettings
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.engine.batches import load_batch
 from rsd_med.engine.checkpoints import Checkpoint
@@ -27,6 +28,7 @@ from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_channels
 from rsd_med.protocol import Protocol, load_protocol
+from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
@@ -72,6 +74,19 @@ class Experiment:
     def objective(self) -> Objective:
         """What teacher and fake score are trained with."""
         return self.protocol.teacher.objective.build(self.corruption)
+
+    @cached_property
+    def augmentation(self) -> Augmentation | None:
+        """How measurements are transformed before a network learns from them."""
+        settings = self.protocol.augmentation
+        if settings is None:
+            return None
+        if not isinstance(self.protocol.backbone, DDPMPlusPlusSettings):
+            raise ProtocolError(
+                f"augmentation: a {self.protocol.backbone.kind} cannot be told how images were augmented, and would "
+                "generate such images; use backbone.kind: ddpmpp or leave augmentation out."
+            )
+        return settings.build(self.objective)
 
     @cached_property
     def dataset(self) -> MeasurementDataset:
@@ -178,6 +193,7 @@ class Experiment:
         """Tell a stage how it is carried out."""
         stage.distribution = self.distribution
         stage.micro_batch = self.protocol.engine.micro_batch
+        stage.augmentation = self.augmentation
         return stage
 
     def load_network(self, checkpoint: Checkpoint, name: str) -> Denoiser:

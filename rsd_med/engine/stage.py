@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.engine.adam import Adam
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.parts import BatchPart
 from rsd_med.engine.settings import OptimiserSettings
+from rsd_med.teachers.augmentation import Augmentation
+from rsd_med.teachers.base import Objective
 
 
 class Stage(ABC):
@@ -34,6 +37,8 @@ class Stage(ABC):
         The other processes of the run.
     micro_batch
         Images in one pass of a network at most; a rank's share of a batch takes as many passes as it needs.
+    augmentation
+        How measurements are transformed before a network learns from them; None: not at all.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Stage(ABC):
     evaluate_every: int | None
     distribution: Distribution = ALONE
     micro_batch: int | None = None
+    augmentation: Augmentation | None = None
     _share: Measurement | None = None
 
     @abstractmethod
@@ -120,6 +126,15 @@ class Stage(ABC):
         finally:
             self._share = None
         return total
+
+    def learn(
+        self, network: Denoiser, objective: Objective, measurement: Measurement, generator: torch.Generator
+    ) -> Tensor:
+        """Return the loss of each item, ``(b,)``, of a network that learns from measurements."""
+        labels = None
+        if self.augmentation is not None:
+            measurement, labels = self.augmentation(measurement, generator)
+        return objective(network.learning(generator, labels), measurement, generator)
 
     def pick(self, batch: Measurement, order: Tensor) -> Measurement:
         """Return a batch with the operators of other items, also of those that lie with other ranks.

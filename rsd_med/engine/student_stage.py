@@ -136,7 +136,7 @@ class StudentStage(Stage):
         with torch.no_grad():
             images = self._generate(self.generator, batch, generator)
             measurement = corrupt_generation(self.objective.corruption, images, batch, generator)
-        return self.objective(self.fake.learning(generator), measurement, generator)
+        return self.learn(self.fake, self.objective, measurement, generator)
 
     def _generator_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         corruption = self.objective.corruption

@@ -68,16 +68,15 @@ class TeacherStage(Stage):
 
     def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
         """Take one step on measurements."""
-        loss = self.accumulate(batch, generator, lambda part: self._losses(part, generator))
+        loss = self.accumulate(
+            batch, generator, lambda part: self.learn(self.denoiser, self.objective, part, generator)
+        )
         loss = self.distribution.average_gradients(self.denoiser, loss)
         norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
         if finite:
             seen = len(batch) * self.distribution.world_size
             self.average.update(self.denoiser, images + seen, seen)
         return {"loss": float(loss), "gradient_norm": norm, "skipped": float(not finite)}
-
-    def _losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
-        return self.objective(self.denoiser.learning(generator), batch, generator)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the trained network and its average."""

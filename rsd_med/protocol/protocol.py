@@ -33,6 +33,7 @@ from rsd_med.engine.evaluation import EvaluationSettings
 from rsd_med.engine.settings import EngineSettings
 from rsd_med.engine.student_stage import StudentSettings
 from rsd_med.engine.teacher_stage import TeacherSettings
+from rsd_med.teachers.augmentation import AugmentationSettings
 
 DataKind = Annotated[
     KneePhantomSettings
@@ -83,6 +84,9 @@ class Protocol(Settings):
     maps: CoilMapSettings = Field(default_factory=CoilMapSettings, description="how coil maps are found")
     corruption: CorruptionKind = Field(description="what happened to the data, or is done to them")
     backbone: BackboneKind = Field(description="the network that teacher, fake score and generator share")
+    augmentation: AugmentationSettings | None = Field(
+        None, description="of what teacher and fake score learn from; null: none"
+    )
     diffusion: DiffusionSettings = Field(default_factory=DiffusionSettings, description="preconditioning")
     teacher: TeacherSettings = Field(description="phase I")
     student: StudentSettings = Field(description="phase II")

@@ -59,6 +59,7 @@ class AmbientMasked(Objective):
     """
 
     context_channels = 1
+    transforms = "permutations"  # of image and mask together
 
     def __init__(
         self,

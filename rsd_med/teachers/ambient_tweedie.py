@@ -36,6 +36,8 @@ class AmbientTweedie(Objective):
     the clean image. σ is drawn from the truncated law above σ_n instead of clamped to it.
     """
 
+    transforms = "permutations"  # the noise must stay white
+
     def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.data)

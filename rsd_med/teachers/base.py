@@ -5,6 +5,7 @@ objectives between the two diverges (methods §2.4).
 """
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +18,9 @@ from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.linear import LinearOperator
+
+Transforms = Literal["none", "permutations", "all"]
+"""Of images, before something is learned from them; permutations of pixels change no value."""
 
 
 class ObjectiveSettings(Settings):
@@ -32,9 +36,12 @@ class Objective(ABC):
     ----------
     context_channels
         How many channels the networks are given beside the image.
+    transforms
+        How measurements may be augmented before this objective learns from them (see ``augmentation``).
     """
 
     context_channels: int = 0
+    transforms: Transforms = "none"
 
     def __init__(self, corruption: Corruption, levels: LogNormalLevels) -> None:
         self.corruption = corruption

@@ -30,6 +30,8 @@ class Denoising(Objective):
     k-space is seen as the zero-filled image ``A^H y``, so that the teacher models the law of ``A^H A x``.
     """
 
+    transforms = "all"  # what it learns is the law of what it is shown, whatever that is
+
     def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())

@@ -16,6 +16,7 @@ from rsd_med.engine.settings import OptimiserSettings
 from rsd_med.engine.student_stage import StudentSettings, StudentStage
 from rsd_med.engine.teacher_stage import TeacherSettings, TeacherStage
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
+from rsd_med.teachers.augmentation import Augmentation
 
 from .test_teacher_stage import equal, state
 from .toys import Pixels, generator, pictures
@@ -89,6 +90,38 @@ def test_of_the_students_networks_the_one_whose_weights_move_drops_out(calls):
     stage.evaluate(4)
     assert calls
     assert not any(learning for _, learning in calls)
+
+
+@pytest.mark.parametrize("build", [teacher_stage, student_stage])
+def test_augmentation_is_told_to_who_learns_from_measurements_alone(build, monkeypatch):
+    told, taught = [], []
+    forward, objective = DDPMPlusPlus.forward, AmbientTweedie.__call__
+
+    def spied(self, x, noise_label, augmentation=None, generator=None):
+        told.append((self, augmentation))
+        return forward(self, x, noise_label, augmentation, generator)
+
+    def learned(self, network, measurement, generator):
+        taught.append(measurement)
+        return objective(self, network, measurement, generator)
+
+    monkeypatch.setattr(DDPMPlusPlus, "forward", spied)
+    monkeypatch.setattr(AmbientTweedie, "__call__", learned)
+    stage, batch = build(), pictures(8)
+    stage.augmentation = Augmentation(1.0, "permutations")
+    stage.step(batch, 0, generator())
+    learner = stage.denoiser if build is teacher_stage else stage.fake
+    labels = [augmentation for network, augmentation in told if network is learner.network]
+    assert bool(labels[0].any())
+    assert labels[1:] in ([], [None])  # the fake score is also asked, in the generator's step
+    assert all(augmentation is None for network, augmentation in told if network is not learner.network)
+    if build is teacher_stage:
+        same = ~labels[0].any(1)
+        assert torch.equal(taught[0].data[same], batch.data[same])
+        assert not torch.equal(taught[0].data, batch.data)
+    told.clear()
+    stage.evaluate(8)
+    assert all(augmentation is None for _, augmentation in told)
 
 
 @pytest.mark.parametrize("build", [teacher_stage, student_stage])

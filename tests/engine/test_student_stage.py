@@ -36,7 +36,7 @@ class GaussianNetwork(nn.Module):
     def weight(self, sigma):
         return (sigma**2 + 0.25) / (0.5 * sigma) ** 2
 
-    def learning(self, generator):
+    def learning(self, generator, augmentation=None):
         return self
 
     def forward(self, x, sigma, context=None):
