@@ -10,6 +10,7 @@ from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
+from rsd_med.operators.noise import complex_or_real_noise
 
 
 class SamplerSettings(Settings):
@@ -73,6 +74,28 @@ def sample(
             ahead = x + (there - here) * slope
         x = ahead
     return x
+
+
+def ancestral_step(
+    x: torch.Tensor, estimate: torch.Tensor, here: torch.Tensor, there: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Go from level ``here`` to ``there`` as if ``estimate`` were the clean image (DDPM's step, arXiv 2006.11239).
+
+    Draws from ``q(x_there | x_here, x_0 = D) = N(D + r² (x − D), there² (1 − r²))`` with ``r = there / here``. The mean
+    is that of the exact reverse process, whatever the size of the step; the variance lacks that of ``x_0`` given x.
+
+    Parameters
+    ----------
+    x, estimate
+        Noisy image, and what the denoiser makes of it, ``(b, channels, y, x)``.
+    here, there
+        Levels of each item, ``(b,)``, ``there`` the smaller.
+    generator
+        For the fresh noise.
+    """
+    ratio2 = ((there / here) ** 2).reshape(-1, 1, 1, 1)
+    fresh = complex_or_real_noise(x, there * (1 - ratio2.flatten()).clamp_min(0).sqrt(), generator)
+    return estimate + ratio2 * (x - estimate) + fresh
 
 
 def one_step(denoiser: Denoiser, view: View, noise: torch.Tensor, sigma_init: float) -> torch.Tensor:

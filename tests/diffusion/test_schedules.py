@@ -69,6 +69,13 @@ def test_every_item_can_have_its_own_bound():
     assert (draws[:, 0] < 0.2).any()
 
 
+def test_levels_below_the_noise_follow_the_truncated_law():
+    draws = LogNormalLevels().draw(50_000, generator(1), below=0.4)
+    assert (draws < 0.4).all()
+    law = stats.truncnorm(-np.inf, (math.log(0.4) + 1.2) / 1.2, loc=-1.2, scale=1.2)
+    assert stats.kstest(draws.double().log().numpy(), law.cdf).pvalue > 0.01
+
+
 @pytest.mark.parametrize("above", [float(torch.tensor(0.2)), 1e-3, 20.0, 80.0, 200.0])
 def test_no_level_touches_the_noise_in_the_precision_of_training(above):
     """Noise of variance σ² − σ_n² is added: rounding must not make it negative, nor a far tail infinite."""

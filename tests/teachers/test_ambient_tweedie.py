@@ -7,10 +7,10 @@ import torch
 from scipy import stats
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions import GaussianNoise, NoCorruption
+from rsd_med.corruptions import GaussianNoise, Measurement, NoCorruption
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity
-from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
+from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings, ConsistencySettings
 from rsd_med.teachers.denoising import Denoising
 
 from .toys import GaussianImages, LinearDenoiser, fit, generator, measure, one_level, relative_error
@@ -139,3 +139,158 @@ def test_data_without_noise_are_refused():
     with pytest.raises(ProtocolError, match=r"corruption\.sigma is 0"):
         AmbientTweedieSettings().build(NoCorruption())
     assert isinstance(AmbientTweedieSettings().build(GaussianNoise(0.1)), AmbientTweedie)
+
+
+def mixed(images, seed=3):
+    """Every other item is clean, the others have noise σ_n."""
+    sigma_n = torch.tensor([0.0, SIGMA_N]).repeat(len(images) // 2)
+    noise = torch.randn(images.shape, generator=generator(seed)) * sigma_n.reshape(-1, 1, 1, 1)
+    return Measurement(images + noise, Identity(), sigma_n, torch.ones(len(images)), ("toy",) * len(images))
+
+
+def test_clean_and_noisy_items_share_a_batch_and_have_one_minimum():
+    """σ_n is each item's own: the clean ones are denoised as ever, and both ask for the same posterior mean."""
+    law, sigma = GaussianImages((1, 2, 2)), 0.6
+    denoiser = LinearDenoiser(law.shape)
+    fit(AmbientTweedie(GaussianNoise(SIGMA_N), one_level(sigma)), denoiser, mixed(law.draw(COUNT)))
+    noisy = noisy_at(law, sigma)
+    found = denoiser(noisy, torch.full((len(noisy),), sigma)).detach()
+    assert relative_error(found, law.posterior_mean(noisy, sigma), law.mean.reshape(law.shape)) < 0.025
+
+
+def test_clean_items_draw_levels_below_the_noise_of_the_others():
+    spy = Spy((1, 1, 1))
+    AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(spy, mixed(torch.zeros(4000, 1, 1, 1)), generator(1))
+    assert float((spy.sigma[::2] < SIGMA_N).float().mean()) == pytest.approx(0.593, abs=0.03)
+    assert (spy.sigma[1::2] > SIGMA_N).all()
+
+
+def test_without_noise_it_is_ordinary_denoising():
+    law = GaussianImages((2, 2, 3))
+    measurement, denoiser = measure(law.draw(6)), LinearDenoiser(law.shape)
+    torch.nn.init.normal_(denoiser.gain, generator=generator(6))
+    given = (denoiser, measurement)
+    found = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(*given, generator(7))
+    assert torch.equal(found, Denoising(NoCorruption(), LogNormalLevels())(*given, generator(7)))
+
+
+def test_the_clamp_asks_at_the_noise_of_the_data_where_nothing_is_learned():
+    """The published variant: levels below σ_n become σ_n, where the loss is 0 whatever the network answers."""
+    measurement = measure(torch.zeros(5000, 1, 1, 1), SIGMA_N)
+    objective = AmbientTweedieSettings(below="clamp").build(GaussianNoise(SIGMA_N))
+    spy = Spy((1, 1, 1))
+    loss = objective(spy, measurement, generator(1))
+    clamped = spy.sigma == torch.tensor(SIGMA_N)
+    assert float(clamped.float().mean()) == pytest.approx(0.593, abs=0.03)
+    assert torch.equal(spy.noisy[clamped], measurement.data[clamped])
+    assert not loss[clamped].any()
+    assert torch.equal(spy.sigma[~clamped], LogNormalLevels().draw(5000, generator(1))[~clamped])
+
+
+@pytest.mark.parametrize("below", ["resample", "clamp"])
+def test_both_ways_have_the_same_minimum_above_the_noise(below):
+    law, sigma = GaussianImages((1, 2, 2)), 0.6
+    objective = AmbientTweedie(GaussianNoise(SIGMA_N), one_level(sigma), below)
+    noisy = noisy_at(law, sigma)
+    found = fitted(objective, law, complex_images=False)(noisy, torch.full((len(noisy),), sigma)).detach()
+    assert relative_error(found, law.posterior_mean(noisy, sigma), law.mean.reshape(law.shape)) < 0.025
+
+
+class Scalar:
+    """``E[x | x + σ n]`` of pixels N(0, v), v known at the noise of the data and above, and learned below it."""
+
+    def __init__(self, variance, below):
+        self.variance, self.below = variance, torch.tensor(below, requires_grad=True)
+
+    def weight(self, sigma):
+        return 1 / sigma**2
+
+    def __call__(self, x, sigma, context=None):
+        sigma = sigma.reshape(-1, 1, 1, 1)
+        variance = torch.where(sigma < SIGMA_N * (1 - 1e-4), self.below, self.variance)
+        return variance / (variance + sigma**2) * x
+
+
+VARIANCE = 0.25
+
+
+def scalars(count):
+    images = VARIANCE**0.5 * torch.randn(count, 1, 2, 2, generator=generator(1))
+    return measure(images, SIGMA_N)
+
+
+def consistency(denoiser, measurement, sigma, seed=2, **settings):
+    """The consistency loss per item, for one level below the noise."""
+    objective = AmbientTweedie(
+        GaussianNoise(SIGMA_N), one_level(sigma), consistency=ConsistencySettings(**settings)
+    )  # fmt: skip
+    return objective.consistency_loss(denoiser, measurement.data, measurement.sigma, generator(seed))
+
+
+@pytest.mark.parametrize(("walks", "steps"), [(2, 1), (3, 3)])
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.35])
+def test_consistency_is_zero_at_the_posterior_mean(sigma, walks, steps):
+    """In the mean over the walks, and not for other networks: too little or too much is kept below the noise."""
+    measurement = scalars(20_000)
+    right, small, large = (
+        consistency(Scalar(VARIANCE, below), measurement, sigma, walks=walks, steps=steps).detach()
+        for below in (VARIANCE, 0.4 * VARIANCE, 4 * VARIANCE)
+    )
+    assert abs(float(right.mean())) < 4 * float(right.std()) / len(right) ** 0.5
+    floor = float(right.std()) / len(right) ** 0.5
+    assert float(small.mean()) > 2 * abs(float(right.mean())) + 2 * floor
+    if sigma > 0.1:  # far below, all networks that trust their input agree
+        assert float(large.mean()) > 2 * abs(float(right.mean())) + 2 * floor
+
+
+def test_consistency_extends_a_network_below_the_noise():
+    """A linear denoiser that knows the law above σ_n, and nothing below it, is taught there by consistency alone."""
+    denoiser, measurement = Scalar(VARIANCE, 0.02), scalars(4000)
+    optimiser = torch.optim.Adam([denoiser.below], lr=0.03, betas=(0.5, 0.9))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 80)
+    for step in range(80):
+        loss = consistency(denoiser, measurement, 0.25, seed=step, walks=4, steps=2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    assert float(denoiser.below.detach()) == pytest.approx(VARIANCE, rel=0.1)
+
+
+def test_consistency_teaches_the_lower_level_alone():
+    """No gradient reaches D at σ_n, which the loss above the noise teaches, nor the walk that leads away from it."""
+    levels = []
+
+    class Network(Scalar):
+        def __call__(self, x, sigma, context=None):
+            if torch.is_grad_enabled():
+                levels.append(sigma)
+            return super().__call__(x, sigma, context)
+
+    consistency(Network(VARIANCE, 0.1), scalars(8), 0.1, walks=2, steps=3)
+    assert len(levels) == 2
+    assert all(torch.allclose(level, torch.tensor(0.1)) for level in levels)
+
+
+def test_items_without_noise_have_nothing_below_it():
+    measurement = mixed(torch.randn(64, 1, 2, 2, generator=generator()))
+    denoiser = Scalar(VARIANCE, 0.02)
+    objective = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels(), consistency=ConsistencySettings())
+    loss = objective.consistency_loss(denoiser, measurement.data, measurement.sigma, generator())
+    assert not loss[::2].any()
+    assert loss[1::2].all()
+    loss.sum().backward()
+    assert torch.isfinite(denoiser.below.grad)
+
+
+def test_consistency_is_added_with_its_coefficient():
+    law = GaussianImages((1, 2, 2))
+    measurement = measure(law.draw(8), SIGMA_N)
+    given = (Scalar(VARIANCE, 0.02), measurement)
+    settings = AmbientTweedieSettings(consistency=ConsistencySettings(coefficient=3.0))
+    both = settings.build(GaussianNoise(SIGMA_N))(*given, generator(7)).detach()
+    source = generator(7)
+    above = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(*given, source).detach()
+    objective = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels(), consistency=ConsistencySettings())
+    below = objective.consistency_loss(given[0], measurement.data, measurement.sigma, source).detach()
+    assert torch.allclose(both, above + 3 * below)
