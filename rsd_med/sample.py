@@ -16,7 +16,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num", type=int, required=True, metavar="N", help="how many images")
     parser.add_argument("--from", dest="model", choices=["student", "teacher"], default="student", help="which model")
     parser.add_argument(
-        "--sampler", choices=["heun", "truncated"], default="heun", help="the teacher's sampler (default: heun)"
+        "--sampler",
+        choices=["heun", "truncated", "stochastic", "ancestral", "guided"],
+        default="heun",
+        help="the teacher's sampler (default: heun); guided compares masks, for teachers that see images through them",
     )
     parser.add_argument("--steps", type=int, default=18, help="noise levels of the teacher's sampler (default: 18)")
     parser.add_argument("--seed", type=int, default=0, help="image k of a seed does not depend on --num (default: 0)")

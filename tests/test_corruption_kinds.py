@@ -57,9 +57,10 @@ def test_a_run_on_images_with_missing_pixels_is_trained_measured_and_drawn_from(
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["student"]["proximal_fd"] > 0
     assert metrics["teacher"]["heun"]["proximal_fd"] > 0
-    for model in ("student", "teacher"):
-        out = tmp_path / model
-        given = [str(tmp_path / "run"), "--num", "3", "--from", model, "--steps", "3", "--out", str(out)]
+    for model, sampler in (("student", "heun"), ("teacher", "heun"), ("teacher", "guided"), ("teacher", "ancestral")):
+        out = tmp_path / f"{model}_{sampler}"
+        given = [str(tmp_path / "run"), "--num", "3", "--from", model, "--steps", "3", "--sampler", sampler]
+        given += ["--out", str(out)]
         assert run_command(lambda given=given: sample(given)) == 0, capsys.readouterr().err
         images = np.load(out / "samples.npy")
         assert images.shape == (3, 1, 16, 16)

@@ -128,9 +128,12 @@ class Model:
             hook.remove()
 
     def teacher_sampler(self, calls: int) -> SamplerSettings:
-        """Return the run's own sampler with as many steps as ``calls`` allow, at least one."""
+        """Return the run's own sampler with as many steps as ``calls`` allow, at least one; heun where it draws noise.
+
+        An image must not depend on which others are drawn with it.
+        """
         own = self.experiment.protocol.evaluation.samplers[0]
-        if calls >= own.calls(self.experiment.corruption.sigma):
+        if own.deterministic and calls >= own.calls(self.experiment.corruption.sigma):
             return own
         return own.model_copy(update={"kind": "heun", "steps": max(1, (calls + 1) // 2)})
 

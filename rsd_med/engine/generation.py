@@ -1,13 +1,14 @@
 """Drawing images from a teacher or a student, in batches that do not depend on one another."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import SamplerSettings, one_step, sample
+from rsd_med.diffusion.samplers import Fresh, SamplerSettings, one_step, sample
 from rsd_med.diffusion.view import View
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.operators.channels import to_channels
@@ -16,17 +17,18 @@ from rsd_med.teachers.base import Objective
 BATCH = 64
 """Images drawn at once. Part of the result's definition: draw k of a seed does not depend on how many are asked for."""
 
-Draw = Callable[[View, torch.Tensor], torch.Tensor]
+Draw = Callable[[View, torch.Tensor, Fresh], torch.Tensor]
+"""From a view, unit noise and what else may be drawn to images."""
 
 
 def teacher_draw(teacher: Denoiser, sampler: SamplerSettings, data_sigma: float) -> Draw:
     """Return a function from view and unit noise to the teacher's samples."""
-    return lambda view, noise: sample(teacher, view, noise, sampler, data_sigma)
+    return lambda view, noise, fresh: sample(teacher, view, noise, sampler, data_sigma, fresh)
 
 
 def student_draw(student: Denoiser, sigma_init: float) -> Draw:
     """Return a function from view and unit noise to the student's samples."""
-    return lambda view, noise: one_step(student, view, noise, sigma_init)
+    return lambda view, noise, _: one_step(student, view, noise, sigma_init)
 
 
 @torch.no_grad()
@@ -63,8 +65,13 @@ def draw_images(
     for start in distribution.deal(range(0, count, BATCH)):
         generator = generator_for(seed, "images", start, device=device)
         chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
-        like = conditions[chosen]
-        view = objective.view(objective.corruption.draw(like, generator), generator)
+        fresh = Fresh(generator, partial(_look, objective, conditions[chosen], generator))
+        view = fresh.view()
         noise = torch.randn(BATCH, channels, height, width, generator=generator, device=device)
-        batches.append(draw(view, noise).cpu())
+        batches.append(draw(view, noise, fresh).cpu())
     return torch.cat(distribution.gather(batches))[:count]
+
+
+def _look(objective: Objective, like: Measurement, generator: torch.Generator) -> View:
+    """Draw how networks see images that are measured like ``like``."""
+    return objective.view(objective.corruption.draw(like, generator), generator)

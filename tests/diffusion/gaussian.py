@@ -24,5 +24,20 @@ class GaussianDenoiser:
         return self.mean + (x - self.mean) * math.sqrt((self.std**2 + end**2) / (self.std**2 + start**2))
 
 
+class MaskedGaussianDenoiser:
+    """``E[x | M (x + σ n), M]`` of N(mean, covariance) for images of one row, the mask M given as context."""
+
+    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
+        self.mean, self.covariance = mean, covariance
+
+    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        shown = context[:, 0, 0]
+        total = self.covariance + sigma.reshape(-1, 1, 1) ** 2 * torch.eye(len(self.mean))
+        # Hidden pixels get a row and a column of the identity: nothing is inferred from them.
+        seen = shown[:, :, None] * total * shown[:, None] + torch.diag_embed(1 - shown)
+        residual = (x[:, 0, 0] - self.mean) * shown
+        return (self.mean + torch.linalg.solve(seen, residual) @ self.covariance)[:, None, None]
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

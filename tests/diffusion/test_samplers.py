@@ -1,4 +1,4 @@
-"""The Heun sampler: exact on Gaussian laws, equal to the paper's algorithm written out, truncated where it must be."""
+"""Samplers: exact on Gaussian laws, equal to the papers' algorithms written out, truncated where they must be."""
 
 import itertools
 
@@ -7,11 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rsd_med.diffusion.samplers import SamplerSettings, one_step, sample
+from rsd_med.base.errors import ProtocolError
+from rsd_med.diffusion.samplers import Fresh, SamplerSettings, disagreement, one_step, sample
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
+from rsd_med.operators import SamplingMask
 
-from .gaussian import GaussianDenoiser, generator
+from .gaussian import GaussianDenoiser, MaskedGaussianDenoiser, generator
 
 MEAN, STD = 0.3, 0.5
 
@@ -20,9 +22,11 @@ def noise(count=4, channels=1, side=4, seed=0):
     return torch.randn(count, channels, side, side, generator=generator(seed))
 
 
-def walk(settings, z, data_sigma=0.0):
+def walk(settings, z, data_sigma=0.0, seed=1):
     denoiser = GaussianDenoiser(MEAN, STD)
-    return sample(denoiser, View(), z, settings, data_sigma), denoiser
+    view = View(context=torch.ones(len(z), 1, *z.shape[-2:]))
+    fresh = Fresh(generator(seed), lambda: view)
+    return sample(denoiser, view, z, settings, data_sigma, fresh), denoiser
 
 
 def error(steps, z):
@@ -77,7 +81,7 @@ def test_the_sampler_is_algorithm_1_of_edm():
     assert found.numpy() == pytest.approx(x, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["heun", "truncated"])
+@pytest.mark.parametrize("kind", ["heun", "truncated", "stochastic", "ancestral", "guided"])
 @pytest.mark.parametrize("steps", [1, 2, 7, 18])
 @pytest.mark.parametrize("data_sigma", [0.0, 0.001, 0.2, 0.4, 100.0])
 def test_the_number_of_calls_is_the_one_stated(kind, steps, data_sigma):
@@ -147,6 +151,138 @@ def test_one_step_is_the_denoiser_on_pure_noise():
     found = one_step(denoiser, View(), z, 2.5)
     assert denoiser.levels == [2.5]
     assert torch.equal(found, denoiser(2.5 * z, torch.full((3,), 2.5)))
+
+
+def test_churn_is_algorithm_2_of_edm():
+    """Written out in float64, noise included, for a mixture of two points whose denoiser is not linear."""
+
+    def denoise(x, sigma):
+        return np.tanh(x / sigma**2)
+
+    z, steps = noise(3, 2, seed=4), 12
+    grid = np.append((80 ** (1 / 7) + np.arange(steps) / (steps - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7, 0.0)
+    source, churned = generator(6), 0
+    x = grid[0] * z.double().numpy()
+    for i in range(steps):
+        level = grid[i]
+        if 0.05 <= level <= 50:
+            level = grid[i] * (1 + min(3.0 / steps, np.sqrt(2) - 1))
+            added = 1.003 * torch.randn(z.shape, generator=source).double().numpy()
+            x = x + np.sqrt(level**2 - grid[i] ** 2) * added
+            churned += 1
+        slope = (x - denoise(x, level)) / level
+        ahead = x + (grid[i + 1] - level) * slope
+        if grid[i + 1] != 0:
+            second = (ahead - denoise(ahead, grid[i + 1])) / grid[i + 1]
+            ahead = x + (grid[i + 1] - level) * (0.5 * slope + 0.5 * second)
+        x = ahead
+    assert 0 < churned < steps
+    found = sample(
+        lambda x, sigma, context: torch.tanh(x / sigma.reshape(-1, 1, 1, 1) ** 2),
+        View(),
+        z,
+        SamplerSettings(kind="stochastic", steps=steps, churn=3.0),
+        fresh=Fresh(generator(6), View),
+    )
+    assert found.numpy() == pytest.approx(x, abs=1e-4)
+
+
+def test_without_churn_the_stochastic_sampler_is_heun():
+    z = noise()
+    assert torch.equal(walk(SamplerSettings(kind="stochastic", churn=0.0), z)[0], walk(SamplerSettings(), z)[0])
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("stochastic", 80), ("ancestral", 400)])
+def test_stochastic_samples_of_a_gaussian_have_its_moments_and_forget_their_latents(kind, steps):
+    z = noise(512, side=8)
+    found, _ = walk(SamplerSettings(kind=kind, steps=steps), z)
+    other, _ = walk(SamplerSettings(kind=kind, steps=steps), z, seed=2)
+    assert float(found.mean()) == pytest.approx(MEAN, abs=0.02)
+    assert float(found.std()) == pytest.approx(STD, rel=0.02)
+    assert abs(float(torch.stack([found.flatten(), other.flatten()]).corrcoef()[0, 1])) < 0.05
+
+
+def test_ancestral_steps_have_the_variance_of_ddpm():
+    """Closed form: a step multiplies deviations by g + r² (1 − g) and adds there² (1 − r²), for any number of steps."""
+    levels = karras_levels(12).double().tolist()
+    variance = levels[0] ** 2
+    for here, there in itertools.pairwise(levels):
+        gain, ratio2 = STD**2 / (STD**2 + here**2), (there / here) ** 2
+        variance = (gain + ratio2 * (1 - gain)) ** 2 * variance + there**2 * (1 - ratio2)
+    found, _ = walk(SamplerSettings(kind="ancestral", steps=12), noise(1024, side=8))
+    assert float(found.std()) == pytest.approx(variance**0.5, rel=0.01)
+    assert float(found.std()) < 0.97 * STD  # few steps lose spread, and the formula knows how much
+
+
+ROW_MEAN = torch.tensor([0.5, -0.3, 0.1])
+COVARIANCE = torch.tensor([[0.30, 0.20, -0.05], [0.20, 0.40, 0.10], [-0.05, 0.10, 0.20]])
+
+
+def look(count, seed, chance=0.6):
+    """A view that shows some pixels of a row."""
+    mask = torch.rand(count, 1, 1, 3, generator=generator(seed)) < chance
+    return View(SamplingMask(mask), mask.float())
+
+
+def test_the_fixed_mask_sampler_draws_what_is_shown_and_infers_what_is_not():
+    """The law of the shown pixels, and the mean of the hidden ones given them: with exact denoisers, and no more."""
+    shown = torch.tensor([True, True, False]).expand(4000, 1, 1, 3)
+    z = torch.randn(4000, 1, 1, 3, generator=generator())
+    denoiser = MaskedGaussianDenoiser(ROW_MEAN, COVARIANCE)
+    found = sample(denoiser, View(SamplingMask(shown), shown.float()), z, SamplerSettings(steps=80))[:, 0, 0]
+    assert torch.allclose(found.mean(0)[:2], ROW_MEAN[:2], atol=0.03)
+    assert torch.allclose(found[:, :2].T.cov(), COVARIANCE[:2, :2], atol=0.03)
+    regression = torch.linalg.solve(COVARIANCE[:2, :2], COVARIANCE[:2, 2])
+    assert torch.allclose(found[:, 2], ROW_MEAN[2] + (found[:, :2] - ROW_MEAN[:2]) @ regression, atol=0.02)
+
+
+def test_guidance_follows_the_gradient_of_the_disagreement_between_masks():
+    x, level = torch.randn(5, 1, 1, 3, generator=generator()), torch.full((5,), 0.7)
+    denoiser, view, others = MaskedGaussianDenoiser(ROW_MEAN, COVARIANCE), look(5, 1), [look(5, 2), look(5, 3)]
+
+    def energy(x):
+        gaps = [view.denoise(denoiser, x, level) - other.denoise(denoiser, x, level) for other in others]
+        return 0.5 * sum(float(gap.double().square().sum()) for gap in gaps)
+
+    estimate, gradient = disagreement(denoiser, view, others, x, level)
+    assert torch.equal(estimate, view.denoise(denoiser, x, level))
+    assert not estimate.requires_grad
+    direction = torch.randn(x.shape, generator=generator(9))
+    slope = (energy(x + 0.01 * direction) - energy(x - 0.01 * direction)) / 0.02
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-3)
+
+
+def test_guided_walks_end_where_masks_agree_more():
+    z = torch.randn(500, 1, 1, 3, generator=generator())
+    denoiser, seeds = MaskedGaussianDenoiser(ROW_MEAN, COVARIANCE), iter(range(10, 20))
+    fresh = Fresh(generator(), lambda: look(500, next(seeds)))
+    view, judges = look(500, 1), [look(500, seed) for seed in range(30, 40)]
+
+    def doubt(images):
+        level = torch.full((500,), 0.05)
+        return sum(float((images - judge.denoise(denoiser, images, level)).square().mean()) for judge in judges)
+
+    plain = sample(denoiser, view, z, SamplerSettings())
+    guided = sample(denoiser, view, z, SamplerSettings(kind="guided", guidance=0.05), fresh=fresh)
+    assert doubt(guided) < 0.95 * doubt(plain)
+    assert not guided.requires_grad
+    one = sample(
+        denoiser, view, z, SamplerSettings(kind="guided", steps=1, masks=2), fresh=Fresh(generator(), lambda: judges[0])
+    )
+    level = torch.full((500,), 80.0)
+    estimate, gradient = disagreement(denoiser, view, [judges[0], judges[0]], 80 * z, level)
+    assert torch.allclose(one, estimate - 0.1 * gradient, atol=1e-4)
+
+
+def test_guidance_needs_masks_and_chance_a_source():
+    with pytest.raises(ProtocolError, match="whole images"):
+        sample(
+            GaussianDenoiser(MEAN, STD), View(), noise(), SamplerSettings(kind="guided"), fresh=Fresh(generator(), View)
+        )
+    for kind in ("stochastic", "ancestral", "guided"):
+        assert not SamplerSettings(kind=kind).deterministic
+        with pytest.raises(ValueError, match="draw from"):
+            sample(GaussianDenoiser(MEAN, STD), View(), noise(), SamplerSettings(kind=kind))
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"sigma_min": 0.0}, {"rho": -1.0}, {"kind": "euler"}])

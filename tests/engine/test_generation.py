@@ -60,9 +60,9 @@ def test_a_teacher_draws_with_its_sampler_from_unit_noise():
     denoiser, settings = GaussianDenoiser(0.3, 0.5), SamplerSettings(kind="truncated", steps=8)
     given = []
 
-    def draw(view, noise):
+    def draw(view, noise, fresh):
         given.append((view, noise))
-        return teacher_draw(denoiser, settings, 0.2)(view, noise)
+        return teacher_draw(denoiser, settings, 0.2)(view, noise, fresh)
 
     images = draw_images(draw, PLAIN, pictures(4), 5, 0)
     view, noise = given[0]
@@ -70,6 +70,15 @@ def test_a_teacher_draws_with_its_sampler_from_unit_noise():
     assert float(noise.std()) == pytest.approx(1, abs=0.05)
     assert torch.equal(images, sample(denoiser, view, noise, settings, 0.2)[:5])
     assert min(denoiser.levels) > 0.2
+
+
+@pytest.mark.parametrize("kind", ["stochastic", "ancestral", "guided"])
+def test_what_samplers_draw_on_their_way_derives_from_the_seed(kind):
+    settings = SamplerSettings(kind=kind, steps=2, masks=2)
+    first, other = fourier_images(3, sampler=settings), fourier_images(3, seed=8, sampler=settings)
+    assert torch.equal(first, fourier_images(3, sampler=settings))
+    assert torch.equal(first, fourier_images(5, sampler=settings)[:3])
+    assert not torch.equal(first, other)
 
 
 def test_generations_are_corrupted_as_the_scans_were():
