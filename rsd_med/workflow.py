@@ -2,12 +2,14 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.engine.audit import audit_memorisation
 from rsd_med.engine.checkpoints import Checkpoint
 from rsd_med.engine.conditions import save_conditions
 from rsd_med.engine.evaluation import evaluate_models
@@ -114,6 +116,7 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
         save_gallery(gallery, name, images)
     if experiment.reference is not None:
         save_gallery(gallery, "reference", experiment.reference)
+    metrics |= _audit(experiment, run, journal, samples)
     seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
     metrics |= {"command": command, "seconds": seconds, "num_measurements": len(experiment.dataset)}
     write_text(run.metrics, json.dumps(metrics, indent=2))
@@ -128,6 +131,32 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
             f"{metrics['ratio']:.2f} x its distance, {metrics['speedup']:.0f} x as fast"
         )
     return metrics
+
+
+def _audit(
+    experiment: Experiment, run: RunFolder, journal: Journal, samples: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Search the training set for what the student has drawn, or the teacher's first sampler without a student."""
+    settings, protocol = experiment.protocol.evaluation, experiment.protocol
+    if not settings.audited_samples:
+        return {}
+    model = "student" if "student" in samples else next(iter(samples))
+    journal.say(f"searching {len(experiment.main_group):,} training measurements for what the {model} has drawn")
+    result = audit_memorisation(
+        samples[model][: settings.audited_samples],
+        experiment.reference,
+        experiment.dataset,
+        experiment.main_group,
+        experiment.corruption,
+        protocol.seed,
+        reference_is_training=settings.reference == protocol.data,
+    )
+    if result is None:
+        journal.say("too few training measurements to be searched for copies", warning=True)
+        return {}
+    for name, images in result.pictures.items():
+        save_gallery(run.samples / "audit", name, images)
+    return {"memorisation": {"model": model, "baseline": result.baseline, **result.figures}}
 
 
 def load_models(experiment: Experiment, run: RunFolder) -> tuple[Denoiser, Denoiser | None]:

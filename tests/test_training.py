@@ -83,6 +83,9 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
     assert {*FIGURES, "seconds_per_image"} <= metrics["teacher"]["heun"].keys()
     assert {*FIGURES, "proximal_fd", "seconds_per_image"} <= metrics["student"].keys()
     assert metrics["num_samples"] == 32
+    audit = metrics["memorisation"]
+    assert (audit["model"], audit["baseline"], audit["num_samples"]) == ("student", "clean", 32)
+    assert audit["share_low"] <= audit["share"] <= audit["share_high"]
     assert metrics["features"].startswith("random-conv")
     teacher, student = metrics["teacher"]["heun"], metrics["student"]
     assert metrics["speedup"] == teacher["seconds_per_image"] / student["seconds_per_image"]

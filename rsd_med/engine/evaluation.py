@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.randomness import generator_for
@@ -26,6 +26,7 @@ class EvaluationSettings(Settings):
 
     num_samples: PositiveInt = Field(1000, description="samples behind every distance")
     features: FeatureSettings = Field(default_factory=RandomConvSettings, description="extractor behind the distances")
+    audited_samples: NonNegativeInt = Field(500, description="samples searched for copies of the data; 0 for none")
     monitor_images: PositiveInt = Field(1000, description="measurements behind the proximal distance")
     samplers: tuple[SamplerSettings, ...] = Field((SamplerSettings(),), min_length=1, description="the teacher's")
 

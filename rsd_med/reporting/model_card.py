@@ -12,6 +12,7 @@ from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.account import stage_seconds, warnings
 from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.meanings import FIGURES_IN_WORDS
+from rsd_med.reporting.memorisation import conclusion, explanation
 from rsd_med.reporting.numbers import duration, significant, whole
 from rsd_med.reporting.record import RunRecord, mapping, number, read_run
 from rsd_med.reporting.verdict import verdict
@@ -53,10 +54,9 @@ _RISKS = """\
 - **No subgroup was examined.** Performance by age, sex, body size, disease, scanner or site is unknown.
 """
 
-_MEMORISATION = """\
-**Not audited yet.** Whether the model reproduces training images has not been tested. A one-step generator trained on
-few images can memorise them, and a memorised scan, above all of a head, can identify a person. Compare samples with
-their nearest training images before weights or samples leave the place where the data may be used.
+_PRIVACY = """\
+A one-step generator trained on few images can memorise them, and a memorised scan, above all of a head, can identify a
+person. Look at the nearest pairs in `report.html` before weights or samples leave the place where the data may be used.
 """
 
 _LICENCE = """\
@@ -92,7 +92,7 @@ def render_card(record: RunRecord) -> str:
         ("## Corruption assumed", _items(_corruption(record))),
         ("## Evaluation", _evaluation(record)),
         ("## Failure modes and hallucination", _RISKS),
-        ("## Memorisation and privacy", _MEMORISATION),
+        ("## Memorisation and privacy", _memorisation(record)),
         ("## Limits of this card", _items(_limits(record))),
         ("## Licence of the data", _LICENCE),
     ]
@@ -199,6 +199,13 @@ def _evaluation(record: RunRecord) -> str:
     )
     facts_listed = _items(f"{name}: {_code(value)}" for name, value in facts.items())
     return "\n".join([*lines, "", facts_listed, notes, meanings])
+
+
+def _memorisation(record: RunRecord) -> str:
+    found = mapping(record.metrics, "memorisation")
+    if number(found, "share") is None:
+        return f"**Not audited.** Whether the model repeats training measurements has not been tested.\n\n{_PRIVACY}"
+    return "\n\n".join([f"**{_plain(conclusion(found))}**", _plain(" ".join(explanation(found))), _PRIVACY])
 
 
 def _limits(record: RunRecord) -> list[str]:

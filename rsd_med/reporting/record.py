@@ -43,6 +43,8 @@ class RunRecord:
     gallery
         Images in channels by name (``measurements``, ``teacher.<sampler>``, ``student``, ``reference``): float32
         ``(n, channels, y, x)``, scaled units, finite.
+    audit
+        The nearest pairs of the audit of memorisation, likewise: ``samples``, ``seen``, ``measurements``.
     grids
         PNG files of samples drawn while training, by stage and image count.
     problems
@@ -57,6 +59,7 @@ class RunRecord:
     protocol_text: str
     environment: Mapping[str, Any]
     gallery: Mapping[str, torch.Tensor]
+    audit: Mapping[str, torch.Tensor]
     grids: Mapping[str, Mapping[int, Path]]
     problems: tuple[str, ...]
 
@@ -140,6 +143,7 @@ def read_run(run: RunFolder) -> RunRecord:
         protocol_text=protocol_text,
         environment=reader.json(run.environment),
         gallery=reader.gallery(run.samples / "gallery"),
+        audit=reader.gallery(run.samples / "audit"),
         grids=_find_grids(run.samples),
         problems=tuple(reader.problems),
     )

@@ -8,6 +8,7 @@ from rsd_med.reporting.account import account_section
 from rsd_med.reporting.figures import curves_section, metrics_section
 from rsd_med.reporting.gallery import pictures_section
 from rsd_med.reporting.markup import Markup, join, tag
+from rsd_med.reporting.memorisation import memorisation_section
 from rsd_med.reporting.numbers import times, whole
 from rsd_med.reporting.record import RunRecord, number, read_run
 from rsd_med.reporting.verdict import compare_models, verdict
@@ -56,7 +57,12 @@ def render(record: RunRecord) -> str:
         tag("style", Markup(resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8"))),
     )
     main = tag(
-        "main", pictures_section(record), metrics_section(record), curves_section(record), account_section(record)
+        "main",
+        pictures_section(record),
+        metrics_section(record),
+        memorisation_section(record),
+        curves_section(record),
+        account_section(record),
     )
     footer = tag("footer", f"{NOTICE} Written by rsd_med {__version__} from the run folder alone.")
     body = tag("body", _header(record), tag("p", NOTICE, class_="notice", role="note"), main, footer)

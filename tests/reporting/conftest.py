@@ -63,6 +63,12 @@ METRICS = {
         "fd": 1.2432, "kid": 0.0871, "precision": 0.83, "recall": 0.44, "density": 1.12, "coverage": 0.81,
         "proximal_fd": 0.644, "seconds_per_image": 0.00124, "network_calls": 1,
     },
+    "memorisation": {
+        "model": "student", "baseline": "clean", "near_copies": 3, "num_samples": 500, "share": 0.006,
+        "share_low": 0.00204, "share_high": 0.01749, "threshold": 0.71, "num_held_out": 500,
+        "expected_share": 6 / 501, "p_value": 0.93,
+        "pairs": [{"sample": 12, "measurement": 345, "distance": 0.31, "nearness": 0.55}],
+    },
     "best_teacher": "heun",
     "ratio": 0.2467,
     "speedup": 33.47,
@@ -127,6 +133,8 @@ def fill_run(path: Path, knees: Knees) -> RunFolder:
     for name in ("reference", "measurements", "student"):
         save_gallery(run.samples / "gallery", name, getattr(knees, name))
     save_gallery(run.samples / "gallery", "teacher.heun", knees.teacher)
+    for name, images in (("samples", knees.student), ("seen", knees.teacher), ("measurements", knees.measurements)):
+        save_gallery(run.samples / "audit", name, images[:8])
     write_lines(run, "teacher", 60000)
     write_lines(run, "student", 20000)
     generator = generator_for(0, "latents")

@@ -70,6 +70,9 @@ def test_the_page_tells_the_story_in_order(run):
         "What these figures mean",
         "random-conv-v1-96",
         "python -m rsd_med.train protocols/quickstart.yaml",
+        "Memorisation",
+        "No sign of copying: 3 of 500 samples",
+        "clean images that the model has not seen",
         "Curves",
         "Fake-score loss",
         "What was done",
@@ -271,3 +274,17 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(run, monkeypatch):
         build_report(run)
     assert run.report.read_text() == "old"
     assert not [path for path in run.path.glob(".*") if path.name != ".lock"]
+
+
+def test_copying_is_called_copying_and_shown(run, replace_metrics):
+    replace_metrics(run, lambda metrics: metrics["memorisation"].update(near_copies=60, share=0.12, p_value=1e-30))
+    page = build(run)
+    assert "The model repeats training data: 60 of 500 samples (12.0 %" in page.text
+    shown = [image["alt"] for image in page.all("img") if "training measurements" in image.get("alt", "")]
+    assert shown == ["Their nearest training measurements, 8 images"]
+    assert "345" in page.text
+
+
+def test_a_run_that_was_not_audited_says_so(run, replace_metrics):
+    replace_metrics(run, lambda metrics: metrics.pop("memorisation"))
+    assert "Not audited: nothing is known about whether the model repeats its data." in build(run).text

@@ -1,0 +1,131 @@
+"""Whether the model repeats its training measurements: the figures of the audit, and the nearest pairs to look at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rsd_med.engine.grids import to_grey_levels
+from rsd_med.reporting.gallery import model_title
+from rsd_med.reporting.markup import Markup, tag
+from rsd_med.reporting.numbers import significant, whole
+from rsd_med.reporting.pictures import png_uri, sheet, sheet_size
+from rsd_med.reporting.record import RunRecord, mapping, number
+
+ALARM = 0.01
+"""Below this probability, as many near-copies are not put down to chance."""
+
+_PLACE = 1232
+_ROWS = (
+    ("samples", "Samples"),
+    ("seen", "As the scans of the row below would have seen them"),
+    ("measurements", "Their nearest training measurements"),
+)
+_BASELINES = {
+    "clean": "clean images that the model has not seen",
+    "clean, each without its own measurement": "clean images of the training set, each without its own measurement",
+    "measurements, each without itself": "the training measurements, each without itself",
+}
+
+
+def memorisation_section(record: RunRecord) -> Markup:
+    """Say what the audit found, and show the pairs that are nearest."""
+    heading = tag("h2", "Memorisation", id="memorisation")
+    found = mapping(record.metrics, "memorisation")
+    if number(found, "share") is None:
+        body = [tag("p", "Not audited: nothing is known about whether the model repeats its data.", class_="missing")]
+    else:
+        body = [
+            tag("p", conclusion(found), class_="verdict"),
+            tag("p", " ".join(explanation(found)), class_="remark"),
+            *_pictures(record.audit),
+            _table(found),
+        ]
+    return tag("section", heading, *body, aria_labelledby="memorisation")
+
+
+def conclusion(found: Mapping[str, Any]) -> str:
+    """Judge the audit in one sentence."""
+    copies, total = whole(number(found, "near_copies")), whole(number(found, "num_samples"))
+    interval = f"95 % interval {_percent(found, 'share_low')} to {_percent(found, 'share_high')}"
+    figures = f"{copies} of {total} samples ({_percent(found, 'share')}, {interval})"
+    start = "The model repeats training data" if alarming(found) else "No sign of copying"
+    expected = _percent(found, "expected_share")
+    return f"{start}: {figures} count as near-copies of a training measurement, where {expected} would be chance."
+
+
+def alarming(found: Mapping[str, Any]) -> bool:
+    """Whether there are more near-copies than chance explains."""
+    probability = number(found, "p_value")
+    return probability is not None and probability < ALARM
+
+
+def explanation(found: Mapping[str, Any]) -> list[str]:
+    """Say in plain words how the audit was done."""
+    unseen = _BASELINES.get(str(found.get("baseline")), "unseen images")
+    model = model_title(str(found.get("model", "the model"))).lower()
+    if found.get("baseline") == "measurements, each without itself":
+        how = (
+            "corrupted as the data were, and its picture held against that of every training measurement: there are no "
+            "clean images, and a copy can hide behind its corruption."
+        )
+    else:
+        how = "held against every training measurement, through that measurement’s own scan and on what it acquired."
+    return [
+        f"Each of {whole(number(found, 'num_samples'))} samples of the {model} was {how}",
+        "It counts as a near-copy if its nearest measurement is nearer, compared with the next ones, than that of 99 % "
+        f"of {whole(number(found, 'num_held_out'))} images that it cannot have copied: {unseen}.",
+        f"The probability of so many by chance is {significant(number(found, 'p_value'), 2)}.",
+        "An audit can find copying; it cannot prove privacy. Partial copies, and copies turned or mirrored, escape it.",
+    ]
+
+
+def _percent(found: Mapping[str, Any], key: str) -> str:
+    value = number(found, key)
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _pictures(audit: Mapping[str, torch.Tensor]) -> list[Markup]:
+    if any(name not in audit for name, _ in _ROWS):
+        return []
+    count = len(audit["samples"])
+    rows = []
+    for name, title in _ROWS:
+        levels = sheet(to_grey_levels(audit[name]), count)
+        height, width = levels.shape[:2]
+        free = _PLACE / sheet_size(count, audit["samples"].shape[3])
+        scale = min(4, max(1, int(free))) if free >= 1 else free
+        picture = tag(
+            "img",
+            src=png_uri(levels),
+            alt=f"{title}, {count} images",
+            width=round(width * scale),
+            height=round(height * scale),
+            class_="pixels" if scale >= 1 else None,
+        )
+        rows.append(tag("figure", picture, tag("figcaption", tag("b", title))))
+    return [tag("div", *rows, class_="pairs")]
+
+
+def _table(found: Mapping[str, Any]) -> Markup:
+    pairs = [pair for pair in found.get("pairs", []) if isinstance(pair, Mapping)]
+    titles = (
+        ("Sample", "number"),
+        ("Training measurement", "number"),
+        ("Distance", "0 is a copy"),
+        ("Nearness", f"near-copy below {significant(number(found, 'threshold'))}"),
+    )
+    head = tag("tr", *(tag("th", title, tag("small", note), scope="col") for title, note in titles))
+    rows = [
+        tag(
+            "tr",
+            tag("th", whole(number(pair, "sample")), scope="row"),
+            tag("td", whole(number(pair, "measurement"))),
+            tag("td", significant(number(pair, "distance"))),
+            tag("td", significant(number(pair, "nearness"))),
+        )
+        for pair in pairs
+    ]
+    table = tag("table", tag("thead", head), tag("tbody", *rows), aria_label="Samples nearest to a measurement")
+    inside = tag("div", table, class_="scroll costs", tabindex="0", role="region", aria_label="Table of nearest pairs")
+    return tag("details", tag("summary", f"The {len(pairs)} nearest pairs, by number"), inside)
