@@ -184,20 +184,21 @@ def check_memory_for(protocol: "Protocol") -> Finding:
     """Check that there is memory for the networks and the kept data of a protocol; its activations come on top.
 
     The student is the largest stage: the teacher, generator and fake score with gradients and two moments of Adam
-    each, the average and the student chosen so far.
+    each, the average and the student chosen so far. While a checkpoint is written beside the steps, main memory also
+    holds the copy of eight of them.
     """
     import torch
 
-    networks = 11 * _network_gib(protocol)
+    networks, copies = 11 * _network_gib(protocol), 8 * _network_gib(protocol)
     data = protocol.engine.cache_gib
     if torch.cuda.is_available() and protocol.engine.device != "cpu":
         gpu = torch.cuda.get_device_properties(0).total_memory / 2**30
         if networks > 0.8 * gpu:
             mend = "make the backbone smaller (channels or features), or take a larger GPU"
             return Finding(False, f"networks take {networks:.1f} GiB of the GPU's {gpu:.0f}", mend)
-        wanted = PROCESS_GIB + data
+        wanted = PROCESS_GIB + data + copies
     else:
-        wanted = PROCESS_GIB + data + networks
+        wanted = PROCESS_GIB + data + networks + copies
     held = usable_memory_gib()
     found = f"about {wanted:.1f} GiB ({data:g} of them for data), and more for activations"
     if held is None or wanted < 0.9 * held:

@@ -9,7 +9,7 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from rsd_med.base.errors import DataError, DivergedError
+from rsd_med.base.errors import DataError
+from rsd_med.engine.snapshot import Snapshot
 from rsd_med.engine.stage import Stage
 
 FORMAT = 1
@@ -94,31 +95,36 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, stage: Stage, images: int, total_images: int, finished: bool) -> Path:
-        """Write a checkpoint of ``stage`` after ``images`` of its images, and ``total_images`` of the run's.
+        """Write a checkpoint of ``stage`` at once; see ``Snapshot.take`` and ``write``."""
+        return self.write(Snapshot.take(stage, images, total_images, finished))
+
+    def write(self, snapshot: Snapshot) -> Path:
+        """Write a checkpoint; in a thread of its own if need be, but one at a time.
 
         Raises
         ------
-        DivergedError
-            If a number to be saved is NaN or infinite. Nothing is written, and what is there stays.
         OSError
             If the disk is full or the folder cannot be written. Nothing is left of the attempt.
         """
         from safetensors.torch import save_file
 
-        _require_finite(stage, images)
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True)
             _flush(self.folder.parent)
-        target = self.folder / f"{total_images:010d}"
+        target = self.folder / f"{snapshot.total_images:010d}"
         side = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
         try:
-            for name, network in stage.networks().items():
-                save_file(_plain_state(network), side / f"{name}.safetensors")
-            optimisers = {name: optimiser.state_dict() for name, optimiser in stage.optimisers().items()}
+            for name, weights in snapshot.networks.items():
+                save_file(dict(weights), side / f"{name}.safetensors")
             with (side / "state.pt").open("wb") as file:  # given a path, torch hides that a disk is full
-                torch.save({"optimisers": optimisers, "extra": stage.extra_state()}, file)
-            files = {path.name: _fingerprint(path) for path in sorted(side.iterdir())}
-            manifest = {"format": FORMAT, "stage": stage.name, "images": images, "finished": finished, "files": files}
+                torch.save(dict(snapshot.state), file)
+            manifest = {
+                "format": FORMAT,
+                "stage": snapshot.stage,
+                "images": snapshot.images,
+                "finished": snapshot.finished,
+                "files": {path.name: _fingerprint(path) for path in sorted(side.iterdir())},
+            }
             (side / "manifest.json").write_text(json.dumps(manifest | {"seal": _seal(manifest)}, indent=2))
             os.chmod(side, 0o755)
             for path in (*side.iterdir(), side):
@@ -198,37 +204,6 @@ def _is_good(folder: Path) -> bool:
     except DataError:
         return False
     return True
-
-
-def _require_finite(stage: Stage, images: int) -> None:
-    """Refuse to save what training could not go on from."""
-    for name, network in stage.networks().items():
-        if not _all_finite(network.state_dict().values()):
-            raise DivergedError(
-                f"{stage.name}: the weights of {name} are NaN or infinite after {images:,} images; they are not saved, "
-                f"and the last good checkpoint is kept. Lower {stage.name}'s learning rate, then run the command again."
-            )
-    for name, optimiser in stage.optimisers().items():
-        moments = [value for state in optimiser.state.values() for value in state.values()]
-        if not _all_finite(value for value in moments if isinstance(value, torch.Tensor)):
-            raise DivergedError(
-                f"{stage.name}: the optimiser of {name} holds NaN or infinite numbers after {images:,} images; they "
-                f"are not saved, and the last good checkpoint is kept. Lower {stage.name}'s learning rate, then run "
-                "the command again."
-            )
-
-
-def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """Ask the device once for all of its tensors."""
-    found: dict[torch.device, list[torch.Tensor]] = {}
-    for tensor in tensors:
-        if tensor.is_floating_point() or tensor.is_complex():
-            found.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
-    return all(bool(torch.stack(verdicts).all()) for verdicts in found.values())
-
-
-def _plain_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

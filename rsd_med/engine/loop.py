@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -11,6 +12,7 @@ from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.engine.background import Background
 from rsd_med.engine.batches import BatchOrder
 from rsd_med.engine.checkpoints import Checkpoint
 from rsd_med.engine.distribution import ALONE, Distribution
@@ -19,6 +21,7 @@ from rsd_med.engine.loader import read_batches, watched_readers
 from rsd_med.engine.run_folder import RunFolder
 from rsd_med.engine.settings import EngineSettings
 from rsd_med.engine.signals import StopRequest
+from rsd_med.engine.snapshot import Snapshot
 from rsd_med.engine.stage import Stage
 
 PATIENCE = 10
@@ -88,11 +91,13 @@ class Loop:
             After ten steps in a row whose gradients were not finite; names the items of the last one.
         InterruptedRunError
             After a signal; the state is saved.
+        OSError
+            Where a checkpoint could not be written. Writing goes on beside the steps, so that a few may have passed.
         """
-        with watched_readers(self.settings.workers):
-            self._drive(stage, offset, resume_from)
+        with watched_readers(self.settings.workers), Background() as writing:
+            self._drive(stage, offset, resume_from, writing)
 
-    def _drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None) -> None:
+    def _drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None, writing: Background) -> None:
         images = 0 if resume_from is None else resume(stage, resume_from)
         order = BatchOrder(self.dataset.groups(), stage.batch_size, self.seed, f"{stage.name}/order")
         numbers = range(images // stage.batch_size, -(-stage.images // stage.batch_size))
@@ -121,9 +126,15 @@ class Loop:
                 self._evaluate(stage, images)
             # Asked once: a signal between saving and leaving must not leave without saving.
             stop = self._agreed_signal()
-            if last or stop or crossed(before, images, self.settings.checkpoint_every):
-                if self.distribution.is_main:
-                    self.run.checkpoints.save(stage, images, offset + images, finished=last)
+            writing.look()
+            due = last or stop or crossed(before, images, self.settings.checkpoint_every)
+            if due and self.distribution.is_main:
+                writing.finish()  # before the next copy is taken: memory holds one at a time
+                writing.start(
+                    partial(self.run.checkpoints.write, Snapshot.take(stage, images, offset + images, finished=last))
+                )
+            if last or stop:
+                writing.finish()
                 self.distribution.wait()
             if stop and not last:
                 raise self.distribution.told_once(

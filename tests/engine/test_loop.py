@@ -3,12 +3,14 @@
 import errno
 import os
 import signal
+import threading
 
 import pytest
 import torch
 
 from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.randomness import derive_seed
+from rsd_med.engine.checkpoints import verify
 from rsd_med.engine.loop import PATIENCE, Loop, crossed
 from rsd_med.engine.settings import EngineSettings
 from rsd_med.engine.signals import StopRequest
@@ -165,6 +167,83 @@ def test_a_full_disk_ends_the_loop_with_the_earlier_checkpoint_whole(tmp_path, m
         made.drive(stage, 0)
     assert saved(made) == [32]
     assert made.run.checkpoints.newest()[0].images == 32
+
+
+def test_steps_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    """It holds the stage as it stood when it was taken, and the next one waits for it."""
+    made, _, _ = loop(tmp_path, checkpoint_every=16)
+    stage = CountingStage(images=64, batch_size=8)
+    went_on, weights, under_way = threading.Event(), {}, []
+    step, write = stage.step, made.run.checkpoints.write
+
+    def stepping(batch, images, generator):
+        figures = step(batch, images, generator)
+        weights[images + 8] = stage.network.weight.detach().clone()
+        if images + 8 == 24:
+            went_on.set()
+        return figures
+
+    def writing(snapshot):
+        under_way.append(snapshot.images)
+        assert len(under_way) == 1
+        assert went_on.wait(60), "the step after the checkpoint waited for it"
+        path = write(snapshot)
+        under_way.remove(snapshot.images)
+        return path
+
+    monkeypatch.setattr(stage, "step", stepping)
+    monkeypatch.setattr(made.run.checkpoints, "write", writing)
+    made.drive(stage, 0)
+    assert saved(made) == [16, 32, 48, 64]
+    for images in saved(made):
+        kept = torch.nn.Linear(1, 1)
+        verify(made.run.checkpoints.folder / f"{images:010d}").load_network("teacher", kept)
+        assert torch.equal(kept.weight, weights[images])
+
+
+def test_a_write_that_failed_ends_the_run_without_waiting_for_the_next(tmp_path, monkeypatch):
+    made, _, _ = loop(tmp_path, checkpoint_every=16)
+    stage = CountingStage(images=8000, batch_size=8)
+    failed = threading.Event()
+
+    def full(snapshot):
+        failed.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    step = stage.step
+
+    def stepping(batch, images, generator):
+        if images == 16:
+            assert failed.wait(60)
+        return step(batch, images, generator)
+
+    monkeypatch.setattr(stage, "step", stepping)
+    monkeypatch.setattr(made.run.checkpoints, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        made.drive(stage, 0)
+    assert len(stage.steps) < 10
+
+
+def test_another_error_waits_for_the_checkpoint_under_way_and_is_the_one_told(tmp_path, monkeypatch):
+    made, _, _ = loop(tmp_path, checkpoint_every=16)
+    stage = CountingStage(images=64, batch_size=8)
+    step, write, failing = stage.step, made.run.checkpoints.write, threading.Event()
+
+    def stepping(batch, images, generator):
+        if images == 16:
+            failing.set()
+            raise ValueError("of the step")
+        return step(batch, images, generator)
+
+    def writing(snapshot):
+        assert failing.wait(60)
+        return write(snapshot)
+
+    monkeypatch.setattr(stage, "step", stepping)
+    monkeypatch.setattr(made.run.checkpoints, "write", writing)
+    with pytest.raises(ValueError, match="of the step"):
+        made.drive(stage, 0)
+    assert saved(made) == [16]
 
 
 def test_signals_are_noted_and_the_old_handlers_come_back():
