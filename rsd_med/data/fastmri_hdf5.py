@@ -17,7 +17,7 @@ from torch import Tensor
 from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.scale import central_run
-from rsd_med.data.hdf5 import checked_dataset, opened, read
+from rsd_med.data.hdf5 import checked_dataset, read
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
 from rsd_med.data.paths import resolve_root
@@ -137,7 +137,8 @@ class FastMRIHDF5(Source):
         self._open = OpenFiles(_contents)
         self._items: list[tuple[_Volume, int]] = []
         for path in _files(root):
-            volume = _index(path, remove_readout_oversampling)
+            with self._open.reading(path) as contents:  # left open: the first slices need not open it again
+                volume = _index(path, contents.kspace, remove_readout_oversampling)
             taken = volume.slices if slices is None else min(slices, volume.slices)
             first = (volume.slices - taken) // 2
             self._items.extend((volume, number) for number in range(first, first + taken))
@@ -245,18 +246,16 @@ def _files(root: Path) -> Iterator[Path]:
     yield from paths
 
 
-def _index(path: Path, remove_oversampling: bool) -> _Volume:
-    with opened(path) as file:
-        dataset = _kspace(file)
-        shape, offset = dataset.shape, dataset.id.get_offset()
-        slice_bytes = math.prod(shape[1:]) * dataset.dtype.itemsize
-        slices, coils, rows, columns = shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
-        if coils > MAX_COILS:
-            raise DataError(
-                f"{path.name}: 'kspace' has shape {shape}, that is {coils} coils; its axes must be (slice, coil, "
-                "readout, phase)."
-            )
-        header = stored_header(file, "ismrmrd_header", path.name)
+def _index(path: Path, dataset: "h5py.Dataset", remove_oversampling: bool) -> _Volume:
+    shape, offset = dataset.shape, dataset.id.get_offset()
+    slice_bytes = math.prod(shape[1:]) * dataset.dtype.itemsize
+    slices, coils, rows, columns = shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
+    if coils > MAX_COILS:
+        raise DataError(
+            f"{path.name}: 'kspace' has shape {shape}, that is {coils} coils; its axes must be (slice, coil, "
+            "readout, phase)."
+        )
+    header = stored_header(dataset.file, "ismrmrd_header", path.name)
     target = rows
     if remove_oversampling and header.encoded.matrix is not None and header.recon.matrix is not None:
         encoded, recon = header.encoded.matrix[0], header.recon.matrix[0]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.data import fastmri_hdf5
+from rsd_med.data import fastmri_hdf5, open_files
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5, FastMRIHDF5Settings
 from rsd_med.operators.fourier import ifft2c
 
@@ -289,10 +289,16 @@ def test_past_the_end(write_file):
 
 
 def test_a_file_that_changes_after_indexing_is_noticed(write_file):
-    source = build(write_file())
-    write_file(kspace=complex_noise(3, 4, 16, 12))
+    source = build(path := write_file())
+    write_file("other", kspace=complex_noise(3, 4, 16, 12)).replace(path)
     with pytest.raises(DataError, match=r"scan\.h5.*changed"):
         source[0]
+
+
+def test_what_was_indexed_is_not_opened_again_for_its_first_slice(write_file, monkeypatch):
+    source = build(write_file())
+    monkeypatch.setattr(open_files, "open_file", lambda path: pytest.fail("opened again"))
+    assert source[0].kspace.shape == (2, 16, 12)
 
 
 def test_other_files_in_the_folder_are_left_alone(write_file, tmp_path):
