@@ -26,6 +26,7 @@ from benchmarks import _victims as victims
 from benchmarks.common import Figure, conclude
 
 KILLS = 200
+DAMAGES = 1000
 CHANGING_CALLS = ("replace", "fsync", "chmod", "mkdir", "rmdir", "unlink")
 """The calls of the system by which a checkpoint comes into being or goes."""
 
@@ -485,6 +486,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few faults of each kind, of one process")
     parser.add_argument("--only", action="append", default=[], help="one part of the campaign, by name (repeatable)")
+    parser.add_argument("--kills", type=int, default=KILLS, help=f"kill -9 this often (default: {KILLS})")
+    parser.add_argument("--damages", type=int, default=DAMAGES, help=f"damage files this often (default: {DAMAGES:,})")
     parser.add_argument("--seed", type=int, default=0, help="where every moment and place is drawn from")
     parser.add_argument("--minutes", type=float, default=60, help="begin nothing new after this time")
     options = parser.parse_args()
@@ -498,7 +501,7 @@ def main() -> int:
         campaign.deadline = began + 60 * options.minutes
         campaign.uninterrupted()
         parts: dict[str, Callable[[], dict[str, float]]] = {
-            "damages": lambda: campaign.damages(40 if quick else 1000),
+            "damages": lambda: campaign.damages(40 if quick else options.damages),
             "two_runs": campaign.two_runs,
             "vanished_file": campaign.vanished_file,
             "full_disk": campaign.full_disk,
@@ -511,7 +514,7 @@ def main() -> int:
             parts["torchrun_signals"] = lambda: campaign.torchrun_signals(20)
             parts["dead_rank"] = campaign.dead_rank
             parts["dead_reader"] = campaign.dead_reader
-        parts["kills"] = lambda: campaign.kills(KILLS if not quick else 4)
+        parts["kills"] = lambda: campaign.kills(4 if quick else options.kills)
         found: dict[str, float] = {}
         for name, part in parts.items():
             if not options.only or name in options.only:
@@ -519,7 +522,7 @@ def main() -> int:
                 found |= part()
     figures = [_figure(name, value, found) for name, value in found.items()]
     details = {"seed": options.seed, "problems": campaign.problems, "seconds": time.monotonic() - began}
-    partial = bool(options.only)
+    partial = bool(options.only) or options.kills < KILLS or options.damages < DAMAGES
     return conclude("faults-quick" if quick else "faults-part" if partial else "faults", figures, details)
 
 
