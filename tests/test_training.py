@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from rsd_med.engine.run_folder import RunFolder
+from rsd_med.engine.student_stage import StudentStage
+from rsd_med.engine.teacher_stage import TeacherStage
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.train import main
 
@@ -69,6 +71,7 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
         "protocol.yaml",
         "protocol.resolved.yaml",
         "environment.json",
+        "tuning.json",
         "status.json",
         "metrics.jsonl",
         "metrics.json",
@@ -166,3 +169,42 @@ def test_going_on_with_another_protocol_is_refused(protocol: Path, straight: Pat
 
     with pytest.raises(ProtocolError, match="begun with another protocol"):
         main([str(protocol), "--run-dir", str(straight), "--set", "student.images=56"])
+
+
+def test_a_corpus_of_mixed_sizes_and_coil_counts_is_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are of one shape each, and every shape is met by teacher and student."""
+    import h5py
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    shapes = {"few_coils": (8, 2, 16, 16), "many_coils": (6, 3, 20, 12), "odd": (5, 2, 17, 15)}
+    for name, shape in shapes.items():
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            values = draw.standard_normal((*shape, 2), dtype=np.float32)
+            file["kspace"] = values.view(np.complex64)[..., 0]
+    path = tmp_path / "mixed.yaml"
+    path.write_text(
+        PROTOCOL.replace(
+            "{kind: knee_phantom, num_images: 40, size: 16, coils: 2, supersample: 1}",
+            f"{{kind: fastmri_hdf5, root: {tmp_path}}}",
+            1,
+        )
+        .replace("acs_lines: 2", "acs_lines: 4")
+        .replace(
+            "  reference: {kind: knee_phantom, num_images: 40, size: 16, coils: 2, supersample: 1, split: test}\n", ""
+        )
+    )
+    met: dict[str, set[tuple[int, ...]]] = {"teacher": set(), "student": set()}
+    for stage in (TeacherStage, StudentStage):
+        step = stage.step
+
+        def noted(self, batch, *given, step=step):
+            met[self.name].add(tuple(batch.data.shape[1:]))
+            return step(self, batch, *given)
+
+        monkeypatch.setattr(stage, "step", noted)
+    assert main([str(path), "--run-dir", str(tmp_path / "run"), "--quiet"]) == 0
+    assert met["teacher"] == met["student"] == {shape[1:] for shape in shapes.values()}
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["num_measurements"] == sum(shape[0] for shape in shapes.values())
+    assert metrics["student"]["proximal_fd"] > 0
