@@ -3,33 +3,36 @@
 python -m benchmarks.scaling [--steps N] [--rounds N] [--smoke]
 
 Both share one global batch and have one thread each; rounds of one process and of two alternate, so that the load of
-the machine falls on both, and the best round of each counts. Inputs of the networks are compared bit for bit, and
-all weights of both ranks after every step.
+the machine falls on both, and the best round of each counts. What the machine itself gives to two is measured beside
+it: the same two processes take the same steps without a word between them, in turn with those that they take together.
+Inputs of the networks are compared bit for bit, and all weights of both ranks after every step.
 """
 
 import argparse
 import hashlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.common import ROOT, Figure, conclude
-from benchmarks.step import experiment
+from benchmarks.step import choose, experiment
 from rsd_med.base.randomness import generator_for
 from rsd_med.engine.batches import BatchOrder, load_batch
-from rsd_med.engine.distribution import Distribution, connect
+from rsd_med.engine.distribution import ALONE, Distribution, connect
 from rsd_med.engine.stage import Stage
 from rsd_med.experiment import Experiment
 
 BOUND = 1.8
+BLOCK = 10
+"""Steps before it is another side's turn."""
 
 
 def digest(tensors: list[torch.Tensor]) -> str:
@@ -40,10 +43,11 @@ def digest(tensors: list[torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def prepared(folder: Path, case: str, name: str, distribution: Distribution) -> tuple[Experiment, Stage, BatchOrder]:
-    """Build the stage ``name`` on this rank."""
-    alone = experiment(case, folder, "cpu")
-    built = Experiment(alone.protocol, folder, distribution=distribution)
+def prepared(
+    folder: Path, case: str, name: str, distribution: Distribution, *overrides: str
+) -> tuple[Experiment, Stage, BatchOrder]:
+    """Build the stage ``name`` on this rank, its networks computed as was found on one process."""
+    built = replace(experiment(case, folder, "cpu", *overrides), distribution=distribution)
     teacher = built.teacher_stage()
     stage: Stage = teacher if name == "teacher" else built.student_stage(teacher.average.module)
     return built, stage, BatchOrder(built.dataset.groups(), stage.batch_size, 0, f"{name}/order")
@@ -55,8 +59,20 @@ def take(built: Experiment, stage: Stage, order: BatchOrder, number: int) -> Non
     stage.step(batch, number * stage.batch_size, generator_for(0, stage.name, number))
 
 
+def timed(built: Experiment, stage: Stage, order: BatchOrder, numbers: range, all_ranks: Distribution) -> list[float]:
+    """Take steps on every rank; return seconds until the last is done, and processor seconds of the busiest rank."""
+    all_ranks.wait()
+    began, busy = time.perf_counter(), time.process_time()
+    for number in numbers:
+        take(built, stage, order, number)
+    worked = time.process_time() - busy
+    all_ranks.wait()
+    seconds = time.perf_counter() - began
+    return [seconds, max(map(float, all_ranks.gather_texts([str(worked)])))]
+
+
 def worker(folder: Path, case: str, name: str, steps: int) -> None:
-    """Warm up, compare, and time ``steps`` steps."""
+    """Warm up, compare, and time ``steps`` steps; on two ranks also the same steps with each rank by itself."""
     torch.set_num_threads(1)
     distribution = connect()
     built, stage, order = prepared(folder, case, name, distribution)
@@ -72,25 +88,22 @@ def worker(folder: Path, case: str, name: str, steps: int) -> None:
             states = [tensor for part in stage.networks().values() for tensor in part.state_dict().values()]
             equal &= len(set(distribution.gather_texts([digest(states)]))) == 1
         network._forward_pre_hooks.clear()
-    distribution.wait()
-    began, busy = time.perf_counter(), time.process_time()
-    for number in range(2, 2 + steps):
-        take(built, stage, order, number)
-    distribution.wait()
-    seconds = time.perf_counter() - began
-    worked = max(map(float, distribution.gather_texts([str(time.process_time() - busy)])))
+    sides = {"together": (built, stage, order)}
+    if distribution.world_size > 1:
+        share = f"{name}.batch_size={stage.batch_size // distribution.world_size}"
+        sides["apart"] = prepared(folder, case, name, ALONE, share)
+        take(*sides["apart"], 0)
+    spent = {side: [0.0, 0.0] for side in sides}
+    for first in range(2, 2 + steps, BLOCK):
+        for side, parts in sides.items():
+            found = timed(*parts, range(first, min(first + BLOCK, 2 + steps)), distribution)
+            spent[side] = [a + b for a, b in zip(spent[side], found, strict=True)]
     states = [tensor for part in stage.networks().values() for tensor in part.state_dict().values()]
     equal &= len(set(distribution.gather_texts([digest(states)]))) == 1
     all_inputs = sorted(distribution.gather_texts(inputs))
     if distribution.is_main:
-        found = {
-            "seconds": seconds,
-            "processor_seconds": worked,
-            "images": steps * stage.batch_size,
-            "equal": equal,
-            "inputs": all_inputs,
-        }
-        (folder / "found.json").write_text(json.dumps(found))
+        told = {"spent": spent, "images": steps * stage.batch_size, "equal": equal, "inputs": all_inputs}
+        (folder / "found.json").write_text(json.dumps(told))
     distribution.close()
 
 
@@ -123,31 +136,42 @@ def main() -> int:
     figures: list[Figure] = []
     details: dict[str, Any] = {"load_before": os.getloadavg(), "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
+        torch.set_num_threads(1)
+        details["trials"] = {str(trial.execution): trial.seconds for trial in choose(case, Path(folder), "cpu")}
         for name in stages:
             found: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
             for _ in range(rounds):
                 for ranks in (1, 2):
                     found[ranks].append(launch(Path(folder), case, name, steps, ranks))
-            rates = {ranks: [run["images"] / run["seconds"] for run in runs] for ranks, runs in found.items()}
-            ratio = max(rates[2]) / max(rates[1])
-            busy = {ranks: min(run["processor_seconds"] for run in runs) for ranks, runs in found.items()}
+            runs_of = {"one": found[1], "two": found[2], "two apart": found[2]}
+            spent = {
+                kind: [run["spent"]["apart" if kind == "two apart" else "together"] for run in runs]
+                for kind, runs in runs_of.items()
+            }
+            rates = {
+                kind: [run["images"] / seconds for run, (seconds, _) in zip(runs_of[kind], spent[kind], strict=True)]
+                for kind in spent
+            }
+            best = {kind: max(values) for kind, values in rates.items()}
+            busy = {kind: min(worked for _, worked in pairs) for kind, pairs in spent.items()}
             runs = found[1] + found[2]
             same = all(run["inputs"] == runs[0]["inputs"] for run in runs)
             equal = all(run["equal"] for run in found[2])
-            details[name] = {"images_per_second": rates, "median_ratio": _ratio(rates), "load": os.getloadavg()}
+            details[name] = {"images_per_second": rates, "load": os.getloadavg()}
             details[name]["processor_seconds"] = busy
             figures += [
-                Figure(f"{name}: two ranks over one", ratio, None if options.smoke else BOUND, at_most=False),
+                Figure(
+                    f"{name}: two ranks over one", best["two"] / best["one"], None if options.smoke else BOUND, False
+                ),
+                Figure(f"{name}: two processes without a word between them over one", best["two apart"] / best["one"]),
+                Figure(f"{name}: two ranks over those two", best["two"] / best["two apart"]),
                 # Of the busier rank: what a loaded machine does not spoil, and what leaves the waiting out.
-                Figure(f"{name}: two ranks over one, by processor seconds", busy[1] / busy[2]),
+                Figure(f"{name}: two ranks over one, by processor seconds", busy["one"] / busy["two"]),
+                Figure(f"{name}: two apart over one, by processor seconds", busy["one"] / busy["two apart"]),
                 Figure(f"{name}: same inputs (1: yes)", float(same), 1.0, at_most=False),
                 Figure(f"{name}: weights equal on both ranks (1: yes)", float(equal), 1.0, at_most=False),
             ]
     return conclude("scaling", figures, {"details": details})
-
-
-def _ratio(rates: dict[int, list[float]]) -> float:
-    return statistics.median(rates[2]) / statistics.median(rates[1])
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from rsd_med.engine.signals import StopRequest
 from rsd_med.engine.stage import Stage
 from rsd_med.engine.student_stage import StudentStage
 from rsd_med.engine.teacher_stage import TeacherStage
+from rsd_med.engine.tuning import Trial, fastest, save_tuning
 from rsd_med.experiment import Experiment
 from rsd_med.operators.channels import to_channels
 from rsd_med.protocol import load_protocol
@@ -71,10 +72,7 @@ student:
 evaluation: {monitor_images: 64}
 """
 SMALL = "{kind: monai_unet, channels: [16, 32, 48], attention: [false, false, true]}"
-CIFAR = (
-    "{kind: monai_unet, channels: [128, 256, 256], attention: [false, true, false], residual_blocks: 4, "
-    "norm_groups: 32, head_channels: 256}"
-)
+CIFAR = "{kind: ddpmpp}"
 # Protocol, batch on a CPU, batch on a GPU, steps on a CPU.
 CASES: dict[str, tuple[str, int, int, int]] = {
     "demo": (KNEES.replace("SIZE", "32").replace("R, ", "4, ").replace("BACKBONE", SMALL), 32, 512, 40),
@@ -84,7 +82,7 @@ CASES: dict[str, tuple[str, int, int, int]] = {
 
 
 def experiment(case: str, folder: Path, device: str, *overrides: str) -> Experiment:
-    """Build the experiment of a case, its data in ``folder``."""
+    """Build the experiment of a case, its data in ``folder``; computed as ``choose`` has found, where it was asked."""
     import numpy as np
 
     text, cpu_batch, gpu_batch, _ = CASES[case]
@@ -95,7 +93,16 @@ def experiment(case: str, folder: Path, device: str, *overrides: str) -> Experim
         np.save(colours, images.numpy())
     path = folder / f"{case}.yaml"
     path.write_text(text.replace("ROOT", str(folder)).replace("BATCH", str(gpu_batch if cuda else cpu_batch)))
-    return Experiment(load_protocol(path, [f"engine.device={device}", *overrides]), folder)
+    protocol = load_protocol(path, [f"engine.device={device}", *overrides])
+    return Experiment(protocol, folder, stored_tuning=folder / f"{case}-tuning.json")
+
+
+def choose(case: str, folder: Path, device: str) -> list[Trial]:
+    """Let the engine find how to compute a case's networks, as it does before the first step of a run."""
+    built = experiment(case, folder, device)
+    trials = built.try_executions()
+    save_tuning(folder / f"{case}-tuning.json", built.device, fastest(trials), trials)
+    return trials
 
 
 class BarePasses:
@@ -104,7 +111,7 @@ class BarePasses:
     def __init__(self, experiment: Experiment, stage: Stage) -> None:
         shape = to_channels(experiment.measurements[:1].image()).shape[1:]
         channels = shape[0] + experiment.objective.context_channels
-        generator = torch.Generator(experiment.device).manual_seed(0)
+        generator = self.generator = torch.Generator(experiment.device).manual_seed(0)
         count, device = stage.batch_size, experiment.device
         self.seen = torch.randn(count, channels, *shape[1:], generator=generator, device=device)
         self.label = torch.randn(count, generator=generator, device=device)
@@ -130,13 +137,13 @@ class BarePasses:
                 parameter.requires_grad_(trained)
 
     def forward(self, denoiser: Denoiser, seen: torch.Tensor) -> torch.Tensor:
-        """Run the network alone, as its denoiser does."""
-        with torch.autocast(seen.device.type, denoiser.autocast or torch.bfloat16, denoiser.autocast is not None):
-            return denoiser.network(seen, self.label).float()
+        """Run the network alone."""
+        return denoiser.run_network(seen, self.label)
 
     def train(self, denoiser: Denoiser) -> None:
         """Run one forward and one backward pass to the weights."""
-        torch.autograd.backward(self.forward(denoiser, self.seen), self.up)
+        learning = denoiser.learning(self.generator)
+        torch.autograd.backward(self.forward(learning, self.seen), self.up)
         denoiser.zero_grad(set_to_none=True)
 
 
@@ -228,40 +235,65 @@ def measure(built: Experiment, stage: Stage, steps: int) -> dict[str, float]:
     }
 
 
+PLAIN = ("diffusion.precision=float32", "engine.memory_format=contiguous", "engine.compile=false")
+
+
 def compare_settings(case: str, folder: Path, device: str, steps: int) -> dict[str, Any]:
-    """Train the teacher in float32 and as the engine chooses, step by step in turn, on the same draws."""
-    clock = None
-    losses: dict[str, list[float]] = {}
-    seconds: dict[str, list[tuple[float, float]]] = {}
+    """Train the teacher plainly and as the engine has chosen, step by step in turn, on the same draws.
+
+    The loss of a batch is heavy-tailed (w(σ) grows like 1/σ²): means over a few steps are those of their smallest
+    levels, and vary by more than a factor of two among themselves. Whether both ways learn the same is therefore asked
+    of all steps together, and of the trained networks on fresh draws, the same for both; means over tenths are told
+    beside them.
+    """
     sides = {}
-    for precision in ("float32", "auto"):
-        built = experiment(case, folder, device, f"diffusion.precision={precision}")
+    losses: dict[str, list[float]] = {"plain": [], "chosen": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"plain": [], "chosen": []}
+    for name, overrides in (("plain", PLAIN), ("chosen", ())):
+        built = experiment(case, folder, device, *overrides)
         stage = built.teacher_stage()
-        sides[precision] = (built, stage, BatchOrder(built.dataset.groups(), stage.batch_size, 0, "teacher/order"))
-        losses[precision], seconds[precision] = [], []
-        clock = Clock(built.device)
-    assert clock is not None
+        sides[name] = (built, stage, BatchOrder(built.dataset.groups(), stage.batch_size, 0, "teacher/order"))
+    clock = Clock(built.device)
     for number in range(steps):
-        for precision, (built, stage, order) in sides.items():
+        for name, (built, stage, order) in sides.items():
             batch = load_batch(built.dataset, order[number], built.device)
             generator = generator_for(0, "teacher/step", number, device=built.device)
             began = clock()
             told = stage.step(batch, number * stage.batch_size, generator)
             ended = clock()
-            losses[precision].append(told["loss"])
-            seconds[precision].append((ended[0] - began[0], ended[1] - began[1]))
+            losses[name].append(told["loss"])
+            seconds[name].append((ended[0] - began[0], ended[1] - began[1]))
+    fresh = {
+        name: statistics.fmean(validation_losses(built, stage.denoiser, order, max(steps // 10, 1)))
+        for name, (built, stage, order) in sides.items()
+    }
     tenths = max(steps // 10, 1)
-    means = {
-        precision: [statistics.fmean(curve[at : at + tenths]) for at in range(0, steps, tenths)]
-        for precision, curve in losses.items()
+    windows = {
+        name: [statistics.fmean(curve[at : at + tenths]) for at in range(0, steps, tenths)]
+        for name, curve in losses.items()
     }
+    means = {name: statistics.fmean(curve) for name, curve in losses.items()}
     return {
-        "faster": median(seconds["float32"], 0) / median(seconds["auto"], 0),
-        "apart": max(abs(a / b - 1) for a, b in zip(means["auto"], means["float32"], strict=True)),
-        "loss": means,
+        "faster": median(seconds["plain"], 0) / median(seconds["chosen"], 0),
+        "apart": abs(means["chosen"] / means["plain"] - 1),
+        "apart_on_fresh_draws": abs(fresh["chosen"] / fresh["plain"] - 1),
+        "apart_in_tenths": max(abs(a / b - 1) for a, b in zip(windows["chosen"], windows["plain"], strict=True)),
+        "loss": windows,
+        "loss_on_fresh_draws": fresh,
         "steps": steps,
-        "autocast": str(sides["auto"][1].denoiser.autocast),
+        "chosen": str(sides["chosen"][0].execution),
     }
+
+
+@torch.no_grad()
+def validation_losses(built: Experiment, denoiser: Denoiser, order: BatchOrder, batches: int) -> list[float]:
+    """Return the losses of batches with corruption, noise and levels that training has not met."""
+    found = []
+    for number in range(batches):
+        batch = load_batch(built.dataset, order[number], built.device)
+        generator = generator_for(0, "validation", number, device=built.device)
+        found.append(float(built.objective(denoiser, batch, generator).mean()))
+    return found
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
@@ -282,22 +314,26 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--steps", type=int, help="real steps of each stage (default: by the case)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--curve", type=int, default=100, help="steps on which float32 is compared with auto (0: none)")
+    parser.add_argument(
+        "--curve", type=int, default=100, help="steps on which plain float32 is compared with what is chosen (0: none)"
+    )
     options = parser.parse_args()
     figures: list[Figure] = []
     details: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for case in options.case or ["demo", "cifar10"]:
+            trials = choose(case, Path(folder), options.device)
             built = experiment(case, Path(folder), options.device)
+            print(f"{case}: {built.execution}", file=sys.stderr, flush=True)
             steps = options.steps or (CASES[case][3] if built.device.type == "cpu" else 50)
             teacher = built.teacher_stage()
-            autocast = teacher.denoiser.autocast
+            autocast = built.execution.autocast
             rate = matmul_rate(built.device, autocast or torch.float32, 8192 if built.device.type == "cuda" else 1024)
             for stage in (teacher, built.student_stage(teacher.average.module)):
                 found = measure(built, stage, steps)
                 found["utilisation"] = found["flops_per_second"] / rate
                 name = f"{case} {stage.name}"
-                details[name] = found | {"steps": steps, "matmul_flops_per_second": rate, "precision": str(autocast)}
+                details[name] = found | {"steps": steps, "matmul_flops_per_second": rate}
                 bound = None if case == "smoke" else BOUND[stage.name]
                 figures += [
                     Figure(f"{name}: overhead over the bare passes", found["overhead"], bound),
@@ -305,13 +341,18 @@ def main() -> int:
                     Figure(f"{name}: share of the matrix product's rate", found["utilisation"]),
                 ]
                 print("\n".join(figure.line() for figure in figures[-3:]), file=sys.stderr, flush=True)
+            details[f"{case} trials"] = {str(trial.execution): trial.seconds for trial in trials}
             if options.curve and case in ("demo", "smoke"):
                 found = compare_settings(case, Path(folder), options.device, options.curve)
                 details[f"{case} settings"] = found
                 bound = None if case == "smoke" else 1.5
                 figures += [
-                    Figure(f"{case} teacher: auto over float32", found["faster"], bound, at_most=False),
+                    Figure(
+                        f"{case} teacher: {built.execution} over plain float32", found["faster"], bound, at_most=False
+                    ),
                     Figure(f"{case} teacher: loss curves apart, share", found["apart"], 0.02),
+                    Figure(f"{case} teacher: losses on fresh draws apart, share", found["apart_on_fresh_draws"], 0.02),
+                    Figure(f"{case} teacher: loss curves apart in the worst tenth, share", found["apart_in_tenths"]),
                 ]
     return conclude("step", figures, {"details": details})
 

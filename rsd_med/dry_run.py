@@ -38,7 +38,7 @@ def dry_run(experiment: Experiment) -> str:
         ),
         f"networks: {experiment.channels} image channels + {experiment.objective.context_channels} context, "
         f"{count_parameters(teacher_stage.denoiser):,} parameters each, on {experiment.device}, "
-        f"{'float32' if teacher_stage.denoiser.autocast is None else 'bfloat16 inside'}",
+        f"{experiment.execution}",
     ]
     total = 0.0
     for stage in (teacher_stage, experiment.student_stage(teacher_stage.average.module)):

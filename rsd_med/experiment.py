@@ -1,6 +1,6 @@
 """From a protocol to the objects that carry it out, and back from a run folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.diffusion.backbones import DDPMPlusPlusSettings
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
+from rsd_med.diffusion.execution import Execution
 from rsd_med.engine.batches import load_batch
 from rsd_med.engine.checkpoints import Checkpoint
 from rsd_med.engine.conditions import load_conditions
@@ -24,6 +25,7 @@ from rsd_med.engine.run_folder import RunFolder
 from rsd_med.engine.stage import Stage
 from rsd_med.engine.student_stage import StudentStage
 from rsd_med.engine.teacher_stage import TeacherStage
+from rsd_med.engine.tuning import Trial, candidates, compiled, load_tuning, may_compile, supported, try_each
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_channels
@@ -46,6 +48,9 @@ class Experiment:
         Folder that relative data roots refer to.
     stored_conditions
         Operators kept by a run, under which samples are drawn without the data; None takes those of the data.
+    stored_tuning
+        What a run has found to compute its networks fastest with; None, or a file that is not there, takes what the
+        processor supports.
     distribution
         The other processes that carry it out.
     """
@@ -53,6 +58,7 @@ class Experiment:
     protocol: Protocol
     base_dir: Path
     stored_conditions: Path | None = None
+    stored_tuning: Path | None = None
     distribution: Distribution = ALONE
 
     @cached_property
@@ -148,7 +154,42 @@ class Experiment:
             return load_conditions(self.stored_conditions, self.device)
         return self.measurements
 
-    def build_denoiser(self) -> Denoiser:
+    @cached_property
+    def execution(self) -> Execution:
+        """How networks are computed: as the protocol says; what it leaves open, as the run has begun."""
+        engine, precision = self.protocol.engine, self.protocol.diffusion.precision
+        taken = supported(precision, engine, self.device)
+        begun = None if self.stored_tuning is None else load_tuning(self.stored_tuning, self.device)
+        if begun is None:
+            return taken
+        return Execution(
+            precision=begun.precision if precision == "auto" else taken.precision,
+            memory_format=begun.memory_format if engine.memory_format == "auto" else taken.memory_format,
+            compile=begun.compile if engine.compile == "auto" else taken.compile,
+        )
+
+    def try_executions(self) -> list[Trial]:
+        """Time the ways of computing the networks that the protocol leaves open, the same on all ranks."""
+        engine, teacher = self.protocol.engine, self.protocol.teacher
+        ways = candidates(self.protocol.diffusion.precision, engine, self.device)
+        if len(ways) == 1 and not may_compile(engine, self.device):
+            return []
+        share = max(1, teacher.batch_size // self.distribution.world_size)
+        seen = to_channels(self.measurements[: min(share, engine.micro_batch or share)].image())
+        shape = (len(seen), self.objective.context_channels, *seen.shape[2:])
+        context = torch.ones(shape, device=self.device) if shape[1] else None
+        denoiser = self.build_denoiser(ways[0])
+        trials = self._slowest(try_each(ways, denoiser, seen, context))
+        further = compiled(trials, engine, self.device, -(-teacher.images // teacher.batch_size))
+        return trials + self._slowest(try_each(further, denoiser, seen, context))
+
+    def _slowest(self, trials: list[Trial]) -> list[Trial]:
+        """Return what the slowest rank found: all of them choose alike."""
+        found = self.distribution.gather([torch.tensor([trial.seconds for trial in trials], dtype=torch.float64)])
+        slowest = torch.stack(found).amax(0).tolist() if trials else []
+        return [replace(trial, seconds=seconds) for trial, seconds in zip(trials, slowest, strict=True)]
+
+    def build_denoiser(self, execution: Execution | None = None) -> Denoiser:
         """Build the network of teacher, fake score and student, with the run's first weights."""
         return build_denoiser(
             self.protocol.backbone,
@@ -157,6 +198,7 @@ class Experiment:
             self.objective.context_channels,
             generator_for(self.protocol.seed, "weights"),
             self.device,
+            execution or self.execution,
         )
 
     def teacher_stage(self) -> TeacherStage:
@@ -244,6 +286,12 @@ def open_run(run: RunFolder, reference: Path | None = None, num_samples: int | N
                 f"--reference: data of kind {pattern.kind} are simulated and have no folder to replace."
             )
         changes["reference"] = pattern.model_copy(update={"root": str(reference.resolve())})
-    evaluation = protocol.evaluation.model_copy(update=changes)
+    opened = protocol.model_copy(
+        update={
+            "evaluation": protocol.evaluation.model_copy(update=changes),
+            # A few samples are drawn in less time than compiling takes.
+            "engine": protocol.engine.model_copy(update={"compile": False}),
+        }
+    )
     stored = run.conditions if run.conditions.exists() else None
-    return Experiment(protocol.model_copy(update={"evaluation": evaluation}), base_dir, stored)
+    return Experiment(opened, base_dir, stored, run.tuning)

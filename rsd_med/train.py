@@ -72,7 +72,9 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
 
     with distribution.together():
         protocol = load_protocol(options.protocol, options.set)
-        experiment = Experiment(protocol, options.protocol.resolve().parent, distribution=distribution)
+        run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
+        base_dir = options.protocol.resolve().parent
+        experiment = Experiment(protocol, base_dir, stored_tuning=run.tuning, distribution=distribution)
         if options.dry_run:
             from rsd_med.dry_run import dry_run
 
@@ -80,7 +82,6 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
             if distribution.is_main:
                 print(shown)
             return 0
-        run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
         if distribution.is_main:
             run.lock.acquire()
     try:

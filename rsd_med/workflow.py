@@ -20,6 +20,7 @@ from rsd_med.engine.run_folder import RunFolder, write_text
 from rsd_med.engine.signals import StopRequest
 from rsd_med.engine.silent_journal import SilentJournal
 from rsd_med.engine.stage import Stage
+from rsd_med.engine.tuning import LEAST_STEPS, fastest, save_tuning, supported
 from rsd_med.experiment import Experiment, newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
@@ -91,6 +92,7 @@ def _carry_out(
     stop: StopRequest,
 ) -> None:
     """Do what every rank does."""
+    _tune(experiment, run, resume_from, journal)
     loop = _loop(experiment, run, journal, stop)
     if stages != "student":
         _train_teacher(experiment, run, journal, loop, resume_from)
@@ -98,6 +100,24 @@ def _carry_out(
         _train_student(experiment, run, journal, loop, resume_from)
     with stop.at_once():  # all that was trained is saved
         evaluate(experiment, run, journal, command)
+
+
+def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None, journal: Journal) -> None:
+    """Find how to compute the networks, once for a run: one that goes on keeps what it began with."""
+    distribution, teacher = experiment.distribution, experiment.protocol.teacher
+    if not distribution.agree(int(distribution.is_main and not run.tuning.exists())):
+        return
+    trials = []
+    if resume_from is None and teacher.images >= LEAST_STEPS * teacher.batch_size:
+        trials = experiment.try_executions()
+    if distribution.is_main:
+        protocol = experiment.protocol
+        untried = supported(protocol.diffusion.precision, protocol.engine, experiment.device)
+        execution = fastest(trials) if trials else untried
+        save_tuning(run.tuning, experiment.device, execution, trials)
+        tried = ", ".join(f"{trial.execution} {trial.seconds:.3g} s" for trial in trials)
+        journal.say(f"networks: {execution}" + (f" (tried for a batch: {tried})" if tried else ""))
+    distribution.wait()
 
 
 def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.backbones import BackboneKind, LearningNetwork
+from rsd_med.diffusion.execution import Execution
 
 
 class DiffusionSettings(Settings):
@@ -22,7 +23,7 @@ class DiffusionSettings(Settings):
         "0.1 at R = 4; 0 is EDM's preconditioning, for networks that see whole images",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="inside the network only; auto takes bfloat16 where the processor computes in it"
+        "auto", description="inside the network only; auto: what a trial before the first step finds to be faster"
     )
 
 
@@ -37,8 +38,8 @@ class Denoiser(nn.Module):
         ``F``: takes ``(b, channels + context_channels, y, x)`` and labels ``(b,)``.
     sigma_data
         σ_d, standard deviation of the clean images per real component.
-    autocast
-        Data type inside the network, or None for float32.
+    execution
+        How the network is computed; see ``compute``.
     hidden_std
         h, standard deviation of what the view of an image hides. EDM's constants follow from the wish that the
         network's target have unit variance while it sees the image up to noise of σ. A network that sees ``Ã^H Ã x``
@@ -51,15 +52,22 @@ class Denoiser(nn.Module):
         self,
         network: nn.Module,
         sigma_data: float = 0.5,
-        autocast: torch.dtype | None = None,
+        execution: Execution | None = None,
         hidden_std: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = network
         self.sigma_data = sigma_data
-        self.autocast = autocast
         self.hidden_std = hidden_std
         self._told: tuple[torch.Tensor | None, torch.Generator] | None = None
+        self.compute(execution or Execution())
+
+    def compute(self, execution: Execution) -> None:
+        """Compute the network in this way from now on; copies of the denoiser do so, too."""
+        self.execution = execution
+        self.network.to(memory_format=execution.layout)
+        if not execution.compile:
+            self.network._compiled_call_impl = None
 
     def learning(self, generator: torch.Generator, augmentation: torch.Tensor | None = None) -> Self:
         """Return this denoiser as it is while it learns: the same weights, with dropout and told of augmentation.
@@ -117,9 +125,19 @@ class Denoiser(nn.Module):
         c_in = 1 / (noise2 + self.sigma_data**2).sqrt()
         c_noise = sigma.to(torch.float32).log() / 4
         seen = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
-        with torch.autocast(x.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            raw = self.network(seen, c_noise) if self._told is None else self.network(seen, c_noise, *self._told)
-        return c_skip * x + c_out * raw.to(torch.float32)
+        return c_skip * x + c_out * self.run_network(seen, c_noise)
+
+    def run_network(self, seen: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""
+        if self.execution.compile and self.network._compiled_call_impl is None:
+            self.network.compile()  # at the first call, since copying a module leaves this behind
+        autocast = self.execution.autocast
+        with torch.autocast(seen.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            laid = seen.contiguous(memory_format=self.execution.layout)
+            raw: torch.Tensor = (
+                self.network(laid, label) if self._told is None else self.network(laid, label, *self._told)
+            )
+        return raw.to(torch.float32)
 
 
 def build_denoiser(
@@ -129,6 +147,7 @@ def build_denoiser(
     context_channels: int,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
+    execution: Execution | None = None,
 ) -> Denoiser:
     """Build a denoiser with weights drawn from ``generator`` alone; the global random state is kept.
 
@@ -138,27 +157,11 @@ def build_denoiser(
         Real channels of the image: 1 or 3, or 2 for complex images.
     context_channels
         Further input channels of the network (for masks, say).
+    execution
+        How the network is computed: by default in float32, contiguous and eager.
     """
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed every accelerator as well, which the fork does not undo.
         torch.random.default_generator.manual_seed(generator.initial_seed())
         network = backbone.build(channels + context_channels, channels)
-    return Denoiser(
-        network, diffusion.sigma_data, choose_autocast(diffusion.precision, device), diffusion.hidden_std
-    ).to(device)
-
-
-def choose_autocast(precision: str, device: torch.device | str) -> torch.dtype | None:
-    """Turn the setting ``precision`` into an autocast type for ``device``; None is float32."""
-    if precision == "float32":
-        return None
-    if precision == "bfloat16":
-        return torch.bfloat16
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    # Without the processor's own bf16 instructions the conversions cost more than they save.
-    return (
-        torch.bfloat16
-        if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        else None
-    )
+    return Denoiser(network.to(device), diffusion.sigma_data, execution, diffusion.hidden_std)

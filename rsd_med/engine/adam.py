@@ -39,6 +39,10 @@ class Adam(torch.optim.Adam):
         )  # fmt: skip
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Take back a state, whose tensors are others."""
+        """Take back a state, whose tensors are others; laid out in memory as the parameters are, as the kernel asks."""
         self._known = None
         super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            for name, value in state.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter).copy_(value)

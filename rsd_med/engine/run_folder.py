@@ -42,6 +42,7 @@ class RunFolder:
         self.protocol = path / "protocol.yaml"
         self.protocol_resolved = path / "protocol.resolved.yaml"
         self.conditions = path / "conditions.safetensors"
+        self.tuning = path / "tuning.json"
         self.environment = path / "environment.json"
 
     def create(self, protocol: str, resolved: str, seed: int, base_dir: Path) -> None:

@@ -19,6 +19,12 @@ class EngineSettings(Settings):
     micro_batch: PositiveInt | None = Field(
         None, description="images that a network sees at once, at most; more memory, same result; null: all of them"
     )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="of the networks; auto: what a trial before the first step finds to be faster"
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="torch.compile; auto: tried on a GPU, where a run of hours repays the minutes it takes"
+    )
     cache_gib: NonNegativeFloat = Field(4.0, description="memory for prepared measurements, in GiB")
 
 

@@ -1,5 +1,6 @@
 """Preconditioning: EDM's table 1, its limits, and what runs in which precision."""
 
+import copy
 import math
 
 import pytest
@@ -8,7 +9,8 @@ from torch import nn
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones import MonaiUNetSettings, count_parameters
-from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser, choose_autocast
+from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser
+from rsd_med.diffusion.execution import Execution
 
 from .gaussian import generator
 
@@ -97,7 +99,7 @@ def test_context_reaches_the_network_unscaled():
 def test_low_precision_stays_inside_the_network():
     network = Recorder(lambda x: x.to(torch.bfloat16))
     x, sigma = normal(2, 1, 4, 4), torch.full((2,), 1e-6)
-    found = Denoiser(network, autocast=torch.bfloat16)(x, sigma)
+    found = Denoiser(network, execution=Execution(precision="bfloat16"))(x, sigma)
     assert network.autocast
     assert network.seen.dtype == network.label.dtype == found.dtype == torch.float32
     assert torch.allclose(found, x, atol=1e-5)  # the skip path has not been rounded to eight bits
@@ -105,10 +107,48 @@ def test_low_precision_stays_inside_the_network():
     assert not network.autocast
 
 
-def test_the_precision_can_be_chosen():
-    assert choose_autocast("float32", "cpu") is None
-    assert choose_autocast("bfloat16", "cpu") is torch.bfloat16
-    assert choose_autocast("auto", "cpu") in (None, torch.bfloat16)
+def test_the_memory_format_changes_no_number_but_by_rounding():
+    """Weights and inputs lie otherwise; copies keep it, and what is saved is the same."""
+    plain = build_denoiser(SMALL, DiffusionSettings(), 2, 1, generator_for(0, "weights"))
+    inner = build_denoiser(
+        SMALL,
+        DiffusionSettings(),
+        2,
+        1,
+        generator_for(0, "weights"),
+        execution=Execution(memory_format="channels_last"),
+    )
+    x, sigma, context = normal(2, 2, 8, 8), torch.tensor([0.1, 3.0]), normal(2, 1, 8, 8, seed=1)
+    copied = copy.deepcopy(inner)
+    for denoiser in (plain, inner, copied):
+        denoiser(x, sigma, context).square().sum().backward()
+    weights = [dict(denoiser.named_parameters()) for denoiser in (plain, inner, copied)]
+    changed = 0
+    for name, weight in weights[0].items():
+        changed += weights[1][name].stride() != weight.stride()
+        assert weights[2][name].stride() == weights[1][name].stride() == weights[1][name].grad.stride()
+        assert torch.equal(weights[1][name], weight)
+        torch.testing.assert_close(weights[1][name].grad, weight.grad, rtol=1e-3, atol=1e-3)
+    assert changed
+    plain.compute(Execution(memory_format="channels_last"))
+    inner.compute(Execution())
+    assert all(weight.is_contiguous() for weight in inner.parameters())
+    assert plain.network.net.conv_in.conv.weight.stride() == weights[2]["network.net.conv_in.conv.weight"].stride()
+
+
+def test_copies_are_compiled_as_well(monkeypatch):
+    """Copying a module leaves its compiled form behind, and a student's networks are copies of the teacher."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
+    denoiser = Denoiser(Recorder(), execution=Execution(compile=True))
+    x, sigma = normal(2, 1, 4, 4), torch.ones(2)
+    for each in (denoiser, copy.deepcopy(denoiser)):
+        each(x, sigma)
+        each(x, sigma)
+    assert len(compiled) == 2
+    denoiser.compute(Execution())
+    denoiser(x, sigma)
+    assert len(compiled) == 2
 
 
 def test_weights_come_from_the_generator_alone():
