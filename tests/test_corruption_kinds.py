@@ -31,6 +31,7 @@ TRIALS = [
     ("{kind: inpainting, missing: 0.2, shape: block, sigma: 0.1}", "denoising"),
     ("{kind: inpainting, missing: 0.6, sigma: 0.1}", "ambient_masked"),
     ("{kind: inpainting, missing: 0.2, shape: block}", "ambient_masked"),
+    ("{kind: none}", "creative"),
     ("{kind: sparse_view, views: 6, sinogram_noise: 0.01}", "denoising"),
     ("{kind: poisson, peak: 30}", "denoising"),
     ("{kind: rician, noise: 0.1}", "denoising"),

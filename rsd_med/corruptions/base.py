@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.measurement import GENERATED, Measurement
 from rsd_med.operators.linear import Identity, LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
 
@@ -92,7 +92,7 @@ class Corruption(ABC):
             operator=operator,
             sigma=torch.full_like(like.sigma, self.sigma),
             scale=like.scale,
-            ids=("generated",) * len(image),
+            ids=(GENERATED,) * len(image),
         )
 
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator, require_batch_index
 
+GENERATED = "generated"
+"""The name of every measurement of a generated image: none of them is met twice."""
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -20,10 +20,11 @@ from rsd_med.teachers.ambient_fourier import AmbientFourierSettings
 from rsd_med.teachers.ambient_masked import AmbientMaskedSettings
 from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
 from rsd_med.teachers.base import Objective
+from rsd_med.teachers.creative import CreativeSettings
 from rsd_med.teachers.denoising import DenoisingSettings
 
 ObjectiveKind = Annotated[
-    DenoisingSettings | AmbientTweedieSettings | AmbientMaskedSettings | AmbientFourierSettings,
+    DenoisingSettings | AmbientTweedieSettings | AmbientMaskedSettings | AmbientFourierSettings | CreativeSettings,
     Field(discriminator="kind"),
 ]
 

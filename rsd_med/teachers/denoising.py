@@ -11,7 +11,7 @@ from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
-from rsd_med.teachers.base import Objective, ObjectiveSettings, apply, weighted_error
+from rsd_med.teachers.base import Objective, ObjectiveSettings, Transforms, apply, weighted_error
 
 
 class DenoisingSettings(ObjectiveSettings):
@@ -30,7 +30,7 @@ class Denoising(Objective):
     k-space is seen as the zero-filled image ``A^H y``, so that the teacher models the law of ``A^H A x``.
     """
 
-    transforms = "all"  # what it learns is the law of what it is shown, whatever that is
+    transforms: Transforms = "all"  # what it learns is the law of what it is shown, whatever that is
 
     def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Return the loss of each item; see the class."""

@@ -1,0 +1,77 @@
+"""Creative training: large noise is learned from noisy copies alone, small noise from clean images.
+
+What decides the layout of a sample can then not be memorised (arXiv 2502.21278; methods §7).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.measurement import GENERATED, Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.operators.channels import to_channels
+from rsd_med.teachers.ambient_tweedie import tweedie_loss
+from rsd_med.teachers.base import ObjectiveSettings
+from rsd_med.teachers.denoising import Denoising
+
+
+class CreativeSettings(ObjectiveSettings):
+    """Learn large noise levels from one noisy copy of each image, and small ones from the image."""
+
+    kind: Literal["creative"] = "creative"
+    sigma: float = Field(
+        0.5, gt=0, description="noise of the copies, in scaled units: levels below learn from the images as they are"
+    )
+
+    def build(self, corruption: Corruption) -> "Creative":
+        """Build the objective; ProtocolError where the data have noise of their own."""
+        if corruption.sigma > 0:
+            raise ProtocolError(
+                "teacher.objective: creative makes its own noisy copies and needs data without noise, but "
+                f"corruption.sigma is {corruption.sigma:g}; use ambient_tweedie."
+            )
+        return Creative(corruption, self.levels, self.sigma)
+
+
+class Creative(Denoising):
+    """Ambient Tweedie on a noisy copy ``y + σ_n ε`` for levels σ ≥ σ_n, ordinary denoising of y below.
+
+    ε is fixed for each image, by its name: what decides the layout of a sample is learned from a copy that cannot be
+    remembered better than its noise allows. Both branches have the clean posterior mean as their minimum.
+
+    Parameters
+    ----------
+    corruption, levels
+        As for every objective.
+    sigma
+        σ_n.
+    """
+
+    transforms = "none"  # a turned image would get another copy's noise
+
+    def __init__(self, corruption: Corruption, levels: LogNormalLevels, sigma: float) -> None:
+        super().__init__(corruption, levels)
+        self.sigma = sigma
+
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Return the loss of each item; see the class."""
+        y = to_channels(measurement.image())
+        sigma = self.levels.draw(len(y), generator)
+        sigma_n = torch.where(sigma >= self.sigma, self.sigma, 0.0)
+        copies = y + sigma_n.reshape(-1, 1, 1, 1) * self.unit_noise(y, measurement.ids, generator)
+        return tweedie_loss(denoiser, copies, sigma_n, sigma, generator)
+
+    def unit_noise(self, like: torch.Tensor, ids: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
+        """Return ε: of an image, the same whenever it comes by; of a generation, which comes by once, a fresh one."""
+        noise = torch.randn(like.shape, generator=generator, device=generator.device).to(like.device)
+        for item, name in enumerate(ids):
+            if name != GENERATED:
+                # Not by torch.randn, whose draws are divided among the parts of a batch.
+                own = torch.empty(like.shape[1:]).normal_(generator=generator_for(0, "copy", name))
+                noise[item] = own.to(like.device)
+        return noise
