@@ -46,8 +46,8 @@ app: $(INSTALLED)  ## open the browser app, on the demo model or on a run: make 
 	$(BIN)/python -m apps.inspector $(RUN)
 
 bench: $(INSTALLED)  ## run every benchmark; fails if a figure falls short of its bound
-	@failed=; for file in $(wildcard benchmarks/[a-z]*.py); do \
-	  name=$$(basename $$file .py); echo "== $$name"; \
+	@failed=; for name in $(notdir $(basename $(wildcard benchmarks/[a-z]*.py)) $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py))); do \
+	  echo "== $$name"; \
 	  $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "fell short or failed:$$failed" >&2; exit 1; }
 

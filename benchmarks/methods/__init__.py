@@ -1,0 +1,1 @@
+"""Tasks × methods on the same data, backbone and budget, in one table."""

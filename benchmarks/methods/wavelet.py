@@ -1,0 +1,30 @@
+"""L1-wavelet reconstructions of a task's measurements, as clean images for EDM (L1-EDM, methods §6.5)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.methods.bench import Bench
+from rsd_med.base.randomness import generator_for
+from rsd_med.engine.batches import load_batch
+from rsd_med.inverse.l1_wavelet import L1WaveletSettings
+
+BATCH = 64
+
+
+def reconstruct_all(bench: Bench) -> Path:
+    """Reconstruct every measurement once; return the file of complex images, ``(n, y, x)``."""
+    path = bench.folder / "l1_wavelet.npy"
+    if not path.exists():
+        experiment, solver = bench.own, L1WaveletSettings().build()
+        images = []
+        for start in range(0, len(experiment.dataset), BATCH):
+            indices = list(range(start, min(start + BATCH, len(experiment.dataset))))
+            batch = load_batch(experiment.dataset, indices, experiment.device)
+            found = solver.solve(batch, generator_for(bench.seed, "l1_wavelet", start), lambda _: None)
+            images.append(found[:, 0].cpu())
+        side = path.with_suffix(".writing.npy")
+        np.save(side, torch.cat(images).numpy())
+        side.replace(path)
+    return path.resolve()
