@@ -88,7 +88,8 @@ class Loop:
         Raises
         ------
         DivergedError
-            After ten steps in a row whose gradients were not finite; names the items of the last one.
+            After ten steps in a row whose gradients were not finite, or all of a shorter stage; names the items of the
+            last one. Where an evaluation finds the stage lost; the state is saved.
         InterruptedRunError
             After a signal; the state is saved.
         OSError
@@ -106,7 +107,7 @@ class Loop:
         )
         self.journal.begin_stage(stage.name, images, stage.images)
         window = _Window()
-        bad_steps = 0
+        bad_steps, patience = 0, min(PATIENCE, numbers.stop)
         while images < stage.images:
             before, began = images, time.monotonic()
             batch = next(batches)
@@ -116,26 +117,29 @@ class Loop:
             last = images >= stage.images
 
             bad_steps = bad_steps + 1 if figures["skipped"] else 0
-            if bad_steps >= PATIENCE:
-                raise self.distribution.told_once(self._divergence(stage, images, batch))
+            if bad_steps >= patience:
+                raise self.distribution.told_once(self._divergence(stage, bad_steps, images, batch))
             window.add(figures, stage.batch_size, time.monotonic() - began)
             if last or crossed(before, images, self.settings.log_every):
                 self.journal.record(stage.name, images, window.close())
             self.journal.progress(images)
+            lost = None
             if last or crossed(before, images, stage.evaluate_every):
-                self._evaluate(stage, images)
+                lost = self._evaluate(stage, images)
             # Asked once: a signal between saving and leaving must not leave without saving.
             stop = self._agreed_signal()
             writing.look()
-            due = last or stop or crossed(before, images, self.settings.checkpoint_every)
+            due = last or stop or lost or crossed(before, images, self.settings.checkpoint_every)
             if due and self.distribution.is_main:
                 writing.finish()  # before the next copy is taken: memory holds one at a time
                 writing.start(
                     partial(self.run.checkpoints.write, Snapshot.take(stage, images, offset + images, finished=last))
                 )
-            if last or stop:
+            if last or stop or lost:
                 writing.finish()
                 self.distribution.wait()
+            if lost:
+                raise self.distribution.told_once(DivergedError(lost))
             if stop and not last:
                 raise self.distribution.told_once(
                     InterruptedRunError(
@@ -151,7 +155,7 @@ class Loop:
         number = self.distribution.agree(0 if name is None else int(signal.Signals[name]))
         return signal.Signals(number).name if number else None
 
-    def _divergence(self, stage: Stage, images: int, batch: Measurement) -> DivergedError:
+    def _divergence(self, stage: Stage, bad_steps: int, images: int, batch: Measurement) -> DivergedError:
         found = self.distribution.gather_texts(stage.offenders())
         held = (
             f"the loss of {', '.join(found[:8])} was not"
@@ -159,17 +163,20 @@ class Loop:
             else f"the last batch held {', '.join(batch.ids[:8])}"
         )
         return DivergedError(
-            f"{stage.name}: the gradients of {PATIENCE} steps in a row were not finite, {images:,} images in; {held}. "
+            f"{stage.name}: the gradients of {bad_steps} steps in a row were not finite, {images:,} images in; {held}. "
             f"Lower {stage.name}'s learning rate, or check these items; the last checkpoint is kept."
         )
 
-    def _evaluate(self, stage: Stage, images: int) -> None:
+    def _evaluate(self, stage: Stage, images: int) -> str | None:
+        """Measure the stage and log what was found; return why it must not go on, the same on every rank."""
         began = time.monotonic()
         figures, samples = stage.evaluate(images)
-        figures = figures | self.on_evaluation(stage, images, samples)
+        if samples.isfinite().all():
+            figures = figures | self.on_evaluation(stage, images, samples)
         self.journal.record(stage.name, images, figures | {"evaluation_seconds": time.monotonic() - began})
         named = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.journal.say(f"{stage.name} at {images:,} images: {named}")
+        return next(iter(self.distribution.gather_texts([stage.verdict] if stage.verdict else [])), None)
 
 
 def resume(stage: Stage, checkpoint: Checkpoint) -> int:

@@ -39,6 +39,8 @@ class Stage(ABC):
         Images in one pass of a network at most; a rank's share of a batch takes as many passes as it needs.
     augmentation
         How measurements are transformed before a network learns from them; None: not at all.
+    verdict
+        Why training must not go on, as the last evaluation found it: a sentence, or None to go on.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Stage(ABC):
     distribution: Distribution = ALONE
     micro_batch: int | None = None
     augmentation: Augmentation | None = None
+    verdict: str | None = None
     _share: Measurement | None = None
 
     @abstractmethod

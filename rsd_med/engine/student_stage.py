@@ -1,6 +1,7 @@
 """The student: a one-step generator distilled by comparing teacher and fake score on corrupted generations."""
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers import one_step
 from rsd_med.engine.average import WeightAverage
+from rsd_med.engine.diagnostics import Watch, WatchSettings, compare_scores
 from rsd_med.engine.generation import draw_images, student_draw
 from rsd_med.engine.monitor import ProximalMonitor, corrupt_generation
 from rsd_med.engine.settings import AverageSettings, OptimiserSettings
@@ -57,6 +59,9 @@ class StudentSettings(Settings):
     average: AverageSettings = Field(default_factory=AverageSettings)
     evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
     evaluate_samples: PositiveInt = Field(512, description="generations behind each proximal distance")
+    watch: WatchSettings | None = Field(
+        default_factory=WatchSettings, description="when a distillation counts as lost; null: never"
+    )
 
 
 class StudentStage(Stage):
@@ -93,6 +98,8 @@ class StudentStage(Stage):
         self.best = copy.deepcopy(teacher).requires_grad_(False)
         self.best_distance: float | None = None
         self.best_images = 0
+        # SDS collapses by its nature, and is run to be measured.
+        self.watch = Watch(settings.watch) if settings.watch is not None and self.loss.uses_fake else None
         self._shapes: dict[torch.Size, torch.Size] = {}
         self.fake_optimiser = build_optimiser(self.fake, settings.fake) if self.loss.uses_fake else None
         self.generator_optimiser = build_optimiser(self.generator, settings.generator)
@@ -163,12 +170,15 @@ class StudentStage(Stage):
 
     def extra_state(self) -> dict[str, float | int | None]:
         """Return what the choice of the student rests on."""
-        return {"best_distance": self.best_distance, "best_images": self.best_images}
+        watched = {} if self.watch is None else self.watch.state()
+        return {"best_distance": self.best_distance, "best_images": self.best_images} | watched
 
     def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
         """Take back what ``extra_state`` returned."""
         self.best_distance = state["best_distance"]
         self.best_images = int(state["best_images"] or 0)
+        if self.watch is not None:
+            self.watch.load_state(state)
 
     def draw(self, count: int) -> torch.Tensor:
         """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
@@ -176,10 +186,25 @@ class StudentStage(Stage):
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
-        """Measure the averaged generator, and keep it as the student where it is the best so far."""
+        """Measure the averaged generator, keep it as the student where it is the best so far, and watch for a loss."""
         samples = self.draw(self.settings.evaluate_samples)
-        distance = self.monitor.distance(samples)
-        if self.best_distance is None or distance < self.best_distance:
-            self.best_distance, self.best_images = distance, images
-            self.best.load_state_dict(self.average.module.state_dict())
-        return {"proximal_fd": distance, "best_proximal_fd": self.best_distance}, samples
+        figures = {"proximal_fd": math.nan}
+        if samples.isfinite().all():
+            distance = self.monitor.distance(samples)
+            if self.best_distance is None or distance < self.best_distance:
+                self.best_distance, self.best_images = distance, images
+                self.best.load_state_dict(self.average.module.state_dict())
+            figures = {"proximal_fd": distance, "best_proximal_fd": self.best_distance} | self._diagnose(samples)
+        self.verdict = None if self.watch is None else self.watch.read(figures, images)
+        return figures, samples
+
+    def _diagnose(self, samples: torch.Tensor) -> dict[str, float]:
+        """Return the figures that say how the distillation is going."""
+        diversity = self.monitor.diversity(samples)
+        figures = {} if diversity is None else {"diversity": diversity}
+        if self.fake_optimiser is None:
+            return figures
+        return figures | compare_scores(
+            self.loss, self.settings.loss, self.objective, self.teacher, self.fake, samples, self.monitor.measurements,
+            self.seed,
+        )  # fmt: skip

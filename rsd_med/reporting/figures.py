@@ -33,6 +33,8 @@ _CHARTS = {
         ("proximal_fd", "Proximal distance", ""),
         ("loss", "Generator loss", ""),
         ("fake_loss", "Fake-score loss", ""),
+        ("gap", "Teacher–fake gap", ""),
+        ("diversity", "Diversity", "of the data"),
         ("images_per_second", "Speed", "images/s"),
     ),
 }
@@ -187,7 +189,9 @@ def _stage(record: RunRecord, stage: str) -> Markup:
     notes = {
         "teacher": "The loss is the objective’s weighted error, averaged between log lines.",
         "student": "The student is the weight average with the smallest proximal distance: no clean image chose it. "
-        "The generator’s loss compares two networks that both move, and need not fall.",
+        "The generator’s loss compares two networks that both move, and need not fall. The gap is what teacher and "
+        "fake score disagree about, in units of what the teacher would change. A diversity of 1 is that of the data; "
+        "where it falls to 0, the student has collapsed.",
     }
     return tag(
         "div", heading, tag("p", notes[stage], class_="remark"), tag("div", *charts, class_="charts"), class_=stage
