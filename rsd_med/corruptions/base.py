@@ -19,9 +19,12 @@ class Corruption(ABC):
     ----------
     sigma
         Known standard deviation of the noise per real component, in scaled units.
+    noise_everywhere
+        Whether every number of the data is one of the image and carries that noise, as Tweedie's formula asks.
     """
 
     sigma: float
+    noise_everywhere: bool = True
 
     @abstractmethod
     def draw(self, like: Measurement, generator: torch.Generator) -> LinearOperator:

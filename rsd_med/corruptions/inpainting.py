@@ -57,6 +57,8 @@ class Inpainting(OperatorCorruption):
     Daras et al., Ambient diffusion: learning clean distributions from corrupted data, NeurIPS 2023.
     """
 
+    noise_everywhere = False
+
     def __init__(self, missing: float, *, shape: Shape = "pixels", delta: float = 0.1, sigma: float = 0.0) -> None:
         super().__init__(sigma)
         self.missing = missing

@@ -40,8 +40,8 @@ Pattern = LinePattern | PlanePattern
 MaskOrigin = Literal["draw", "file"]
 
 
-class MultiCoilFourierSettings(Settings):
-    """Cartesian undersampling of multi-coil k-space.
+class UndersamplingSettings(Settings):
+    """Cartesian undersampling of k-space.
 
     Attributes
     ----------
@@ -54,9 +54,6 @@ class MultiCoilFourierSettings(Settings):
         evenly spaced outside the ACS; ``equispaced_fraction``: evenly spaced throughout, fastMRI's adjusted spacing;
         ``equispaced_grid``: every s-th column, s whole; ``partial_fourier``: all but one end. In the plane:
         ``poisson_disk`` and ``radial`` spokes on the grid.
-    mask
-        "draw": the files are fully sampled, and undersampling them is simulated.
-        "file": they are undersampled already, and their own masks are used.
     further_lines
         How many columns (in the plane: columns' worth of entries) further corruption removes; by default as many as
         from R to R + 1.
@@ -64,13 +61,25 @@ class MultiCoilFourierSettings(Settings):
         Standard deviation per real component, in scaled units, of noise that is added to the measured entries.
     """
 
-    kind: Literal["multicoil_fourier"] = "multicoil_fourier"
     acceleration: float = Field(ge=1)
     acs_lines: int = Field(ge=0)
     pattern: Pattern = "random"
-    mask: MaskOrigin = "draw"
     further_lines: int | None = Field(default=None, ge=0)
     sigma: float = Field(default=0.0, ge=0)
+
+
+class MultiCoilFourierSettings(UndersamplingSettings):
+    """Cartesian undersampling of multi-coil k-space.
+
+    Attributes
+    ----------
+    mask
+        "draw": the files are fully sampled, and undersampling them is simulated.
+        "file": they are undersampled already, and their own masks are used.
+    """
+
+    kind: Literal["multicoil_fourier"] = "multicoil_fourier"
+    mask: MaskOrigin = "draw"
 
     def build(self) -> "MultiCoilUndersampling":
         """Return the corruption."""
@@ -98,6 +107,8 @@ class MultiCoilUndersampling(Corruption):
     ----------
     Aali et al., Ambient diffusion posterior sampling, ICLR 2025 (masks and further masks).
     """
+
+    noise_everywhere = False
 
     def __init__(
         self,
@@ -151,8 +162,8 @@ class MultiCoilUndersampling(Corruption):
     def draw(self, like: Measurement, generator: torch.Generator) -> MultiCoilFourier:
         """Draw fresh masks for the coil maps of ``like``.
 
-        Where the masks come from the files, their distribution is known only through them: fresh masks are then
-        those of ``like``, resampled with replacement.
+        Where the masks come from the files, their distribution is known only through them, together with that of the
+        coil maps: then the operators are those of ``like``, measurements drawn from the data by chance.
 
         Raises
         ------
@@ -160,16 +171,13 @@ class MultiCoilUndersampling(Corruption):
             If acceleration and ACS lines cannot be met, or if ``like`` are no multi-coil measurements.
         """
         operator = _multicoil(like.operator)
-        maps = operator.maps
-        items, width = len(like), maps.shape[-1]
         if self.mask == "file":
-            chosen = torch.randint(items, (items,), generator=generator, device=generator.device)
-            mask = operator.mask.expand(items, *operator.mask.shape[-3:])[chosen.to(maps.device)]
-        else:
-            drawn = self._draw_masks(items, width, generator, rows=maps.shape[-2]).to(maps.device)
-            mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
-            if operator.mask.shape[-2] != 1 and not self.in_the_plane:
-                mask = mask & operator.mask.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
+            return operator
+        maps = operator.maps
+        drawn = self._draw_masks(len(like), maps.shape[-1], generator, rows=maps.shape[-2]).to(maps.device)
+        mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
+        if operator.mask.shape[-2] != 1 and not self.in_the_plane:
+            mask = mask & operator.mask.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
         return MultiCoilFourier(mask, maps)
 
     def further(self, operator: LinearOperator, generator: torch.Generator) -> MultiCoilFourier:

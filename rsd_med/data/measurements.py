@@ -14,7 +14,9 @@ from rsd_med.calibration.noise import estimate_noise
 from rsd_med.calibration.quality import map_quality, require_explained
 from rsd_med.calibration.scale import acs_scale, central_run, central_width, scan_scale
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
+from rsd_med.corruptions.fourier import SingleCoilUndersampling
 from rsd_med.data.scan import Picture, Scan
+from rsd_med.data.simulation import single_coil_scan
 from rsd_med.data.source import Source
 from rsd_med.operators.fourier import ifft2c
 from rsd_med.operators.mri import MultiCoilFourier
@@ -30,7 +32,7 @@ class MeasurementDataset:
 
     A scan under ``multicoil_fourier`` becomes masked k-space; nothing outside its mask influences anything, neither
     data nor scale nor coil maps. A scan under a corruption of images becomes its coil-combined complex image, which
-    needs a fully sampled scan. A picture becomes an image.
+    needs a fully sampled scan. A picture becomes an image, or under ``fourier`` the k-space of a single coil.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ class MeasurementDataset:
         kept = self._kept.get(index)
         if kept is not None:
             return kept
-        measurement, _ = self._measure(self.source[index])
+        measurement, _ = self._measure(self._read(index))
         size = _bytes(measurement)
         if self._kept_bytes + size <= self.cache_bytes:
             self._kept[index] = measurement
@@ -135,7 +137,7 @@ class MeasurementDataset:
         DataError
             If the scan is undersampled, so that no clean image exists.
         """
-        item = self.source[range(len(self))[index]]
+        item = self._read(range(len(self))[index])
         if isinstance(item, Picture):
             return item.image
         _require_fully_sampled(item, "has no reference image")
@@ -150,6 +152,12 @@ class MeasurementDataset:
         if self._scans is None:
             self._scans = len(self.source) > 0 and isinstance(self.source[0], Scan)
         return self._scans
+
+    def _read(self, index: int) -> Scan | Picture:
+        item = self.source[index]
+        if isinstance(item, Picture) and isinstance(self.corruption, SingleCoilUndersampling):
+            return single_coil_scan(item)
+        return item
 
     def _measure(self, item: Scan | Picture) -> tuple[Measurement, Tensor]:
         """Return an item's measurement and the coil maps behind it (empty for a picture)."""
@@ -170,6 +178,8 @@ class MeasurementDataset:
         self, scan: Scan, corruption: MultiCoilUndersampling, generator: torch.Generator
     ) -> tuple[Measurement, Tensor]:
         coils, rows, columns = scan.kspace.shape
+        if coils > 1 and isinstance(corruption, SingleCoilUndersampling):
+            raise ProtocolError(f"The scan has {coils} coils; set corruption.kind: multicoil_fourier.")
         if corruption.mask == "file":
             sampled = scan.acquired
         else:

@@ -15,7 +15,7 @@ from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import LinePattern, draw_lines
 from rsd_med.data.coils import birdcage_maps, smooth_phase
-from rsd_med.data.scan import Picture
+from rsd_med.data.scan import Picture, Scan
 from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.masks import achieved_acceleration
 from rsd_med.operators.noise import complex_or_real_noise
@@ -136,6 +136,19 @@ def magnitude(picture: Picture) -> Tensor:
         raise DataError(f"{picture.id}: the image has {picture.image.shape[0]} channels; give images of one channel.")
     image = picture.image[0]
     return image if image.is_complex() else (image + 1) / 2
+
+
+def single_coil_scan(picture: Picture) -> Scan:
+    """Return the fully sampled scan of a picture by one coil that sees everything alike, without noise.
+
+    Raises
+    ------
+    DataError
+        If the picture has colours.
+    """
+    image = magnitude(picture).to(torch.complex64)
+    acquired = torch.ones(image.shape[-1], dtype=torch.bool)
+    return Scan(picture.id, fft2c(image[None]), acquired, geometry=picture.geometry)
 
 
 def write_scans(path: Path, images: Sequence[Tensor], scanner: Scanner, spacing: tuple[float, float]) -> None:

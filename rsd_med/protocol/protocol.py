@@ -10,7 +10,9 @@ from pydantic import Field, NonNegativeInt
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.coil_maps import CoilMapSettings
 from rsd_med.corruptions.blur import BlurSettings
+from rsd_med.corruptions.fourier import FourierSettings
 from rsd_med.corruptions.inpainting import InpaintingSettings
+from rsd_med.corruptions.kspace_motion import KSpaceMotionSettings
 from rsd_med.corruptions.motion_blur import MotionBlurSettings
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.corruptions.noise import NoiseSettings
@@ -48,6 +50,7 @@ DataKind = Annotated[
 ]
 CorruptionKind = Annotated[
     MultiCoilFourierSettings
+    | FourierSettings
     | NoiseSettings
     | NoCorruptionSettings
     | BlurSettings
@@ -56,7 +59,8 @@ CorruptionKind = Annotated[
     | InpaintingSettings
     | SparseViewSettings
     | PoissonSettings
-    | RicianSettings,
+    | RicianSettings
+    | KSpaceMotionSettings,
     Field(discriminator="kind"),
 ]
 

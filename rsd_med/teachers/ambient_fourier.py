@@ -26,7 +26,8 @@ class AmbientFourierSettings(ObjectiveSettings):
         """Build the objective; ProtocolError where the corruption is no undersampling."""
         if not isinstance(corruption, MultiCoilUndersampling):
             raise ProtocolError(
-                "teacher.objective: ambient_fourier needs undersampled k-space; set corruption.kind: multicoil_fourier."
+                "teacher.objective: ambient_fourier needs undersampled k-space: set corruption.kind to "
+                "multicoil_fourier, or to fourier for images."
             )
         return AmbientFourier(corruption, self.levels)
 

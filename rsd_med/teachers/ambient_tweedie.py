@@ -44,7 +44,12 @@ class AmbientTweedieSettings(ObjectiveSettings):
     )
 
     def build(self, corruption: Corruption) -> "AmbientTweedie":
-        """Build the objective; ProtocolError where the corruption adds no noise."""
+        """Build the objective; ProtocolError where the corruption adds no noise, or not to all of an image."""
+        if not corruption.noise_everywhere:
+            raise ProtocolError(
+                "teacher.objective: ambient_tweedie needs images with the same noise in every pixel, and this "
+                "corruption leaves some out; use ambient_masked (missing pixels) or ambient_fourier (k-space)."
+            )
         if corruption.sigma <= 0:
             raise ProtocolError(
                 "teacher.objective: ambient_tweedie needs noisy data, but corruption.sigma is 0; "

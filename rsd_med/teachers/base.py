@@ -64,8 +64,8 @@ class Objective(ABC):
 
 
 def apply(operator: LinearOperator, image: torch.Tensor) -> torch.Tensor:
-    """Apply an image-to-image operator to an image in channels, ``(b, channels, y, x)``; complex where it must be."""
-    return to_channels(operator(to_complex(image))) if operator.complex_domain else operator(image)
+    """Apply an image-to-image operator to an image in channels, ``(b, channels, y, x)``: two are a complex image's."""
+    return to_channels(operator(to_complex(image))) if image.shape[1] == 2 else operator(image)
 
 
 def weighted_error(denoiser: Denoiser, residual: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import Measurement
 from rsd_med.corruptions.blur import BlurSettings
 from rsd_med.corruptions.inpainting import InpaintingSettings
+from rsd_med.corruptions.kspace_motion import KSpaceMotionSettings
 from rsd_med.corruptions.motion_blur import MotionBlurSettings
 from rsd_med.corruptions.poisson import PoissonSettings
 from rsd_med.corruptions.rician import RicianSettings
@@ -21,6 +22,7 @@ LINEAR = [
     SuperResolutionSettings(factor=4, sigma=0.2),
     InpaintingSettings(missing=0.6, sigma=0.2),
     InpaintingSettings(missing=0.3, shape="block", sigma=0.2),
+    KSpaceMotionSettings(shots=4, rotation=10, sigma=0.2),
 ]
 COLOURED = [SparseViewSettings(views=7, sinogram_noise=0.02), RicianSettings(noise=0.2)]
 REAL = [PoissonSettings(peak=30)]
@@ -71,13 +73,29 @@ def test_noise_has_the_level_where_something_is_measured(settings):
     assert noise.data[~measured].count_nonzero() == 0
 
 
-@pytest.mark.parametrize("settings", [MotionBlurSettings(), InpaintingSettings(missing=0.5)])
+@pytest.mark.parametrize("settings", [MotionBlurSettings(), InpaintingSettings(missing=0.5), KSpaceMotionSettings()])
 def test_every_item_has_its_own_operator_and_keeps_it(settings):
     corruption, images = settings.build(), random_tensor((1, 1, 16, 16), torch.float32, 1).expand(3, -1, -1, -1)
     measurement = batch_of(corruption, images)
     assert not measurement.data[0].equal(measurement.data[1])
     assert relative_error(measurement.operator(images), measurement.data) < 1e-6
     assert relative_error(measurement.operator[2:](images[2:]), measurement.data[2:]) < 1e-6
+
+
+@pytest.mark.parametrize("order", ["sequential", "interleaved"])
+def test_the_shot_of_the_centre_of_kspace_stays_and_the_others_move_within_their_limits(order):
+    corruption = KSpaceMotionSettings(shots=5, order=order, shift=3, rotation=20).build()
+    operator = corruption.draw_items(200, (32, 33), generator())
+    still = int(operator.shot[0, 16])
+    moving = [number for number in range(5) if number != still]
+    assert not operator.shift[:, still].any()
+    assert not operator.angle[:, still].any()
+    assert operator.shift[:, moving].abs().amax() == pytest.approx(3, rel=0.02)
+    assert operator.angle[:, moving].abs().amax() == pytest.approx(20 * 3.14159 / 180, rel=0.02)
+    assert operator.shift[:, moving].mean().abs() < 0.15
+    shots = operator.shot[0].tolist()
+    assert set(shots) == set(range(5))
+    assert (sorted(shots) == shots) == (order == "sequential")
 
 
 def test_further_inpainting_sees_a_part_of_what_was_seen():
@@ -130,6 +148,7 @@ def test_sinogram_noise_goes_through_the_back_projection():
         (MotionBlurSettings(), (32, 3), "corruption.side"),
         (SuperResolutionSettings(factor=4), (30, 32), "corruption.factor"),
         (SparseViewSettings(views=4), (32, 30), "square"),
+        (KSpaceMotionSettings(shots=9), (32, 8), "corruption.shots"),
     ],
 )
 def test_refuses_images_that_do_not_fit(settings, size, message):

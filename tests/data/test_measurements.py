@@ -11,6 +11,7 @@ from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.calibration.coil_maps import CoilMapSettings
 from rsd_med.calibration.scale import acs_scale
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruptionSettings, NoiseSettings
+from rsd_med.corruptions.fourier import FourierSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.measurements import MeasurementDataset, collate
@@ -234,6 +235,47 @@ def test_a_picture_gets_its_noise_once():
 def test_pictures_have_no_k_space():
     with pytest.raises(ProtocolError, match=r"picture_0.*corruption\.kind"):
         MeasurementDataset(Pictures(torch.zeros(1, 8, 8)), undersampling(), seed=0)[0]
+
+
+def single_coil(**more):
+    return FourierSettings(acceleration=2, acs_lines=4, **more).build()
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_a_picture_becomes_single_coil_k_space(real):
+    """A real picture is a magnitude, black is 0; the k-space is NumPy's, the reference the image over the scale."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 12, 15, generator=generator) * 2 - 1
+    image = image if real else torch.complex(image, torch.rand(1, 12, 15, generator=generator))
+    dataset = MeasurementDataset(Pictures(image), single_coil(), seed=0)
+    first, second = dataset[0], dataset[1]
+    assert dataset.shape(0) == (1, 12, 15) == tuple(first.data.shape[1:])
+    assert first.operator.maps.equal(torch.ones(1, 1, 12, 15, dtype=torch.complex64))
+    assert first.operator.mask.sum() in (7, 8)
+    assert not first.operator.mask.equal(second.operator.mask)
+    clean = ((image + 1) / 2 if real else image).numpy()[0]
+    whole = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(clean), norm="ortho"))
+    expected = torch.from_numpy(whole).masked_fill(~first.operator.mask[0, 0], 0)
+    assert torch.allclose(first.data[0, 0] * first.scale, expected.to(torch.complex64), atol=1e-5)
+    assert torch.allclose(dataset.reference(0) * first.scale, torch.from_numpy(clean).to(torch.complex64), atol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", ["poisson_disk", "radial"])
+def test_a_picture_can_be_undersampled_in_the_plane_with_noise(pattern):
+    measurement = MeasurementDataset(Pictures(torch.zeros(1, 16, 16)), single_coil(pattern=pattern, sigma=0.1), 0)[0]
+    mask = measurement.operator.mask
+    assert mask.shape == (1, 1, 16, 16)
+    assert mask.sum() == 128
+    assert measurement.data[~mask].count_nonzero() == 0
+    assert measurement.data[mask].count_nonzero() == 128
+
+
+def test_colours_and_coils_are_not_for_a_single_coil():
+    with pytest.raises(DataError, match=r"picture_0.*3 channels"):
+        MeasurementDataset(Pictures(torch.zeros(3, 16, 16)), single_coil(), seed=0)[0]
+    with pytest.raises(ProtocolError, match=r"3 coils.*multicoil_fourier"):
+        MeasurementDataset(knees(), single_coil(), seed=0)[0]
+    assert MeasurementDataset(knees(coils=1), single_coil(), seed=0)[0].data.shape == (1, 1, 32, 32)
 
 
 @pytest.mark.parametrize("settings", [NoCorruptionSettings(), NoiseSettings(sigma=0.1)])

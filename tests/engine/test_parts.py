@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import ProtocolError
+from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.engine.parts import BatchPart
 
 from .test_student_stage import fourier_stage, gaussian_stage
@@ -83,6 +84,20 @@ def test_a_teacher_in_passes_takes_the_step_of_the_whole_batch(micro_batch):
 
 def test_a_student_in_passes_takes_the_step_of_the_whole_batch():
     compare(gaussian_stage, pictures(8), ["fake", "teacher"], 2, ["fake", "generator"])
+
+
+def test_a_student_in_passes_meets_the_same_masks_of_files():
+    def stage():
+        made = fourier_stage()
+        made.objective.corruption = MultiCoilFourierSettings(
+            acceleration=1.5, acs_lines=4, further_lines=2, mask="file"
+        ).build()
+        return made
+
+    expected, found, passes = compare(stage, scans(8), ["generator", "fake", "teacher"], 4, ["fake", "generator"])
+    for name in expected:
+        for one, other in zip(joined(expected[name], 1), joined(found[name], passes), strict=True):
+            assert torch.equal(one[2], other[2])
 
 
 def test_a_student_in_passes_meets_the_same_masks_and_the_same_permuted_coil_maps():

@@ -1,6 +1,7 @@
 """The student's stage: noise in the fake step alone, fresh masks, frozen teacher, and the clean law at the end."""
 
 import copy
+from itertools import combinations
 
 import pytest
 import torch
@@ -155,9 +156,12 @@ def test_each_step_trains_its_own_network_and_never_the_teacher():
 @pytest.mark.parametrize("fake_steps", [1, 3])
 def test_the_fake_score_may_take_more_steps(fake_steps):
     stage = gaussian_stage(fake_steps=fake_steps)
-    _, fake_calls, loss_calls = spied(stage)
+    generations, fake_calls, loss_calls = spied(stage)
     stage.step(pictures(8), 0, generator())
     assert (len(fake_calls), len(loss_calls)) == (fake_steps, 1)
+    noises = [call[1].data - images for call, images in zip(fake_calls, generations, strict=False)]
+    for fresh in (generations, noises):  # each step has latents and corruptions of its own
+        assert not any(torch.allclose(one, other) for one, other in combinations(fresh, 2))
 
 
 def test_a_loss_that_asks_no_fake_score_has_none():
