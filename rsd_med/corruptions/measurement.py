@@ -31,6 +31,9 @@ class Measurement:
         ``(b,)`` float32: the data in the file are ``scale`` times the data here.
     ids
         The name of each item.
+    acquired
+        The columns of k-space that exist at all, boolean ``(b, x)``: others are zero in the file, and no mask may
+        measure them. None is all.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class Measurement:
     sigma: Tensor
     scale: Tensor
     ids: tuple[str, ...]
+    acquired: Tensor | None = None
 
     def __post_init__(self) -> None:
         items = len(self.ids)
@@ -65,6 +69,7 @@ class Measurement:
             operator=self.operator.to(device),
             sigma=self.sigma.to(device),
             scale=self.scale.to(device),
+            acquired=None if self.acquired is None else self.acquired.to(device),
         )
 
     def __getitem__(self, index: slice | Tensor) -> Self:
@@ -83,6 +88,7 @@ class Measurement:
             operator=self.operator[index],
             sigma=self.sigma[index],
             scale=self.scale[index],
+            acquired=None if self.acquired is None else self.acquired[index],
             ids=tuple(self.ids[number] for number in numbers.tolist()),
         )
 
@@ -102,13 +108,22 @@ class Measurement:
         if len(shapes) > 1:
             msg = f"Measurements of different shapes cannot be stacked: {', '.join(map(str, sorted(shapes)))}."
             raise ValueError(msg)
+        acquired = None
+        if any(measurement.acquired is not None for measurement in measurements):
+            acquired = torch.cat([measurement._columns() for measurement in measurements])
         return cls(
             data=torch.cat([measurement.data for measurement in measurements]),
             operator=LinearOperator.cat([measurement.operator for measurement in measurements]),
             sigma=torch.cat([measurement.sigma for measurement in measurements]),
             scale=torch.cat([measurement.scale for measurement in measurements]),
             ids=tuple(chain.from_iterable(measurement.ids for measurement in measurements)),
+            acquired=acquired,
         )
+
+    def _columns(self) -> Tensor:
+        """Return the columns that exist, written out."""
+        whole = torch.ones(len(self), self.data.shape[-1], dtype=torch.bool, device=self.data.device)
+        return whole if self.acquired is None else self.acquired
 
     def image(self) -> Tensor:
         """Return the measurement seen as an image: A^H y for k-space, the data themselves otherwise.

@@ -163,7 +163,8 @@ class MultiCoilUndersampling(Corruption):
         """Draw fresh masks for the coil maps of ``like``.
 
         Where the masks come from the files, their distribution is known only through them, together with that of the
-        coil maps: then the operators are those of ``like``, measurements drawn from the data by chance.
+        coil maps: then the operators are those of ``like``, measurements drawn from the data by chance. Masks that
+        are drawn leave out the columns that some of ``like`` lack.
 
         Raises
         ------
@@ -174,7 +175,9 @@ class MultiCoilUndersampling(Corruption):
         if self.mask == "file":
             return operator
         maps = operator.maps
-        drawn = self._draw_masks(len(like), maps.shape[-1], generator, rows=maps.shape[-2]).to(maps.device)
+        # The same for all of a batch: its files come from one scanner protocol as a rule.
+        acquired = None if like.acquired is None else like.acquired.all(0).to(generator.device)
+        drawn = self._draw_masks(len(like), maps.shape[-1], generator, acquired, maps.shape[-2]).to(maps.device)
         mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
         if operator.mask.shape[-2] != 1 and not self.in_the_plane:
             mask = mask & operator.mask.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches

@@ -205,6 +205,7 @@ class MeasurementDataset:
             sigma=torch.full((1,), corruption.sigma),
             scale=torch.full((1,), scale),
             ids=(scan.id,),
+            acquired=None if bool(scan.acquired.all()) else scan.acquired[None],
         )
         return measurement, maps
 

@@ -33,6 +33,8 @@ def save_conditions(path: Path, measurements: Measurement) -> None:
         # safetensors has no complex type.
         tensors["maps"] = torch.view_as_real(kept.maps.cpu()).contiguous()
         tensors["mask"] = kept.mask.cpu().contiguous()
+        if measurements.acquired is not None:
+            tensors["acquired"] = measurements.acquired[: len(kept.maps)].cpu().contiguous()
     elif operator.complex_domain:
         raise TypeError(f"conditions of {type(operator).__name__} cannot be stored")
     side = path.with_name(f".{path.name}.writing")
@@ -71,4 +73,5 @@ def load_conditions(path: Path, device: torch.device) -> Measurement:
         sigma=torch.zeros(count),
         scale=torch.ones(count),
         ids=("condition",) * count,
+        acquired=tensors.get("acquired"),
     ).to(device)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,6 +29,16 @@ def same(one, other):
         and one.scale.equal(other.scale)
         and one.image().equal(other.image())
     )
+
+
+def test_columns_that_do_not_exist_travel_with_the_items():
+    some = replace(scans(), acquired=torch.arange(24).reshape(4, 6) % 5 > 0)
+    assert some[1:3].acquired.equal(some.acquired[1:3])
+    joined = Measurement.cat([some[:2], scans("ef")])
+    assert joined.acquired[:2].equal(some.acquired[:2])
+    assert joined.acquired[2:].all()
+    assert some.to("cpu").acquired.equal(some.acquired)
+    assert Measurement.cat([scans(), scans()]).acquired is None
 
 
 def test_scans_are_seen_as_the_adjoint_image_and_images_as_they_are():

@@ -138,6 +138,11 @@ def test_drawn_masks_leave_out_what_the_file_lacks(write_file):
         mask = dataset[index].operator.mask
         assert not mask[..., :4].any()
         assert mask.sum() == 10
+    # So do those of generated images.
+    batch = collate([dataset[index] for index in range(4)])
+    fresh = dataset.corruption.draw(batch[1:], torch.Generator().manual_seed(1)).mask
+    assert not fresh[..., :4].any()
+    assert (fresh.sum((1, 2, 3)) == 10).all()
 
 
 def test_a_file_with_gaps_is_not_undersampled_again(write_file):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,6 +39,16 @@ def test_scans_come_back_without_their_data(path):
     assert not found.data.any()
     assert set(load_file(path)) == {"shape", "complex", "maps", "mask"}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_columns_that_do_not_exist_stay_unmeasured(path):
+    acquired = torch.ones(5, 12, dtype=torch.bool)
+    acquired[:, :2] = False
+    measurements = replace(scans(5), acquired=acquired)
+    save_conditions(path, measurements)
+    found = load_conditions(path, CPU)
+    assert torch.equal(found.acquired, acquired)
+    assert not UNDERSAMPLING.draw(found, generator()).mask[..., :2].any()
 
 
 def test_samples_are_the_same_without_the_data(path):
