@@ -1,13 +1,7 @@
 """The linear model: a low-rank Gaussian world in which every optimum of distillation is known.
 
-x ~ N(0, E Eᵀ) with E of d × r, EᵀE = I; y = x + σ ε; a student x_g = U z with U of d × r; one diffusion level σ_t,
-s = σ_t². The student's diffused covariance is Σ = U Uᵀ + s I with Q = Σ⁻¹, and a teacher's score is −P x. The Fisher
-objective under the student's law is L(U) = tr[(P − Q)² Σ], with ∇L = 2 (P² − Q²) U. Three teachers:
-
-(i)   exact score of the noisy data, P = (E Eᵀ + (σ² + s) I)⁻¹: U Uᵀ = (1 + σ²) E Eᵀ,
-      residual (d − r) σ⁴ / ((σ² + s)² s);
-(ii)  exact score of the clean data at total noise s, P = (E Eᵀ + s I)⁻¹: U Uᵀ = E Eᵀ, residual 0;
-(iii) mean of x given x + σ ε + σ_t n, read as a denoiser at σ_t: U Uᵀ = s / (s + σ²) E Eᵀ, residual 0.
+The closed forms are those of `rsd_med.students.linear_theory`; here they are held against numerical minimisation and
+against the package's own SiD.
 
 How the package's SiD relates to L. With exact denoisers D(x) = x + s · score, the fake's parameters held (as in
 training) and ω left out, its expected gradient in U is
@@ -28,8 +22,22 @@ from torch import Tensor
 
 from rsd_med.diffusion.schedules import karras_fraction
 from rsd_med.diffusion.view import View
-from rsd_med.metrics.frechet import gaussian_distance
 from rsd_med.operators import LinearOperator
+from rsd_med.students import linear_theory
+from rsd_med.students.linear_theory import (
+    ExactDenoiser,
+    Teacher,
+    distance_to_clean,
+    fisher_divergence,
+    fisher_gradient,
+    noisy_distance,
+    optimal_gain,
+    optimum_through,
+    residual,
+    student_distance,
+    subspace_angle,
+    threshold,
+)
 from rsd_med.students.sid import SiDSettings
 from tests.diffusion.gaussian import generator
 
@@ -37,6 +45,9 @@ D, R = 12, 3
 SIGMAS = [0.2, 0.5, 1.0]
 LEVELS = [0.5, 1.0]
 EYE = torch.eye(D, dtype=torch.float64)
+
+
+TEACHERS: dict[str, Teacher] = {"i": "noisy", "ii": "ambient", "iii": "clean mean"}
 
 
 def orthonormal(seed: int = 0) -> Tensor:
@@ -51,23 +62,11 @@ def random_start(seed: int = 1, size: float = 0.6) -> Tensor:
 
 
 def precision(case: str, sigma: float, s: float) -> Tensor:
-    """P of the teacher's score −P x."""
-    if case == "i":
-        return torch.linalg.inv(E @ E.T + (sigma**2 + s) * EYE)
-    if case == "ii":
-        return torch.linalg.inv(E @ E.T + s * EYE)
-    return (EYE - E @ E.T / (1 + sigma**2 + s)) / s
+    return linear_theory.precision(TEACHERS[case], E, sigma, math.sqrt(s))
 
 
 def closed_form(case: str, sigma: float, s: float) -> float:
-    """λ of the optimum U Uᵀ = λ E Eᵀ."""
-    return {"i": 1 + sigma**2, "ii": 1.0, "iii": s / (s + sigma**2)}[case]
-
-
-def fisher(U: Tensor, P: Tensor, s: float, A: Tensor = EYE) -> Tensor:
-    total = A @ U @ U.T @ A.T + s * EYE
-    gap = P - torch.linalg.inv(total)
-    return (gap @ gap @ total).trace()
+    return optimal_gain(TEACHERS[case], sigma, math.sqrt(s))
 
 
 def descend(P: Tensor, s: float, A: Tensor = EYE, seed: int = 1) -> Tensor:
@@ -80,27 +79,23 @@ def descend(P: Tensor, s: float, A: Tensor = EYE, seed: int = 1) -> Tensor:
 
     def closure() -> Tensor:
         with torch.no_grad():
-            Q = torch.linalg.inv(A @ U @ U.T @ A.T + s * EYE)
-            U.grad = 2 * A.T @ (P @ P - Q @ Q) @ A @ U
-            return fisher(U, P, s, A)
+            U.grad = fisher_gradient(U, P, math.sqrt(s), A)
+            return fisher_divergence(U, P, math.sqrt(s), A)
 
     optimiser.step(closure)
     return U.detach()
 
 
-def angle(U: Tensor, basis: Tensor = E) -> float:
-    """Largest principal angle between span(U) and span(basis), in degrees; by its sine, which is exact near 0."""
-    span = torch.linalg.qr(U.double())[0]
-    outside = span - basis @ (basis.T @ span)
-    return math.degrees(math.asin(min(1.0, float(torch.linalg.matrix_norm(outside, 2)))))
+def angle(U: Tensor) -> float:
+    return subspace_angle(U, E)
 
 
 def eigenvalues(U: Tensor) -> Tensor:
     return torch.linalg.eigvalsh((U.T @ U).double())
 
 
-def distance_to_clean(covariance: Tensor) -> float:
-    return gaussian_distance(torch.zeros(D), covariance, torch.zeros(D), E @ E.T)
+def clean_distance(covariance: Tensor) -> float:
+    return distance_to_clean(covariance, E)
 
 
 # --- the theory -----------------------------------------------------------------------------------------------------
@@ -110,9 +105,8 @@ def distance_to_clean(covariance: Tensor) -> float:
 def test_the_analytic_gradient_is_that_of_the_objective(case):
     U = random_start(3).requires_grad_()
     P, s = precision(case, 0.5, 0.64), 0.64
-    (gradient,) = torch.autograd.grad(fisher(U, P, s), U)
-    Q = torch.linalg.inv(U @ U.T + s * EYE)
-    assert torch.allclose(gradient, (2 * (P @ P - Q @ Q) @ U).detach(), atol=1e-10)
+    (gradient,) = torch.autograd.grad(fisher_divergence(U, P, math.sqrt(s), A), U)
+    assert torch.allclose(gradient, fisher_gradient(U, P, math.sqrt(s), A).detach(), atol=1e-10)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -124,8 +118,8 @@ def test_the_optimum_is_the_clean_eigenspace(case, sigma, level):
     U = descend(P, s)
     assert angle(U) < 0.1
     assert eigenvalues(U).tolist() == pytest.approx([closed_form(case, sigma, s)] * R, abs=1e-3)
-    residual = (D - R) * sigma**4 / ((sigma**2 + s) ** 2 * s) if case == "i" else 0.0
-    assert float(fisher(U, P, s)) == pytest.approx(residual, abs=1e-6)
+    found = float(fisher_divergence(U, P, level, EYE))
+    assert found == pytest.approx(residual(TEACHERS[case], sigma, level, D, R), abs=1e-6)
 
 
 def test_the_reference_values_of_lambda():
@@ -138,17 +132,18 @@ def test_the_reference_values_of_lambda():
 def test_students_are_closer_to_the_clean_law_than_the_noisy_law_is(case, expected):
     sigma, s = 0.5, 1.0
     U = descend(precision(case, sigma, s), s)
-    noisy = distance_to_clean(E @ E.T + sigma**2 * EYE)
+    noisy = clean_distance(E @ E.T + sigma**2 * EYE)
     assert noisy == pytest.approx(2.292, abs=1e-3)
-    assert distance_to_clean(U @ U.T) == pytest.approx(expected, abs=2e-4)
+    assert clean_distance(U @ U.T) == pytest.approx(expected, abs=2e-4)
+    assert noisy == pytest.approx(noisy_distance(sigma, D, R), abs=1e-6)
+    assert student_distance(closed_form(case, sigma, s), R) == pytest.approx(expected, abs=2e-4)
 
 
-@pytest.mark.parametrize(("sigma", "threshold"), [(0.2, 0.980), (0.5, 0.875), (1.0, 0.522)])
-def test_reading_the_clean_mean_at_the_wrong_level_pays_above_a_threshold(sigma, threshold):
+@pytest.mark.parametrize(("sigma", "expected"), [(0.2, 0.980), (0.5, 0.875), (1.0, 0.522)])
+def test_reading_the_clean_mean_at_the_wrong_level_pays_above_a_threshold(sigma, expected):
     """Case (iii) shrinks less than case (i) grows from the σ_t² on at which (1 − √λ)² = (√(1 + σ²) − 1)²."""
-    a = math.sqrt(1 + sigma**2)
-    exact = (2 - a) ** 2 * sigma**2 / (1 - (2 - a) ** 2)
-    assert exact == pytest.approx(threshold, abs=1e-3)
+    exact = threshold(sigma)
+    assert exact == pytest.approx(expected, abs=1e-3)
 
     def errors(s):
         return [(math.sqrt(closed_form(case, sigma, s)) - 1) ** 2 for case in ("iii", "i")]
@@ -188,8 +183,9 @@ def test_a_blur_is_undone_without_noise():
     U = descend(torch.linalg.inv(A @ E @ E.T @ A.T + s * EYE), s, A)
     assert angle(U) < 0.1
     assert torch.allclose(U @ U.T, E @ E.T, atol=1e-3)
-    assert distance_to_clean(U @ U.T) < 1e-5
-    assert distance_to_clean(A @ E @ E.T @ A.T) > 0.1
+    assert torch.allclose(optimum_through(A, E, 0.0), E @ E.T, atol=1e-12)
+    assert clean_distance(U @ U.T) < 1e-5
+    assert clean_distance(A @ E @ E.T @ A.T) > 0.1
 
 
 def test_a_blur_under_noise_gives_the_top_part_of_the_noisy_covariance():
@@ -200,22 +196,27 @@ def test_a_blur_under_noise_gives_the_top_part_of_the_noisy_covariance():
     values, vectors = torch.linalg.eigh(noisy)
     leading = (vectors[:, -R:] * values[-R:]) @ vectors[:, -R:].T
     assert torch.allclose(A @ U @ U.T @ A.T, leading, atol=1e-3)
+    closed = optimum_through(A, E, sigma)
+    assert torch.allclose(A @ closed @ A.T, leading, atol=1e-10)
+    assert torch.allclose(U @ U.T, closed, atol=1e-2)
     assert angle(U) < 0.1
-    assert distance_to_clean(U @ U.T) < 0.2 * distance_to_clean(noisy)
+    assert clean_distance(U @ U.T) < 0.2 * clean_distance(noisy)
+
+
+def test_an_operator_need_not_be_invertible():
+    """Five numbers of twelve determine three: the span is found, and each direction grows by what its noise adds."""
+    five = torch.randn(5, D, generator=generator(11), dtype=torch.float64)
+    s, sigma = 0.25, 0.3
+    U = descend(linear_theory.precision("noisy", E, sigma, math.sqrt(s), five), s, five)
+    closed = optimum_through(five, E, sigma)
+    assert torch.allclose(five @ U @ U.T @ five.T, five @ closed @ five.T, atol=1e-3)
+    assert angle(torch.linalg.eigh(closed).eigenvectors[:, -R:]) < 1e-6
+    gains = torch.linalg.eigvalsh(closed)[-R:]
+    sizes = torch.linalg.svdvals(five @ E)
+    assert torch.allclose(gains, (1 + sigma**2 / sizes**2).sort().values)
 
 
 # --- the package's loss ---------------------------------------------------------------------------------------------
-
-
-class Score:
-    """The denoiser x − s P x of the score −P x; keeps its last answer."""
-
-    def __init__(self, P: Tensor, s: float) -> None:
-        self.matrix = (EYE - s * P).float()
-
-    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor | None = None) -> Tensor:
-        self.answer = (x.flatten(1) @ self.matrix.T).reshape(x.shape)
-        return self.answer
 
 
 def sid_loss(U, P, s, alpha, count, source, weighted=True, operator=None):
@@ -228,7 +229,8 @@ def sid_loss(U, P, s, alpha, count, source, weighted=True, operator=None):
     if operator is not None:
         observed = operator(observed)
     law = blur @ U.detach() @ U.detach().T @ blur.T
-    teacher, fake = Score(P, s), Score(torch.linalg.inv(law + s * EYE), s)
+    level = math.sqrt(s)
+    teacher, fake = ExactDenoiser(P, level), ExactDenoiser(torch.linalg.inv(law + s * EYE), level)
     values = loss(observed, View(), teacher, fake, 0.0, source)
     if weighted:
         return values.mean()
@@ -287,7 +289,7 @@ def test_sid_undoes_a_blur():
     s, operator = 0.25, CircularBlur()
     U = distil(torch.linalg.inv(A @ E @ E.T @ A.T + s * EYE), s, 0.5, operator, steps=1000)
     assert angle(U) < 0.1
-    assert distance_to_clean(U @ U.T) < 1e-5
+    assert clean_distance(U @ U.T) < 1e-5
 
 
 def test_sid_stands_still_at_the_optimum_of_the_noisy_teacher():
