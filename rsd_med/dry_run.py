@@ -9,6 +9,7 @@ from rsd_med.diffusion.backbones import count_parameters
 from rsd_med.engine.batches import BatchOrder, load_batch
 from rsd_med.engine.stage import Stage
 from rsd_med.experiment import Experiment
+from rsd_med.reporting.noise_level import describe_noise_level
 
 
 def dry_run(experiment: Experiment) -> str:
@@ -26,10 +27,12 @@ def dry_run(experiment: Experiment) -> str:
     protocol = experiment.protocol
     groups = experiment.dataset.groups()
     teacher_stage = experiment.teacher_stage()
+    estimated = describe_noise_level(protocol.corruption.model_dump())
     lines = [
         f"protocol {protocol.name}: valid",
         f"data: {len(experiment.dataset):,} measurements of shape "
         + ", ".join(f"{shape} ({len(items):,})" for shape, items in groups.items()),
+        *([] if estimated is None else [f"noise: {estimated}"]),
         "reference: "
         + (
             "none (proximal distances only)"

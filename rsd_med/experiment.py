@@ -1,5 +1,6 @@
 """From a protocol to the objects that carry it out, and back from a run folder."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,9 @@ from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.noise_level import LevelFound, NoiseLevelSettings
 from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.data.noise_level import estimate_noise_level
 from rsd_med.diffusion.backbones import DDPMPlusPlusSettings
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.diffusion.execution import Execution
@@ -102,6 +105,39 @@ class Experiment:
             raise DataError("data: the source holds no images; check data.root and the options that select files.")
         cache = int(self.protocol.engine.cache_gib * 2**30)
         return MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.maps, cache)
+
+    def with_noise_level(self, begun: Protocol | None = None) -> "Experiment":
+        """Return the experiment with its noise level known: estimated, where its protocol asks for that.
+
+        Parameters
+        ----------
+        begun
+            The resolved protocol of the run that is gone on with, whose level is taken over.
+
+        Raises
+        ------
+        DataError
+            If the images are too few, or hold no noise that can be found.
+        """
+        corruption = self.protocol.corruption
+        if not isinstance(corruption, NoiseLevelSettings) or corruption.level != "estimate":
+            return self
+        known = None if begun is None else begun.corruption
+        if isinstance(known, type(corruption)) and known.estimated is not None:
+            return self._told(known.known_level, known.estimated)
+        told = []
+        if self.distribution.is_main:
+            # What training is told changes no measurement: any number will do to read them.
+            found = estimate_noise_level(self._told(1.0, None).dataset, self.protocol.seed)
+            told = [json.dumps([found.sigma, found.error, found.images, found.excess, found.clipped])]
+        level, error, images, excess, clipped = json.loads(self.distribution.gather_texts(told)[0])
+        return self._told(level, LevelFound(error=error, images=images, excess=excess, clipped=clipped))
+
+    def _told(self, level: float, found: LevelFound | None) -> "Experiment":
+        corruption = self.protocol.corruption
+        assert isinstance(corruption, NoiseLevelSettings)
+        known = self.protocol.model_copy(update={"corruption": corruption.told(level, found)})
+        return replace(self, protocol=known)
 
     @cached_property
     def main_group(self) -> list[int]:

@@ -67,7 +67,7 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
     """Prepare a run, on all ranks or on none, and train."""
     from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import Experiment
-    from rsd_med.protocol import dump_protocol, load_protocol
+    from rsd_med.protocol import load_protocol
     from rsd_med.workflow import train
 
     with distribution.together():
@@ -78,14 +78,14 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         if options.dry_run:
             from rsd_med.dry_run import dry_run
 
-            shown = dry_run(experiment)
+            shown = dry_run(experiment.with_noise_level())
             if distribution.is_main:
                 print(shown)
             return 0
         if distribution.is_main:
             run.lock.acquire()
     try:
-        checkpoint = prepare(options, experiment, run, dump_protocol(protocol))
+        experiment, checkpoint = prepare(options, experiment, run)
         command = "python -m rsd_med.train " + " ".join(arguments)
         train(experiment, run, options.stage, checkpoint, command, options.quiet)
     finally:
@@ -94,10 +94,16 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
 
 
 def prepare(
-    options: argparse.Namespace, experiment: "Experiment", run: "RunFolder", resolved: str
-) -> "Checkpoint | None":
-    """Find where to go on from, open the data, begin the folder; return the checkpoint or None."""
+    options: argparse.Namespace, experiment: "Experiment", run: "RunFolder"
+) -> "tuple[Experiment, Checkpoint | None]":
+    """Find where to go on from, open the data, begin the folder.
+
+    Returns
+    -------
+    The experiment with its noise level known, and the checkpoint or None.
+    """
     from rsd_med.engine.checkpoints import verify
+    from rsd_med.protocol import dump_protocol, load_protocol
 
     distribution, seed = experiment.distribution, experiment.protocol.seed
     with distribution.together():
@@ -109,7 +115,9 @@ def prepare(
                 f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume "
                 "out to go on."
             )
-        if checkpoint is not None and options.resume == "auto":
+        goes_on = checkpoint is not None and options.resume == "auto" and run.protocol_resolved.exists()
+        experiment = experiment.with_noise_level(load_protocol(run.protocol_resolved) if goes_on else None)
+        if goes_on:
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         # The data are opened before anything is written: a wrong root leaves no folder behind.
         _ = experiment.objective, experiment.measurements, experiment.reference
@@ -117,10 +125,11 @@ def prepare(
         if distribution.is_main:
             for warning in warnings:
                 print(f"warning: {warning}", file=sys.stderr)
+            resolved = dump_protocol(experiment.protocol)
             run.create(options.protocol.read_text(encoding="utf-8"), resolved, seed, experiment.base_dir)
             # Lines beyond the checkpoint are from steps that will be taken again.
             run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
-    return checkpoint
+    return experiment, checkpoint
 
 
 def refuse_other_protocol(path: Path, protocol: "Protocol") -> None:
@@ -130,8 +139,6 @@ def refuse_other_protocol(path: Path, protocol: "Protocol") -> None:
     """
     from rsd_med.protocol import dump_protocol, load_protocol
 
-    if not path.exists():
-        return
     begun = load_protocol(path).model_copy(update={"engine": protocol.engine})
     before, now = dump_protocol(begun).splitlines(), dump_protocol(protocol).splitlines()
     if before != now:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
+from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.engine.audit import audit_memorisation
 from rsd_med.engine.checkpoints import Checkpoint
@@ -24,6 +25,7 @@ from rsd_med.engine.tuning import LEAST_STEPS, fastest, save_tuning, supported
 from rsd_med.experiment import Experiment, newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
+from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
 from rsd_med.reporting.report import build_report
 
 Stages = Literal["teacher", "student", "all"]
@@ -64,6 +66,7 @@ def train(
         try:
             save_conditions(run.conditions, experiment.measurements)
             _save_measurements(experiment, run)
+            _say_noise_level(experiment, journal)
             _carry_out(experiment, run, stages, resume_from, command, journal, stop)
         except (InterruptedRunError, KeyboardInterrupt):
             run.set_status("interrupted", command=command, seconds=time.monotonic() - began)
@@ -138,6 +141,9 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
         save_gallery(gallery, "reference", experiment.reference)
     metrics |= _audit(experiment, run, journal, samples)
     seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
+    corruption = experiment.protocol.corruption
+    if isinstance(corruption, NoiseLevelSettings) and corruption.estimated is not None:
+        metrics["noise_level"] = {"sigma": corruption.level} | corruption.estimated.model_dump()
     metrics |= {"command": command, "seconds": seconds, "num_measurements": len(experiment.dataset)}
     write_text(run.metrics, json.dumps(metrics, indent=2))
     models = {f"teacher.{name}": figures for name, figures in metrics["teacher"].items()}
@@ -207,6 +213,15 @@ def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRe
         keep_samples,
         experiment.distribution,
     )
+
+
+def _say_noise_level(experiment: Experiment, journal: Journal) -> None:
+    corruption = experiment.protocol.corruption.model_dump()
+    sentence = describe_noise_level(corruption)
+    if sentence is not None:
+        journal.say(sentence)
+    for doubt in noise_level_doubts(corruption):
+        journal.say(doubt, warning=True)
 
 
 def _save_measurements(experiment: Experiment, run: RunFolder) -> None:

@@ -100,7 +100,15 @@ class Corruption(ABC):
 
 
 class ImageCorruption(Corruption):
-    """A corruption of images that measures every pixel: A is the identity."""
+    """A corruption of images that measures every pixel: A is the identity.
+
+    Attributes
+    ----------
+    simulated_sigma
+        The level of the noise that a source's images get, where it is not the ``sigma`` that training is told.
+    """
+
+    simulated_sigma: float | None = None
 
     def draw(self, like: Measurement, generator: torch.Generator) -> LinearOperator:
         """Return the identity: there is nothing to draw."""
@@ -137,4 +145,7 @@ class ImageCorruption(Corruption):
 
     def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
         """Return the data that a source's image becomes."""
-        return self.add_noise(operator(image), operator, generator)
+        if self.simulated_sigma is None:
+            return self.add_noise(operator(image), operator, generator)
+        data = operator(image)
+        return data + complex_or_real_noise(data, self.simulated_sigma, generator)

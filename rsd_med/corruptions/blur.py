@@ -1,17 +1,17 @@
 """Gaussian blur, alone or with noise."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, field_validator
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.blur import Blur, gaussian_kernel
 
 
-class BlurSettings(Settings):
+class BlurSettings(NoiseLevelSettings):
     """Gaussian blur with reflection at the borders; the published kernel is 9×9 with standard deviation 2.
 
     Attributes
@@ -21,13 +21,14 @@ class BlurSettings(Settings):
     std
         Standard deviation of the kernel in pixels.
     sigma
-        Standard deviation per real component of noise that is added after the blur, in scaled units.
+        Standard deviation per real component of noise that is added after the blur, in scaled units,
+        as training is told; or "estimate".
     """
 
     kind: Literal["blur"] = "blur"
     side: int = Field(default=9, ge=3, le=63)
     std: float = Field(default=2.0, gt=0)
-    sigma: float = Field(default=0.0, ge=0)
+    sigma: Annotated[float, Field(ge=0)] | Estimate = 0.0
 
     @field_validator("side")
     @classmethod
@@ -36,7 +37,7 @@ class BlurSettings(Settings):
 
     def build(self) -> "GaussianBlur":
         """Return the corruption."""
-        return GaussianBlur(self.side, self.std, self.sigma)
+        return GaussianBlur(self.side, self.std, self.known_level, self.simulated_sigma)
 
 
 class GaussianBlur(OperatorCorruption):
@@ -44,12 +45,14 @@ class GaussianBlur(OperatorCorruption):
 
     Parameters
     ----------
-    side, std, sigma
+    side, std, sigma, simulated_sigma
         As in `BlurSettings`.
     """
 
-    def __init__(self, side: int = 9, std: float = 2.0, sigma: float = 0.0) -> None:
-        super().__init__(sigma)
+    def __init__(
+        self, side: int = 9, std: float = 2.0, sigma: float = 0.0, simulated_sigma: float | None = None
+    ) -> None:
+        super().__init__(sigma, simulated_sigma)
         self.kernel = gaussian_kernel(side, std)
 
     def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> Blur:

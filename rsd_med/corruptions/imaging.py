@@ -17,10 +17,13 @@ class OperatorCorruption(ImageCorruption):
     ----------
     sigma
         Standard deviation of the noise per real component, in scaled units; 0 for none.
+    simulated_sigma
+        As in `NoiseLevelSettings`.
     """
 
-    def __init__(self, sigma: float = 0.0) -> None:
+    def __init__(self, sigma: float = 0.0, simulated_sigma: float | None = None) -> None:
         self.sigma = sigma
+        self.simulated_sigma = simulated_sigma
 
     @abstractmethod
     def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> LinearOperator:

@@ -1,18 +1,18 @@
 """Blur by motion in an unknown direction, known after the fact."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.blur import require_odd, require_room
 from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.blur import Blur, motion_kernel
 
 
-class MotionBlurSettings(Settings):
+class MotionBlurSettings(NoiseLevelSettings):
     """Straight uniform motion during the exposure; length and direction are drawn for every image.
 
     Attributes
@@ -22,14 +22,15 @@ class MotionBlurSettings(Settings):
     shortest, longest
         The length of the motion in pixels is uniform between these; at most the side.
     sigma
-        Standard deviation per real component of noise that is added after the blur, in scaled units.
+        Standard deviation per real component of noise that is added after the blur, in scaled units,
+        as training is told; or "estimate".
     """
 
     kind: Literal["motion_blur"] = "motion_blur"
     side: int = Field(default=9, ge=3, le=63)
     shortest: float = Field(default=3.0, ge=0)
     longest: float = Field(default=8.0, ge=0)
-    sigma: float = Field(default=0.0, ge=0)
+    sigma: Annotated[float, Field(ge=0)] | Estimate = 0.0
 
     @field_validator("side")
     @classmethod
@@ -45,7 +46,7 @@ class MotionBlurSettings(Settings):
 
     def build(self) -> "MotionBlur":
         """Return the corruption."""
-        return MotionBlur(self.side, self.shortest, self.longest, self.sigma)
+        return MotionBlur(self.side, self.shortest, self.longest, self.known_level, self.simulated_sigma)
 
 
 class MotionBlur(OperatorCorruption):
@@ -53,12 +54,19 @@ class MotionBlur(OperatorCorruption):
 
     Parameters
     ----------
-    side, shortest, longest, sigma
+    side, shortest, longest, sigma, simulated_sigma
         As in `MotionBlurSettings`.
     """
 
-    def __init__(self, side: int = 9, shortest: float = 3.0, longest: float = 8.0, sigma: float = 0.0) -> None:
-        super().__init__(sigma)
+    def __init__(
+        self,
+        side: int = 9,
+        shortest: float = 3.0,
+        longest: float = 8.0,
+        sigma: float = 0.0,
+        simulated_sigma: float | None = None,
+    ) -> None:
+        super().__init__(sigma, simulated_sigma)
         self.side = side
         self.shortest = shortest
         self.longest = longest

@@ -1,35 +1,38 @@
 """Noise alone: every pixel is seen, none of them exactly."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.base import ImageCorruption
+from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.linear import LinearOperator
 
 
-class NoiseSettings(Settings):
-    """Additive white Gaussian noise of known level.
+class NoiseSettings(NoiseLevelSettings):
+    """Additive white Gaussian noise.
 
     Attributes
     ----------
     sigma
-        Standard deviation per real component, in scaled units ([-1, 1] for natural images).
+        Standard deviation per real component, in scaled units ([-1, 1] for natural images), as training is told; or
+        "estimate".
     simulate
         True: the files are clean and the noise is added, once and the same for the whole run.
         False: the files carry it already.
     """
 
+    where_files_carry_it: ClassVar[str] = ", or set simulate: false where the files carry it"
+
     kind: Literal["noise"] = "noise"
-    sigma: float = Field(gt=0)
+    sigma: Annotated[float, Field(gt=0)] | Estimate
     simulate: bool = True
 
     def build(self) -> "GaussianNoise":
         """Return the corruption."""
-        return GaussianNoise(self.sigma, simulate=self.simulate)
+        return GaussianNoise(self.known_level, simulate=self.simulate, simulated_sigma=self.simulated_sigma)
 
 
 class GaussianNoise(ImageCorruption):
@@ -38,13 +41,16 @@ class GaussianNoise(ImageCorruption):
     Parameters
     ----------
     sigma
-        Standard deviation per real component, in scaled units.
+        Standard deviation per real component, in scaled units, as training is told.
     simulate
         False if the images of the source carry the noise already. Generated images always get it.
+    simulated_sigma
+        As in `NoiseLevelSettings`.
     """
 
-    def __init__(self, sigma: float, *, simulate: bool = True) -> None:
+    def __init__(self, sigma: float, *, simulate: bool = True, simulated_sigma: float | None = None) -> None:
         self.sigma = sigma
+        self.simulated_sigma = simulated_sigma
         self.simulate = simulate
 
     def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:

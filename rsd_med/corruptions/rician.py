@@ -1,32 +1,40 @@
 """The magnitude of complex noise: what is left of an MR image when its phase is thrown away."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.base import ImageCorruption
+from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
 
 
-class RicianSettings(Settings):
+class RicianSettings(NoiseLevelSettings):
     """Magnitudes of images with complex Gaussian noise.
 
     Attributes
     ----------
     noise
-        Standard deviation per real component of the complex noise, in scaled units.
+        Standard deviation per real component of the complex noise, in scaled units, as training is told; or
+        "estimate".
+    simulate
+        True: the files are clean, and become magnitudes with noise, once and the same for the whole run.
+        False: they are such magnitudes already, of which 0 is no signal.
     """
 
+    level_field: ClassVar[str] = "noise"
+    where_files_carry_it: ClassVar[str] = ", or set simulate: false where the files carry it"
+
     kind: Literal["rician"] = "rician"
-    noise: float = Field(gt=0)
+    noise: Annotated[float, Field(gt=0)] | Estimate
+    simulate: bool = True
 
     def build(self) -> "RicianMagnitude":
         """Return the corruption."""
-        return RicianMagnitude(self.noise)
+        return RicianMagnitude(self.known_level, simulate=self.simulate, simulated_noise=self.simulated_sigma)
 
 
 class RicianMagnitude(ImageCorruption):
@@ -39,6 +47,10 @@ class RicianMagnitude(ImageCorruption):
     ----------
     noise
         s, as in `RicianSettings`.
+    simulate
+        False if the images of the source are magnitudes with noise already. Generated images always become such.
+    simulated_noise
+        s for the images of the source, where it is another one than training is told.
 
     References
     ----------
@@ -47,11 +59,21 @@ class RicianMagnitude(ImageCorruption):
 
     sigma = 0.0
 
-    def __init__(self, noise: float) -> None:
+    def __init__(self, noise: float, *, simulate: bool = True, simulated_noise: float | None = None) -> None:
         self.noise = noise
+        self.simulate = simulate
+        self.simulated_noise = noise if simulated_noise is None else simulated_noise
+
+    def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+        """Return the magnitude of the image with noise, or the image where it is one already."""
+        return _magnitude(image, self.simulated_noise, generator) if self.simulate else image
 
     def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
         """Return noisy magnitudes ``(b, C, y, x)`` of the dtype of the images."""
-        noisy = torch.complex(data, torch.zeros_like(data)) if not data.is_complex() else data
-        magnitude = (noisy + complex_or_real_noise(noisy, self.noise, generator)).abs()
-        return torch.complex(magnitude, torch.zeros_like(magnitude)) if data.is_complex() else magnitude
+        return _magnitude(data, self.noise, generator)
+
+
+def _magnitude(data: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    noisy = torch.complex(data, torch.zeros_like(data)) if not data.is_complex() else data
+    magnitude = (noisy + complex_or_real_noise(noisy, noise, generator)).abs()
+    return torch.complex(magnitude, torch.zeros_like(magnitude)) if data.is_complex() else magnitude

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsd_med.reporting.markup import Markup, tag
+from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
 from rsd_med.reporting.numbers import duration, significant, whole
 from rsd_med.reporting.record import RunRecord, mapping, number
 
@@ -19,6 +20,7 @@ def account_section(record: RunRecord) -> Markup:
         tag("p", "Wall time includes the evaluations of a stage; images per second does not.", class_="remark"),
         tag("div", _costs(record), class_="scroll costs", tabindex="0", role="region", aria_label="Table of costs"),
         _machine(record),
+        _noise_level(record),
         tag("h3", "Warnings"),
         tag("ul", *(tag("li", sentence) for sentence in warnings(record) or ["None."])),
         tag("h3", "Protocol and environment"),
@@ -48,6 +50,7 @@ def warnings(record: RunRecord) -> list[str]:
             found.append(f"{title}: {whole(seen)} of {whole(asked)} images seen.")
     if record.models() and not number(record.metrics, "num_reference"):
         found.append("No clean reference: only the proximal distance was measured.")
+    found += noise_level_doubts(mapping(record.protocol, "corruption"))
     return found + list(record.problems)
 
 
@@ -91,6 +94,11 @@ def _machine(record: RunRecord) -> Markup | None:
     if known.get("platform"):
         parts.append(str(known["platform"]))
     return tag("p", "Machine: " + ", ".join(parts) + ".", class_="remark")
+
+
+def _noise_level(record: RunRecord) -> Markup | None:
+    sentence = describe_noise_level(mapping(record.protocol, "corruption"))
+    return None if sentence is None else tag("p", f"Noise: {sentence}.", class_="remark")
 
 
 def _folded(title: str, text: str) -> Markup:

@@ -13,6 +13,7 @@ from rsd_med.reporting.account import stage_seconds, warnings
 from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.meanings import FIGURES_IN_WORDS
 from rsd_med.reporting.memorisation import conclusion, explanation
+from rsd_med.reporting.noise_level import describe_noise_level
 from rsd_med.reporting.numbers import duration, significant, whole
 from rsd_med.reporting.record import RunRecord, mapping, number, read_run
 from rsd_med.reporting.verdict import verdict
@@ -149,6 +150,9 @@ def _corruption(record: RunRecord) -> list[str]:
     noise = (
         f"σ = {significant(sigma)} per real component, in scaled units" if sigma else "none beyond what the data carry"
     )
+    estimated = describe_noise_level(corruption)
+    if estimated is not None:
+        noise = f"{estimated}, per real component, in scaled units"
     kind = corruption.get("kind")
     if kind == "multicoil_fourier":
         coils = number(data, "coils")
@@ -168,7 +172,8 @@ def _corruption(record: RunRecord) -> list[str]:
         return ["Operator: identity", f"Noise: {noise}, {origin}", "Acceleration, ACS lines, coils: do not apply"]
     if kind == "none":
         return ["None: the images are taken as they are"]
-    return [f"Operator: {_kind_and_values(corruption)}"]
+    shown = {key: value for key, value in corruption.items() if key != "estimated"}
+    return [f"Operator: {_kind_and_values(shown)}", *([f"Noise: {noise}"] if estimated is not None else [])]
 
 
 def _evaluation(record: RunRecord) -> str:

@@ -63,7 +63,7 @@ def test_what_is_written_reads_back_equal_and_says_everything(path, tmp_path):
         ("schema_version=2", "schema_version: must be 1 (got 2)"),
         ("name=a b/c", "name: must match the pattern"),
         ("seed=x", "seed: must be a whole number (got 'x')"),
-        ("corruption={kind: noise, sigma: 0}", "corruption.sigma: must be greater than 0 (got 0)"),
+        ("corruption={kind: noise, sigma: 0}", "corruption.sigma: must be greater than 0 or 'estimate' (got 0)"),
         ("corruption.acceleration=0.5", "corruption.acceleration: must be at least 1 (got 0.5)"),
     ],
 )

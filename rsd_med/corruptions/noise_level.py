@@ -1,0 +1,91 @@
+"""A noise level that is stated, or found in the noisy images themselves."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+
+Estimate = Literal["estimate"]
+
+
+class LevelFound(Settings):
+    """What an estimate of the noise rests on; a run writes it into its resolved protocol, beside the level.
+
+    Attributes
+    ----------
+    error
+        Standard error of the level by chance, in scaled units.
+    images
+        How many noisy images were looked at.
+    excess
+        By how much the noise differs from its law, as a part of a moment of it; 0 is none.
+    clipped
+        Part of the pixels that are cut off at the smallest or largest value.
+    """
+
+    error: float = Field(ge=0)
+    images: int = Field(ge=1)
+    excess: float = 0.0
+    clipped: float = Field(default=0.0, ge=0, le=1)
+
+
+class NoiseLevelSettings(Settings):
+    """What corruptions share whose noise can be measured in the images: it is white where they are measured.
+
+    ``sigma`` (of magnitudes: ``noise``) is what training is told. It is a number, or ``estimate``: the level is then
+    estimated from the noisy images before training, once, and written into the run's resolved protocol.
+
+    Attributes
+    ----------
+    simulated_sigma
+        The level of the noise that simulation adds to clean files, where training is told another one, or is to find
+        it. null: the level that training is told.
+    estimated
+        Written by a run that has estimated its level.
+    """
+
+    level_field: ClassVar[str] = "sigma"
+    where_files_carry_it: ClassVar[str] = ""
+
+    simulated_sigma: float | None = Field(default=None, ge=0)
+    estimated: LevelFound | None = None
+
+    @property
+    def level(self) -> float | Estimate:
+        """Return what training is told, or "estimate"."""
+        level: float | Estimate = getattr(self, self.level_field)
+        return level
+
+    @property
+    def known_level(self) -> float:
+        """Return what training is told.
+
+        Raises
+        ------
+        ProtocolError
+            If it has not been estimated yet.
+        """
+        if self.level == "estimate":
+            raise ProtocolError(
+                f"corruption.{self.level_field}: the noise has not been estimated yet; python -m rsd_med.train does, "
+                "and states it in the run's protocol.resolved.yaml."
+            )
+        return self.level
+
+    def told(self, level: float, found: LevelFound | None = None) -> Self:
+        """Return the same corruption with another level told to training."""
+        return self.model_copy(update={self.level_field: level, "estimated": found})
+
+    @model_validator(mode="after")
+    def _has_noise_to_look_at(self) -> Self:
+        carried = getattr(self, "simulate", True) is False
+        if carried and self.simulated_sigma is not None:
+            raise ValueError("simulated_sigma adds noise to the files, and simulate: false adds none; drop one of them")
+        if self.level == "estimate" and not carried and self.simulated_sigma is None:
+            raise ValueError(
+                f"{self.level_field}: estimate needs noisy images: state simulated_sigma, the noise that is added for "
+                f"a study{self.where_files_carry_it}"
+            )
+        return self
