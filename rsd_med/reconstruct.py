@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rsd_med.base.command import run_command
 
 if TYPE_CHECKING:
+    from rsd_med.data.scan import Scan
     from rsd_med.inverse.prior import Prior
 
 METHODS = ("zero_filled", "cg_sense", "l1_wavelet", "one_step", "a_dps", "student_latent", "student_pnp")
@@ -39,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--slices", type=int, metavar="N", help="only the central N slices of each volume")
     parser.add_argument(
         "--crop-kspace", action="store_true", help="reconstruct at the prior's matrix: keep the centre of k-space"
+    )
+    parser.add_argument(
+        "--any-size",
+        action="store_true",
+        help="apply the prior at the scan's own matrix, whatever that of its training images: out of its domain",
     )
     test = parser.add_argument_group("retrospective undersampling of fully sampled scans, which gives figures")
     test.add_argument("--acceleration", type=float, metavar="R", help="keep one in R columns")
@@ -77,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     method = options.method or ("l1_wavelet" if options.run == "-" else "a_dps")
     settings = _settings(method, options)
-    prior, lines = (None, None) if options.run == "-" else _load_prior(Path(options.run), method)
+    prior, lines = (None, None) if options.run == "-" else _load_prior(Path(options.run), method, options.any_size)
     solver = settings.build(prior)
     source = open_scan(options.scan)
     stacks = [_central(stack, options.slices) for stack in source.stacks()]
@@ -92,7 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
             result = reconstruct_volume(
                 source,
                 stack,
-                lambda scan: prepare(scan, undersampling, calibration, size=size, acs_lines=lines),
+                lambda scan: prepare(
+                    scan, undersampling, calibration, size=size, acs_lines=_scale_lines(lines, prior, scan)
+                ),
                 solver,
                 folder,
                 seed=options.seed,
@@ -106,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         "method": method,
         "settings": settings.model_dump(),
         "seed": options.seed,
+        "prior": None if prior is None else {"size": prior.size, "other_sizes_taken": prior.any_size},
         "retrospective_acceleration": options.acceleration,
         "note": "computed, not for diagnosis",
         "volumes": volumes,
@@ -135,6 +144,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ProtocolError(f"--method {options.method} needs a prior: give a run folder in place of -.")
     if options.run == "-" and options.crop_kspace:
         raise ProtocolError("--crop-kspace brings a scan to the prior's size: it needs a run in place of -.")
+    if options.run == "-" and options.any_size:
+        raise ProtocolError("--any-size is about a prior: it needs a run in place of -.")
+    if options.any_size and options.crop_kspace:
+        raise ProtocolError("--any-size keeps the scan's matrix and --crop-kspace takes the prior's; choose one.")
     if options.samples is not None and options.method not in (None, *SAMPLING):
         raise ProtocolError(f"--method {options.method} gives one image; leave --samples out.")
     if options.out.exists() and not options.out.is_dir():
@@ -165,8 +178,10 @@ def _settings(method: str, options: argparse.Namespace) -> Any:
         raise ProtocolError(f"--set {name}: {first['msg']}; the options of {method} are: {known}.") from error
 
 
-def _load_prior(folder: Path, method: str) -> "tuple[Prior | None, int | None]":
+def _load_prior(folder: Path, method: str, any_size: bool) -> "tuple[Prior | None, int | None]":
     """Load the network that a method needs, and the number of central lines that scaled its training data."""
+    from dataclasses import replace
+
     from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
     from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import open_run
@@ -177,7 +192,15 @@ def _load_prior(folder: Path, method: str) -> "tuple[Prior | None, int | None]":
     lines = corruption.acs_lines if isinstance(corruption, MultiCoilFourierSettings) else None
     if method not in SAMPLING:
         return None, lines
-    return load_prior(folder, "student" if method in STUDENTS else "teacher"), lines
+    prior = load_prior(folder, "student" if method in STUDENTS else "teacher")
+    return replace(prior, any_size=any_size), lines
+
+
+def _scale_lines(lines: int | None, prior: "Prior | None", scan: "Scan") -> int | None:
+    """Return the central lines that give a scan its scale: of another width, the same share as in training."""
+    if lines is None or prior is None or not prior.any_size:
+        return lines
+    return round(lines * scan.kspace.shape[-1] / prior.size[1])
 
 
 def _central(stack: range, wanted: int | None) -> range:

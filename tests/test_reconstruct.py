@@ -193,6 +193,23 @@ def test_a_scan_of_another_size_needs_its_kspace_cropped(run, tmp_path, capsys):
     assert np.allclose(volume.header.get_zooms()[:2], 2)
 
 
+@pytest.mark.parametrize("method", ["one_step", "a_dps", "student_latent", "student_pnp"])
+def test_a_prior_can_be_applied_at_another_size_if_asked(run, tmp_path, capsys, method):
+    """Odd and not square, with the training's masks drawn for that width."""
+    np.save(tmp_path / "big.npy", np.kron(head(), np.ones((2, 2), np.uint8))[None, :50, :45])
+    simulate.main([str(tmp_path / "big.npy"), "--out", str(tmp_path / "big"), "--fully-sampled", "--sigma", "0.01"])
+    options = ("--method", method, "--samples", 2, "--acceleration", 2, "--acs-lines", 12, "--any-size")
+    steps = ["--set", "steps=2"] if method != "one_step" else []
+    code, _, error = call(capsys, run, tmp_path / "big", *options, *steps, "--out", tmp_path / "out")
+    assert code == 0, error
+    volume = nibabel.load(tmp_path / "out" / "mean.nii.gz")
+    assert volume.shape[:2] == (50, 45)
+    assert np.allclose(volume.header.get_zooms()[:2], 1)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["prior"] == {"size": [SIDE, SIDE], "other_sizes_taken": True}
+    assert metrics["volumes"][0]["calibration_of_first_slice"]["scale"]["acs_lines"] == round(8 * 45 / SIDE)
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +224,7 @@ def test_a_scan_of_another_size_needs_its_kspace_cropped(run, tmp_path, capsys):
         (["--set", "colour=red"], "colour"),
         (["--set", "colour"], "NAME=VALUE"),
         (["--crop-kspace"], "--crop-kspace"),
+        (["--any-size"], "--any-size"),
         (["--method", "magic"], "invalid choice"),
         (["--acceleration", "30", "--acs-lines", "8"], "acceleration"),
     ],

@@ -1,5 +1,6 @@
 """The noise of the receive coils: from a noise scan, or from parts of a scan where there is no signal."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.robust import robust_covariance
 
-NoiseSource = Literal["scan", "edges", "background"]
+NoiseSource = Literal["scan", "edges", "background", "edges and background"]
 
 SAMPLES_PER_COIL = 10
 """Fewer samples than this for each coil give no covariance worth using."""
@@ -26,8 +27,14 @@ _FLATNESS = 0.2
 _OUTERMOST = 1 / 3
 """Of the entries in the corners of k-space, the part that is taken, if that is enough of them."""
 
-_ENOUGH = 100
+_AGREEMENT = 0.1
+"""How much two estimates may differ beyond chance and still be of the same noise."""
+
+_ENOUGH = 50
 """Samples for each coil that are enough."""
+
+_LEAST = 200
+"""Samples that are wanted of any number of coils: fewer leave σ uncertain by more than 2 %."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,14 @@ class NoiseEstimate:
     def sigma(self) -> float:
         """Standard deviation per real component, as a mean over coils, in the units of k-space."""
         return noise_sigma(self.covariance)
+
+    @property
+    def uncertainty(self) -> float:
+        """Relative standard deviation of `sigma`, as chance alone makes it: ½ ‖Ψ‖ / (tr Ψ √n) for n samples."""
+        power = float(self.covariance.diagonal().real.sum())
+        if not power > 0:
+            return 0.0
+        return float(self.covariance.norm()) / (2 * power * math.sqrt(self.samples))
 
 
 def noise_covariance(samples: Tensor) -> Tensor:
@@ -105,8 +120,10 @@ def estimate_noise(
     sampled, but nearly without signal. ``background`` transforms along the readout and takes the ends of the field of
     view, where there is air; that holds for undersampled scans too, whose images alias along x alone. Both use a
     robust covariance that ignores outliers. Signal where none should be makes either too large; the receiver's filter
-    makes the background too small, where readout oversampling was not removed. So ``auto`` takes ``edges``, or the
-    background if that is smaller and as strong at the very ends as further in.
+    makes the background too small, where readout oversampling was not removed. So ``auto`` looks at the background
+    if it is as strong at the very ends as further in. Where both agree up to chance, their samples are taken together:
+    on a small matrix either alone is few, and the air holds none of the signal that the corners there still have.
+    Where one is larger by a tenth beyond chance, there is signal in it, and the other is believed.
 
     Entries that were never sampled say nothing: masked and zero-padded ones are left out by ``sampled``, and so are
     rows and columns that are zero throughout.
@@ -129,17 +146,22 @@ def estimate_noise(
     entries = sampled.expand(rows, columns) if sampled.ndim == 1 else sampled
     there = (kspace != 0).any(0)
     entries = entries & there.any(1, keepdim=True) & there.any(0)
-    edges = None if source == "background" else _estimate(kspace[:, _corners(entries, coils)], "edges")
+    corners = None if source == "background" else kspace[:, _corners(entries, coils)]
     strips = None if source == "edges" else _background(kspace, entries)
-    if strips is None:
+    edges = None if corners is None else _estimate(corners, "edges")
+    if strips is None or (edges is not None and not _flat(strips)):
         return edges
-    if edges is not None and not _flat(strips):
-        return edges
-    background = _estimate(strips.flatten(1), "background")
-    if edges is None or background is None:
+    air = strips.flatten(1)
+    background = _estimate(air, "background")
+    if edges is None or background is None or corners is None:
         return edges if background is None else background
-    doubt = 2 / (background.samples * coils) ** 0.5  # what chance allows: the smaller of two would be too small
-    return background if background.sigma < (1 - doubt) * edges.sigma else edges
+    difference = background.sigma / edges.sigma - 1
+    if abs(difference) > _AGREEMENT + 2 * math.hypot(edges.uncertainty, background.uncertainty):
+        if difference > 0:
+            return edges
+        if background.samples >= _LEAST:
+            return background
+    return _estimate(torch.cat((corners, air), dim=1), "edges and background")
 
 
 def estimate_sigma(kspace: Tensor, sampled: Tensor, source: Literal["auto", "edges", "background"] = "auto") -> float:
@@ -234,7 +256,7 @@ def _corners(entries: Tensor, coils: int) -> Tensor:
     radius = (distances[0][:, None] + distances[1]).masked_fill(~entries, 0)
     outside = radius > 1
     count = int(outside.sum())
-    enough = min(count, max(round(_OUTERMOST * count), _ENOUGH * coils))
+    enough = min(count, max(round(_OUTERMOST * count), _ENOUGH * coils, _LEAST))
     if enough == 0:
         return outside
     return outside & (radius >= radius.flatten().topk(enough).values[-1])

@@ -5,12 +5,16 @@ from torch import Tensor
 
 _STEPS = 12
 
+_REWEIGHTINGS = 3
+"""The half that lies nearest is chosen after the fact, so of few samples it is too small: one reweighting does not undo
+all of that."""
+
 
 def robust_covariance(samples: Tensor) -> Tensor:
     """Return the covariance E[n n^H] of the Gaussian majority of complex samples.
 
     Concentration steps of the minimum covariance determinant (Rousseeuw and Van Driessen, Technometrics 41, 1999),
-    then one reweighting: the covariance of the half of the samples that lies nearest, by its own Mahalanobis distance,
+    then reweighting: the covariance of the half of the samples that lies nearest, by its own Mahalanobis distance,
     until that settles; then of all samples within the 97.5 % quantile. For circular complex Gaussian samples of C
     coils, d = n^H Ψ^-1 n follows Gamma(C, 1), and truncating it at its quantile q(p) shrinks the covariance by
     P(Gamma(C + 1) < q) / p, which is undone.
@@ -46,8 +50,10 @@ def robust_covariance(samples: Tensor) -> Tensor:
         kept = nearest
         covariance = _covariance(samples[:, kept]) / _shrinkage(coils, half / count)
         distance = _distance(samples, covariance)
-    inside = distance <= _quantile(coils, 0.975)
-    covariance = _covariance(samples[:, inside]) / _shrinkage(coils, 0.975)
+    for _ in range(_REWEIGHTINGS):
+        inside = distance <= _quantile(coils, 0.975)
+        covariance = _covariance(samples[:, inside]) / _shrinkage(coils, 0.975)
+        distance = _distance(samples, covariance)
     return covariance * size**2
 
 

@@ -132,6 +132,26 @@ class MultiCoilUndersampling(Corruption):
         """Whether the pattern varies along y too."""
         return self.pattern in get_args(PlanePattern)
 
+    def at_width(self, width: int, trained: int) -> "MultiCoilUndersampling":
+        """Return the same undersampling of k-space with another number of columns.
+
+        The acceleration stays; central and further removed columns keep their share. Masks are drawn: those of files
+        fit no other width.
+
+        Parameters
+        ----------
+        width, trained
+            Columns of k-space: wanted, and those that this corruption is meant for.
+        """
+        removed = self.removed_lines
+        return MultiCoilUndersampling(
+            self.acceleration,
+            round(self.acs_lines * width / trained),
+            pattern=self.pattern,
+            removed_lines=None if removed is None else max(1, round(removed * width / trained)),
+            sigma=self.sigma,
+        )
+
     def draw_mask(
         self, width: int, generator: torch.Generator, acquired: Tensor | None = None, rows: int | None = None
     ) -> Tensor:

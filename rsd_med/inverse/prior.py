@@ -35,6 +35,9 @@ class Prior:
         (y, x) of the training images.
     sigma_init
         Noise level at which a student generates; None for a teacher.
+    any_size
+        Whether scans of another matrix are taken too. The network is convolutional and the masks are drawn anew, with
+        as large a share of the columns; but anatomy is shown at another scale in pixels than it was learned at.
     """
 
     denoiser: Denoiser
@@ -43,9 +46,10 @@ class Prior:
     masks: Tensor | None
     size: tuple[int, int]
     sigma_init: float | None = None
+    any_size: bool = False
 
     def check(self, measurement: Measurement) -> None:
-        """Refuse a scan of another size than the training images, whose anatomy the network would not recognise.
+        """Refuse a scan of another size than the training images, unless the prior is meant to take any.
 
         Raises
         ------
@@ -53,10 +57,11 @@ class Prior:
             If so.
         """
         found = tuple(measurement.data.shape[-2:])
-        if found != self.size:
+        if found != self.size and not self.any_size:
             raise DataError(
                 f"{measurement.ids[0]}: the scan has {found[0]} x {found[1]} pixels and the prior was trained on "
-                f"{self.size[0]} x {self.size[1]}; use a method without a prior, a run of that size, or --crop-kspace."
+                f"{self.size[0]} x {self.size[1]}; use a method without a prior, a run of that size, "
+                "--crop-kspace, or --any-size."
             )
 
     def training_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
@@ -73,8 +78,9 @@ class Prior:
         """
         if not isinstance(self.corruption, MultiCoilUndersampling):
             return self.show(measurement.operator)
+        corruption = self._corruption(self.corruption, measurement)
         drawn = [
-            self.corruption.further(self._training_operator(measurement, generator), generator)
+            corruption.further(self._training_operator(measurement, corruption, generator), generator)
             for generator in generators
         ]
         return self.show(LinearOperator.cat(drawn))
@@ -83,17 +89,25 @@ class Prior:
         """Show images under the scan's own mask, further undersampled as in training where enough lines are left."""
         if not isinstance(self.corruption, MultiCoilUndersampling):
             return self.show(measurement.operator)
+        corruption = self._corruption(self.corruption, measurement)
         drawn: list[LinearOperator] = []
         for generator in generators:
             try:
-                drawn.append(self.corruption.further(measurement.operator, generator))
+                drawn.append(corruption.further(measurement.operator, generator))
             except ProtocolError:
                 drawn.append(measurement.operator)
         return self.show(LinearOperator.cat(drawn))
 
-    def _training_operator(self, measurement: Measurement, generator: torch.Generator) -> LinearOperator:
-        if self.masks is None:
-            return self.corruption.draw(measurement, generator)
+    def _corruption(self, corruption: MultiCoilUndersampling, measurement: Measurement) -> MultiCoilUndersampling:
+        """Return the training corruption for the width of a scan."""
+        width = measurement.data.shape[-1]
+        return corruption if width == self.size[1] else corruption.at_width(width, self.size[1])
+
+    def _training_operator(
+        self, measurement: Measurement, corruption: MultiCoilUndersampling, generator: torch.Generator
+    ) -> LinearOperator:
+        if self.masks is None or self.masks.shape[-1] != measurement.data.shape[-1]:
+            return corruption.draw(measurement, generator)
         chosen = torch.randint(len(self.masks), (1,), generator=generator, device=generator.device)
         operator = measurement.operator
         assert isinstance(operator, MultiCoilFourier)

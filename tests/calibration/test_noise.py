@@ -36,7 +36,7 @@ def padded(kspace, sampled, columns, rows):
     ("coils", "shape", "sigma"),
     [
         *product((1,), [(160, 128)], (0.004, 0.05, 0.4)),
-        *product((4,), [(64, 64)], (0.05, 0.4)),  # with less noise, its corners hold more signal
+        *product((4, 8), [(64, 64)], (0.004, 0.05, 0.4)),
         *product((4,), [(128, 97)], (0.004, 0.05)),
         *product((8,), [(96, 128)], (0.004, 0.4)),
         *product((15,), [(128, 96)], (0.004, 0.05)),

@@ -1,10 +1,14 @@
 """A-DPS where the posterior is known in closed form: it must be met, mean and spread."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions import MultiCoilUndersampling
+from rsd_med.diffusion.view import View
 from rsd_med.inverse.a_dps import ADPSSettings
 from tests.inverse.scenes import ambient_prior, columns, disc, gaussian_prior, measure, posterior, smooth_maps
 
@@ -86,6 +90,27 @@ def test_a_scan_of_another_size_is_refused():
     measurement = measure(disc(), columns(*range(16)), smooth_maps(3), 0.02)
     with pytest.raises(DataError, match="trained on 8 x 8"):
         ADPSSettings().build(gaussian_prior(STD, 8))(measurement, generator_for(0, "draw"))
+
+
+def test_a_prior_meant_for_any_size_draws_masks_of_the_scans_width_with_the_same_share():
+    """Trained on 8 columns (R = 2, 4 lines left, 2 of them central, one hidden): at 16, 8 lines, 4 and 2."""
+    corruption = MultiCoilUndersampling(2, 2, removed_lines=1, mask="file")
+    masks = columns(2, 3, 4, 7, size=8)
+    seen = []
+
+    def show(operator):
+        seen.append(operator.mask)
+        return View()
+
+    prior = replace(gaussian_prior(STD, 8), corruption=corruption, masks=masks, show=show)
+    scan = measure(disc(), columns(*range(16)), smooth_maps(3), 0.02)
+    with pytest.raises(DataError, match="--any-size"):
+        ADPSSettings().build(prior)(scan, generator_for(0, "draw"))
+    solver = ADPSSettings(samples=2, steps=3).build(replace(prior, any_size=True))
+    assert solver(scan, generator_for(0, "draw")).samples.shape == (2, 1, 16, 16)
+    assert seen[-1].shape == (2, 1, 1, 16)
+    assert seen[-1].sum(-1).flatten().tolist() == [6, 6]
+    assert bool(seen[-1][..., 6:10].all())
 
 
 def test_a_prior_is_needed():

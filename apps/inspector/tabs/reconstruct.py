@@ -227,7 +227,12 @@ def _facts(measured: dict[str, Any], found: dict[str, Any] | None) -> str:
             f"{sampling['pattern']}: {sampling['acceleration']:.2f}-fold, {sampling['acs']} central lines",
         )
     )
-    source = {None: "not known", "scan": "from the noise scan", "edges": "from the edges of k-space"}
+    source = {
+        None: "not known",
+        "scan": "from the noise scan",
+        "edges": "from the edges of k-space",
+        "edges and background": "from the edges of k-space and the background",
+    }
     known = source.get(measured["noise_source"], "from the background")
     sigma = f"{measured['sigma']:.4g} (scaled units), {known}" if measured["sigma"] else known
     rows.append(("Noise σ", sigma + (", whitened" if measured["whitened"] else "")))
