@@ -36,7 +36,7 @@ def head(points: np.ndarray) -> np.ndarray:
 
 
 def raw_file(path, down=(0, 1, 0), across=(1, 0, 0)):
-    """Two slices of the phantom, four coils, as ISMRMRD; readout lies along ``down``, phase encoding along ``across``."""
+    """Two slices of the phantom, four coils, as ISMRMRD: readout along ``down``, phase encoding along ``across``."""
     draw = torch.Generator().manual_seed(0)
     maps = birdcage_maps(4, (ROWS, COLUMNS), draw)
     lines = []

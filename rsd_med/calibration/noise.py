@@ -66,7 +66,10 @@ class NoiseEstimate:
 
     @property
     def uncertainty(self) -> float:
-        """Relative standard deviation of `sigma`, as chance alone makes it: ½ ‖Ψ‖ / (tr Ψ √n) for n samples."""
+        """Relative standard deviation of `sigma` by chance alone, ½ ‖Ψ‖ / (tr Ψ √n) for n independent samples.
+
+        Estimates from few samples, robust and of neighbours that depend on one another, scatter up to twice as much.
+        """
         power = float(self.covariance.diagonal().real.sum())
         if not power > 0:
             return 0.0
@@ -156,11 +159,8 @@ def estimate_noise(
     if edges is None or background is None or corners is None:
         return edges if background is None else background
     difference = background.sigma / edges.sigma - 1
-    if abs(difference) > _AGREEMENT + 2 * math.hypot(edges.uncertainty, background.uncertainty):
-        if difference > 0:
-            return edges
-        if background.samples >= _LEAST:
-            return background
+    if abs(difference) > _AGREEMENT + 4 * math.hypot(edges.uncertainty, background.uncertainty):
+        return background if difference < 0 else edges
     return _estimate(torch.cat((corners, air), dim=1), "edges and background")
 
 
