@@ -2,27 +2,18 @@
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-import numpy as np
-import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.settings import Settings
+from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_error, image_size, to_unit_range
 from rsd_med.data.fitting import fit
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.scan import Picture
 from rsd_med.data.source import Source
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-MAX_PIXELS = 80_000_000
-"""Largest image that is decoded: a small file can declare billions of pixels."""
 
 Side = Annotated[int, Field(ge=1, le=8192)]
 
@@ -52,7 +43,7 @@ class ImageFolderSettings(Settings):
 
     kind: Literal["image_folder"] = "image_folder"
     root: str
-    mode: Literal["rgb", "gray"] = "rgb"
+    mode: Mode = "rgb"
     include: str = "*"
     tile: tuple[Side, Side] | None = None
     crop: Side | None = None
@@ -100,7 +91,7 @@ class ImageFolder(Source):
         if side is not None:
             height, width = side, side
         else:
-            height, width = settings.tile or self._size(self.files[file])
+            height, width = settings.tile or _size(self.files[file])
         return (3 if settings.mode == "rgb" else 1, height, width)
 
     def __getitem__(self, index: int) -> Picture:
@@ -108,16 +99,16 @@ class ImageFolder(Source):
         file, tile = self.items[index]
         path = self.files[file]
         if self.settings.tile is None or tile is None:
-            pixels = self._pixels(path)
+            pixels = decode_image(path, path.name, self.settings.mode)
         else:
             height, width = self.settings.tile
-            sheet = self._sheets.get(file, lambda: self._pixels(path))
+            sheet = self._sheets.get(file, lambda: decode_image(path, path.name, self.settings.mode))
             row, column = divmod(tile, sheet.shape[1] // width)
             pixels = sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
-        white = np.iinfo(pixels.dtype).max
-        image = torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)) * (2 / white) - 1
         settings = self.settings
-        fitted = fit(image, crop=settings.crop, resize=settings.resize, pad=settings.pad, background=-1.0)
+        fitted = fit(
+            to_unit_range(pixels), crop=settings.crop, resize=settings.resize, pad=settings.pad, background=-1.0
+        )
         return Picture(id=self.id(index), image=fitted.image.contiguous())
 
     # --- the folder --------------------------------------------------------------------------------------------
@@ -146,55 +137,13 @@ class ImageFolder(Source):
         tile_height, tile_width = self.settings.tile
         items: list[tuple[int, int | None]] = []
         for file, path in enumerate(self.files):
-            height, width = self._size(path)
+            height, width = _size(path)
             if height % tile_height or width % tile_width:
                 tiles = f"{tile_height} x {tile_width} tiles"
-                raise _error(path, f"is {height} x {width} pixels, no whole number of {tiles}")
+                raise image_error(path.name, f"is {height} x {width} pixels, no whole number of {tiles}")
             items.extend((file, tile) for tile in range((height // tile_height) * (width // tile_width)))
         return items
 
-    # --- one file ----------------------------------------------------------------------------------------------
 
-    def _size(self, path: Path) -> tuple[int, int]:
-        with _opened(path) as image:
-            return image.height, image.width
-
-    def _pixels(self, path: Path) -> np.ndarray:
-        """Decode a file to uint8 or uint16, (H, W, C)."""
-        with _opened(path) as image:
-            try:
-                deep = image.mode.startswith("I")
-                if image.mode == "F":
-                    raise _error(path, "holds floating-point numbers without a known black and white: use arrays")
-                if deep:
-                    values = np.asarray(image)
-                    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-                        raise _error(path, "has more than 16 bits a pixel: use arrays")
-                    pixels = values.astype(np.uint16)[..., None]
-                    return np.repeat(pixels, 3, axis=-1) if self.settings.mode == "rgb" else pixels
-                pixels = np.asarray(image.convert("RGB" if self.settings.mode == "rgb" else "L"))
-            except (OSError, ValueError, SyntaxError, EOFError) as problem:
-                raise _error(path, "is damaged or cut short: copy it again") from problem
-        return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _opened(path: Path) -> "Image":
-    """Open an image, decode nothing, and refuse what is no image or far too large."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except FileNotFoundError as problem:
-        raise _error(path, "was there a moment ago and is gone") from problem
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
-        raise _error(path, "declares far too many pixels") from problem
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as problem:
-        raise _error(path, "is no image, or a damaged one: remove it or copy it again") from problem
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise _error(path, f"declares {image.height} x {image.width} pixels, more than are read")
-    return image
-
-
-def _error(path: Path, problem: str) -> DataError:
-    return DataError(f"The image file {path.name} {problem}.")
+def _size(path: Path) -> tuple[int, int]:
+    return image_size(path, path.name)

@@ -26,6 +26,7 @@ from rsd_med.data.cifar10 import Cifar10Settings
 from rsd_med.data.dicom import DicomSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5Settings
 from rsd_med.data.image_folder import ImageFolderSettings
+from rsd_med.data.image_zip import ImageZipSettings
 from rsd_med.data.ismrmrd import ISMRMRDSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.nifti import NiftiSettings
@@ -43,6 +44,7 @@ DataKind = Annotated[
     | ISMRMRDSettings
     | ArraysSettings
     | ImageFolderSettings
+    | ImageZipSettings
     | Cifar10Settings
     | NiftiSettings
     | DicomSettings,

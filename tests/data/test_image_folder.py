@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from rsd_med.base.errors import DataError
-from rsd_med.data import image_folder
+from rsd_med.data import decoding
 from rsd_med.data.image_folder import ImageFolderSettings
 
 
@@ -170,7 +170,7 @@ def test_images_that_declare_too_many_pixels_are_not_decoded(tmp_path, side):
 
 
 def test_a_small_limit_is_obeyed(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_folder, "MAX_PIXELS", 99)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 99)
     save(tmp_path / "a.png", pixels(10, 10))
     with pytest.raises(DataError, match="declares 10 x 10 pixels"):
         build(tmp_path)[0]
