@@ -120,7 +120,7 @@ def prepare(
         if goes_on:
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         # The data are opened before anything is written: a wrong root leaves no folder behind.
-        _ = experiment.objective, experiment.measurements, experiment.reference
+        _ = experiment.augmentation, experiment.objective, experiment.measurements, experiment.reference
     with distribution.together():
         if distribution.is_main:
             for warning in warnings:
