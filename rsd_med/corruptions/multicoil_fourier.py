@@ -148,7 +148,7 @@ class MultiCoilUndersampling(Corruption):
             self.acceleration,
             round(self.acs_lines * width / trained),
             pattern=self.pattern,
-            removed_lines=None if removed is None else max(1, round(removed * width / trained)),
+            removed_lines=removed and max(1, round(removed * width / trained)),
             sigma=self.sigma,
         )
 
