@@ -1,4 +1,4 @@
-"""Measure a trained run again: ``python -m rsd_med.evaluate RUN [--reference PATH] [--num N]``."""
+"""Measure a trained run again: ``python -m rsd_med.evaluate RUN [--reference PATH] [--num N] [--seeds N]``."""
 
 import argparse
 import sys
@@ -23,6 +23,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "default: the protocol's",
     )
     parser.add_argument("--num", type=int, metavar="N", help="samples of each model (default: the protocol's)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="draw N times: means and standard deviations (default: the protocol's)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -40,8 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     if options.num is not None and options.num < 2:
         raise ProtocolError("--num must be at least 2: a distance needs a spread.")
+    if options.seeds is not None and options.seeds < 1:
+        raise ProtocolError("--seeds must be at least 1.")
     run = RunFolder(options.run)
-    experiment = open_run(run, options.reference, options.num)
+    experiment = open_run(run, options.reference, options.num, options.seeds)
     command = "python -m rsd_med.evaluate " + " ".join(sys.argv[1:] if arguments is None else arguments)
     with Journal(run) as journal:
         evaluate(experiment, run, journal, command)

@@ -264,6 +264,7 @@ class Experiment:
             self.reference,
             settings.num_samples,
             self.protocol.seed,
+            settings.seeds,
             self.distribution,
         )
 
@@ -289,7 +290,9 @@ def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
     return checkpoint
 
 
-def open_run(run: RunFolder, reference: Path | None = None, num_samples: int | None = None) -> Experiment:
+def open_run(
+    run: RunFolder, reference: Path | None = None, num_samples: int | None = None, seeds: int | None = None
+) -> Experiment:
     """Rebuild the experiment of a run from its own protocol.
 
     Parameters
@@ -300,6 +303,8 @@ def open_run(run: RunFolder, reference: Path | None = None, num_samples: int | N
         Root of other clean data for evaluation, read as the protocol reads its reference, or else its data.
     num_samples
         Samples behind every distance, in place of the protocol's.
+    seeds
+        How often to measure, in place of the protocol's.
 
     Raises
     ------
@@ -315,6 +320,8 @@ def open_run(run: RunFolder, reference: Path | None = None, num_samples: int | N
     changes: dict[str, object] = {}
     if num_samples is not None:
         changes["num_samples"] = num_samples
+    if seeds is not None:
+        changes["seeds"] = seeds
     if reference is not None:
         pattern = protocol.evaluation.reference or protocol.data
         if not hasattr(pattern, "root"):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class EvaluationSettings(Settings):
     """What is measured at the end of a run."""
 
     num_samples: PositiveInt = Field(1000, description="samples behind every distance")
+    seeds: PositiveInt = Field(1, description="draws of all samples; of several, means and standard deviations")
     features: FeatureSettings = Field(default_factory=RandomConvSettings, description="extractor behind the distances")
     audited_samples: NonNegativeInt = Field(500, description="samples searched for copies of the data; 0 for none")
     monitor_images: PositiveInt = Field(1000, description="measurements behind the proximal distance")
@@ -46,6 +48,8 @@ class Evaluator:
         Clean images for evaluation alone, in channels or complex, ``(n, c, y, x)``, or None.
     num_samples, seed
         How many, and which.
+    seeds
+        How often, each time with the next seed.
     distribution
         Ranks share the drawing of samples; rank 0 alone compares them with the reference.
 
@@ -63,6 +67,7 @@ class Evaluator:
         reference: torch.Tensor | None,
         num_samples: int,
         seed: int,
+        seeds: int = 1,
         distribution: Distribution = ALONE,
     ) -> None:
         # Said before hours of training, not after.
@@ -77,6 +82,7 @@ class Evaluator:
         self.reference = reference
         self.num_samples = num_samples
         self.seed = seed
+        self.seeds = seeds
         self.distribution = distribution
 
     def measure(self, draw: Draw) -> tuple[dict[str, float], torch.Tensor]:
@@ -84,14 +90,24 @@ class Evaluator:
 
         Returns
         -------
-        Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples
-        in channels, ``(n, channels, y, x)``.
+        Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples of the
+        first seed in channels, ``(n, channels, y, x)``. With several seeds each figure is their mean, and
+        ``<figure>_std`` is their standard deviation.
         """
+        measured = [self._measure_seed(draw, self.seed + number) for number in range(self.seeds)]
+        figures, images = measured[0]
+        if self.seeds == 1:
+            return figures, images
+        values = {name: [each[name] for each, _ in measured] for name in figures}
+        means = {name: mean(found) for name, found in values.items()}
+        return means | {f"{name}_std": stdev(found) for name, found in values.items()}, images
+
+    def _measure_seed(self, draw: Draw, seed: int) -> tuple[dict[str, float], torch.Tensor]:
         conditions = self.monitor.measurements
         # One batch beforehand: the first call pays for kernels and memory that the others find ready.
-        draw_images(draw, self.objective, conditions, 1, self.seed)
+        draw_images(draw, self.objective, conditions, 1, seed)
         began = time.perf_counter()
-        images = draw_images(draw, self.objective, conditions, self.num_samples, self.seed, self.distribution)
+        images = draw_images(draw, self.objective, conditions, self.num_samples, seed, self.distribution)
         # Of one process, however many share the work: as many as one that drew most has drawn.
         most = BATCH * -(-self.num_samples // (BATCH * self.distribution.world_size))
         seconds = (time.perf_counter() - began) / min(self.num_samples, most)
@@ -140,6 +156,7 @@ def evaluate_models(
         "num_samples": evaluator.num_samples,
         "num_reference": 0 if evaluator.reference is None else len(evaluator.reference),
         "seed": evaluator.seed,
+        "seeds": evaluator.seeds,
     }
     if student is not None:
         figures, images = evaluator.measure(student_draw(student, sigma_init))

@@ -8,7 +8,7 @@ from rsd_med.reporting.curves import line_chart
 from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.markup import Markup, tag
 from rsd_med.reporting.meanings import FIGURES_IN_WORDS
-from rsd_med.reporting.numbers import significant, times, whole
+from rsd_med.reporting.numbers import spread, times, whole
 from rsd_med.reporting.record import RunRecord, number
 from rsd_med.reporting.verdict import compare_models
 
@@ -53,6 +53,8 @@ def metrics_section(record: RunRecord) -> Markup:
     ]
     if not any(number(figures, "fd") is not None for figures in models.values()):
         remarks.append("The run has no clean reference, so there is no Fréchet or kernel distance to clean images.")
+    if (number(record.metrics, "seeds") or 1) > 1:
+        remarks.append(f"Means over {whole(number(record.metrics, 'seeds'))} seeds, ± their standard deviation.")
     if "student" not in models:
         remarks.append("There is no student to measure yet.")
     return tag(
@@ -81,8 +83,8 @@ def _table(models: Mapping[str, Mapping[str, Any]]) -> Markup:
     )
     rows = []
     for name, figures in models.items():
-        cells = [_cell(number(figures, key), _best(models, key)) for key, _, _ in columns]
-        cells.append(_cell(number(figures, "seconds_per_image"), _best(models, "seconds_per_image"), factor))
+        cells = [_cell(figures, key, _best(models, key)) for key, _, _ in columns]
+        cells.append(_cell(figures, "seconds_per_image", _best(models, "seconds_per_image"), factor))
         cells.append(tag("td", whole(number(figures, "network_calls"))))
         kind = name.partition(".")[0]
         rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=kind))
@@ -126,9 +128,7 @@ def _shares(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
     rows = []
     for name, figures in models.items():
         # More than 1 is as far from the law as less: no density is the best.
-        cells = [
-            _cell(number(figures, key), None if key == "density" else _best(models, key, max)) for key, _, _ in _SHARES
-        ]
+        cells = [_cell(figures, key, None if key == "density" else _best(models, key, max)) for key, _, _ in _SHARES]
         rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=name.partition(".")[0]))
     table = tag("table", tag("thead", head), tag("tbody", *rows), aria_label="Fidelity and variety of each model")
     told = [tag("div", tag("dt", term), tag("dd", meaning)) for term, meaning in FIGURES_IN_WORDS]
@@ -139,8 +139,9 @@ def _shares(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
     ]
 
 
-def _cell(value: float | None, best: float | None, factor: float = 1.0) -> Markup:
-    text = significant(None if value is None else value * factor)
+def _cell(figures: Mapping[str, Any], key: str, best: float | None, factor: float = 1.0) -> Markup:
+    value = number(figures, key)
+    text = spread(value, number(figures, f"{key}_std"), factor)
     return tag("td", tag("b", text) if value is not None and value == best else text)
 
 

@@ -14,7 +14,7 @@ from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.meanings import FIGURES_IN_WORDS
 from rsd_med.reporting.memorisation import conclusion, explanation
 from rsd_med.reporting.noise_level import describe_noise_level
-from rsd_med.reporting.numbers import duration, significant, whole
+from rsd_med.reporting.numbers import duration, significant, spread, whole
 from rsd_med.reporting.record import RunRecord, mapping, number, read_run
 from rsd_med.reporting.verdict import verdict
 
@@ -187,8 +187,8 @@ def _evaluation(record: RunRecord) -> str:
         "|---|" + "---:|" * len(keys),
     ]
     for name, figures in models.items():
-        *measured, calls = (number(figures, key) for key in keys)
-        cells = [_plain(model_title(name)), *(significant(value) for value in measured), whole(calls)]
+        measured = [spread(number(figures, key), number(figures, f"{key}_std")) for key in keys[:-1]]
+        cells = [_plain(model_title(name)), *measured, whole(number(figures, keys[-1]))]
         lines.append(f"| {' | '.join(cells)} |")
     facts = {
         "Feature extractor": record.metrics.get("features", "not recorded"),

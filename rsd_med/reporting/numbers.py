@@ -24,6 +24,12 @@ def significant(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(digits - 1 - exponent, 0)}f}"
 
 
+def spread(value: float | None, deviation: float | None, factor: float = 1.0) -> str:
+    """Write a figure with its standard deviation, where there is one: ``1.24 ± 0.031``."""
+    text = significant(None if value is None else value * factor)
+    return text if deviation is None else f"{text} ± {significant(deviation * factor, 2)}"
+
+
 def whole(value: float | None) -> str:
     """Write a count: ``12,345``."""
     return "–" if value is None else f"{value:,.0f}" if math.isfinite(value) else "not finite"

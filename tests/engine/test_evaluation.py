@@ -1,6 +1,7 @@
 """Measuring a model: what is said of it, with and without clean images."""
 
 import pytest
+import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions import GaussianNoise
@@ -37,3 +38,21 @@ def test_too_few_images_are_refused_before_anything_is_trained(samples, referenc
     with pytest.raises(DataError, match=f"{samples} samples cannot be compared with {references} clean images"):
         evaluator(pictures(references).data, samples)
     evaluator(None, 2)
+
+
+def test_several_seeds_give_means_and_their_spread():
+    draw, reference = student_draw(tiny_denoiser(1), 2.5), pictures(30, seed=9).data
+    monitor = ProximalMonitor(pictures(20), NOISE, Pixels(), seed=3)
+
+    def measured(seed, seeds):
+        objective = Denoising(NOISE, LogNormalLevels())
+        return Evaluator(objective, monitor, Pixels(), reference, 12, seed, seeds).measure(draw)
+
+    (figures, images), each = measured(5, 3), [measured(5 + k, 1) for k in range(3)]
+    assert images.equal(each[0][1])
+    assert figures.keys() == {*each[0][0], *(f"{name}_std" for name in each[0][0])}
+    for name in (*FIGURES, "proximal_fd"):
+        found = torch.tensor([one[name] for one, _ in each], dtype=torch.float64)
+        assert figures[name] == pytest.approx(float(found.mean()))
+        assert figures[f"{name}_std"] == pytest.approx(float(found.std()))
+    assert figures["fd_std"] > 0

@@ -288,3 +288,15 @@ def test_copying_is_called_copying_and_shown(run, replace_metrics):
 def test_a_run_that_was_not_audited_says_so(run, replace_metrics):
     replace_metrics(run, lambda metrics: metrics.pop("memorisation"))
     assert "Not audited: nothing is known about whether the model repeats its data." in build(run).text
+
+
+def test_several_seeds_show_their_spread(run, replace_metrics):
+    def repeat(metrics):
+        metrics["seeds"] = 3
+        metrics["student"] |= {"fd_std": 0.0312, "recall_std": 0.02}
+
+    replace_metrics(run, repeat)
+    text = build(run).text
+    assert "1.24 ± 0.031" in text
+    assert "0.440 ± 0.020" in text
+    assert "Means over 3 seeds, ± their standard deviation." in text
