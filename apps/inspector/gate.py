@@ -53,10 +53,13 @@ SECURITY_HEADERS = {
 BODY_LIMIT = 1 << 20
 """Bytes of a request that is no upload."""
 
-# Without a session: what a page needs before it has one, and nothing that anybody made.
-_OPEN = re.compile(r"/(login|static/.*|local/.*|assets/.*|svelte/.*|favicon\.ico|theme\.css|health|niivue(/[\w.]+)?)")
+# Without a session: what a page needs before it has one (browsers ask for the manifest without cookies), and nothing
+# that anybody made.
+_OPEN = re.compile(
+    r"/(login|static/.*|local/.*|assets/.*|svelte/.*|favicon\.ico|manifest\.json|theme\.css|health|niivue(/[\w.]+)?)"
+)
 _GRADIO = re.compile(
-    r"/|/config/?|/robots\.txt|/manifest\.json"
+    r"/|/config/?|/robots\.txt"
     r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset/?|app_id/?|startup-events|theme\.css)"
 )
 _OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run)(/.*)?")

@@ -200,6 +200,7 @@ def test_a_session_begins_with_the_page_alone_and_its_cookie_is_out_of_reach(sit
         assert site.ask(path).status == 403
         assert site.ask(path).getheader("set-cookie") is None
     assert site.ask("/local/app.css").status == 200
+    assert site.ask("/manifest.json").status == 200  # browsers send no cookie with it
 
 
 def test_one_user_cannot_have_anothers_things(site, session):
