@@ -129,6 +129,23 @@ def add_volume(
     return pane
 
 
+def add_stack(
+    session: Session,
+    path: Path,
+    *,
+    title: str,
+    unit: str,
+    window: tuple[float, float],
+    affine: np.ndarray | None = None,
+    spacing: tuple[float, ...] | None = None,
+) -> Pane:
+    """Keep a volume that lies in the session's folder already, float32 (z, y, x) in ``.npy``; see `add_volume`."""
+    artefact = new_id()
+    pane = Pane(artefact, title, unit, window, _trusted(affine), spacing)
+    _register(session, Artefact(artefact, path, pane))
+    return pane
+
+
 def add_file(session: Session, path: Path, name: str) -> str:
     """Keep a file that lies in the session's folder, to be fetched under the given name; return its opaque id.
 

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ CPU_SECONDS = 60
 WALL_SECONDS = 120.0
 DISK_BYTES = 1 << 30
 MOST_ANSWER = 1 << 20
+MOST_VOXELS = 64 << 20
 AT_ONCE = threading.Semaphore(2)
+Task = Callable[[Path, Path, int | None], dict[str, Any]]
 
 TOO_MUCH = (
     "This file could not be read within the limits of memory and time; it is damaged, or far larger than what it "
@@ -57,6 +60,36 @@ def read_item(path: Path, out: Path, index: int | None = None) -> dict[str, Any]
     DataError
         When the file is malformed, or exceeds a limit.
     """
+    return _in_child(_read, path, out, index)
+
+
+def read_stack(path: Path, out: Path, index: int | None = None) -> dict[str, Any]:
+    """Read all slices of the volume that holds an item, as one looks at them.
+
+    Images keep all their values, from 0 at the darkest to 1 at the brightest of the volume; of raw k-space the root sum
+    of squares over the coils is taken, in the units of the file, zeros where nothing was measured.
+
+    Parameters
+    ----------
+    path, index
+        See `read_item`.
+    out
+        ``.npy`` to write to: float32 (slice, y, x).
+
+    Returns
+    -------
+    dict
+        ``count``, ``kind`` (scan or picture), ``window``; ``affine`` for (y, x, slice) and ``spacing_mm``, or None.
+
+    Raises
+    ------
+    DataError
+        When the file is malformed, exceeds a limit, or its slices are no volume that can be shown.
+    """
+    return _in_child(_read_stack, path, out, index)
+
+
+def _in_child(task: Task, path: Path, out: Path, index: int | None) -> dict[str, Any]:
     context = multiprocessing.get_context("forkserver")
     with _ready:
         global _started
@@ -67,7 +100,7 @@ def read_item(path: Path, out: Path, index: int | None = None) -> dict[str, Any]
             _started = True
     with AT_ONCE:
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_child, args=(theirs, str(path), str(out), index), daemon=True)
+        child = context.Process(target=_child, args=(theirs, task, str(path), str(out), index), daemon=True)
         child.start()
         theirs.close()
         try:
@@ -103,11 +136,11 @@ def load_item(path: Path) -> dict[str, np.ndarray]:
         raise DataError("What was read of this scan is gone; read it again.") from error
 
 
-def _child(pipe: Connection, path: str, out: str, index: int | None) -> None:
+def _child(pipe: Connection, task: Task, path: str, out: str, index: int | None) -> None:
     """Run in the child: read, write arrays, answer."""
     _limit()
     try:
-        answer = _read(Path(path), Path(out), index)
+        answer = task(Path(path), Path(out), index)
     except DataError as error:
         answer = {"error": str(error)}
     except MemoryError:
@@ -193,3 +226,59 @@ def _read(path: Path, out: Path, index: int | None) -> dict[str, Any]:
     stored: dict[str, Any] = arrays
     np.savez(out, **stored)
     return facts
+
+
+def _read_stack(path: Path, out: Path, index: int | None) -> dict[str, Any]:
+    import torch
+
+    from rsd_med.data.dicom import Dicom
+    from rsd_med.data.nifti import Nifti
+    from rsd_med.data.opening import open_scan
+    from rsd_med.data.orientation import stack_geometry
+    from rsd_med.data.scan import Picture
+    from rsd_med.operators.fourier import ifft2c
+
+    torch.set_num_threads(1)
+    source = open_scan(path)
+    # For a model the brightest voxels are clipped; for the eye nothing is.
+    whole_range = {"percentiles": (0.0, 100.0)}
+    if isinstance(source, Nifti):
+        source = Nifti(source.settings.model_copy(update=whole_range), path)
+    elif isinstance(source, Dicom):
+        source = Dicom(source.settings.model_copy(update=whole_range), path)
+    if len(source) == 0:
+        raise DataError("This file holds no image.")
+    number = len(source) // 2 if index is None else index
+    if not 0 <= number < len(source):
+        raise DataError(f"This file has {len(source)} slices, numbered from 0.")
+    items = next(stack for stack in source.stacks() if number in stack)
+    rows, columns = source.shape(items[0])[-2:]
+    if len(items) * rows * columns > MOST_VOXELS:
+        raise DataError(f"This volume has more than {MOST_VOXELS >> 20} million voxels; look at it slice by slice.")
+    volume = np.lib.format.open_memmap(out, "w+", np.float32, (len(items), rows, columns))
+    geometries = []
+    for place, item in enumerate(map(source.__getitem__, items)):
+        if isinstance(item, Picture):
+            if item.image.shape[0] != 1:
+                raise DataError("This is a picture in colour, not a scan.")
+            image = item.image[0].abs() if item.image.is_complex() else (item.image[0] + 1) / 2
+        else:
+            image = ifft2c(item.kspace).abs().square().sum(0).sqrt()
+        if image.shape != (rows, columns):
+            raise DataError("The slices of this scan have different sizes; look at them one by one.")
+        volume[place] = image.numpy()
+        geometries.append(item.geometry)
+    if not np.isfinite(volume).all():
+        raise DataError("This volume holds values that are not finite; it cannot be shown.")
+    volume.flush()
+    geometry = stack_geometry(geometries)
+    spacing = geometry.spacing_mm
+    usable = spacing is not None and all(0 < step < math.inf for step in spacing)
+    white = float(np.percentile(volume, 99.5))
+    return {
+        "count": len(items),
+        "kind": "picture" if isinstance(item, Picture) else "scan",
+        "window": [0.0, white if white > 0 else max(1e-6, float(volume.max()))],
+        "affine": None if geometry.affine is None else np.asarray(geometry.affine, np.float64).tolist(),
+        "spacing_mm": [float(step) for step in spacing] if spacing is not None and usable else None,
+    }

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from apps.inspector.artefacts import Pane, add_file, add_volume
+from apps.inspector.artefacts import Pane, add_file, add_stack, add_volume
 from apps.inspector.desk import Desk, note, one_of, result_of, whole
-from apps.inspector.parsing import read_item
+from apps.inspector.parsing import read_item, read_stack
 from apps.inspector.session import Session
 from apps.inspector.uploads import uploaded_path
 from apps.inspector.viewer.page import viewer_frame
@@ -28,7 +28,7 @@ KINDS = ("zero_filled", "cg_sense", "l1_wavelet", "student_pnp", "student_latent
 AS_MEASURED = "As measured"
 ACCELERATIONS = (AS_MEASURED, "2", "4", "6", "8")
 SAMPLES = (1, 4, 8, 16)
-EXAMPLES = 8
+EXAMPLE_NAMES = tuple(f"Held-out example {number + 1}" for number in range(8))
 UPLOADED = "Uploaded scan"
 
 UPLOAD = """
@@ -74,22 +74,23 @@ def reconstruct_tab(desk: Desk) -> None:
     """Build the tab."""
     import gradio as gr
 
-    scans = [f"Held-out example {number + 1}" for number in range(EXAMPLES)]
     upload_id = gr.Textbox(visible=False)
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=340):
             gr.HTML('<h2 class="part">1. Scan</h2>', apply_default_css=False, js_on_load=None)
-            scan = gr.Dropdown([*scans, UPLOADED], value=scans[0], label="Scan")
+            scan = gr.Dropdown([*EXAMPLE_NAMES, UPLOADED], value=EXAMPLE_NAMES[0], label="Scan")
             sent = gr.HTML(UPLOAD, js_on_load=SEND, elem_id="upload", apply_default_css=False)
             slice_number = gr.Textbox("", label="Slice of the uploaded scan (empty: the middle one)", max_length=6)
             acceleration = gr.Radio(ACCELERATIONS, value="4", label="Undersample first (fully sampled scans only)")
-            read = gr.Button("Read", elem_id="read")
+            with gr.Row():
+                read = gr.Button("Read", elem_id="read", min_width=120)
+                whole_scan = gr.Button("Look at all slices", elem_id="whole", min_width=150)
             facts = gr.HTML("", elem_id="scan-facts", apply_default_css=False)
         with gr.Column(scale=7, min_width=440):
             gr.HTML('<h2 class="part">2. Method</h2>', apply_default_css=False, js_on_load=None)
             with gr.Row(elem_classes="controls"):
                 method = gr.Radio(METHODS, value=METHODS[3], label="Method", elem_id="method")
-                samples = gr.Radio(SAMPLES, value=8, label="Samples (learned methods)")
+                samples = gr.Radio(SAMPLES, value=8, label="Samples (learned methods)", elem_id="draws")
             with gr.Row():
                 go = gr.Button("Reconstruct", variant="primary", elem_id="go")
                 cancel = gr.Button("Cancel", scale=0, min_width=120, elem_id="stop")
@@ -125,6 +126,10 @@ def reconstruct_tab(desk: Desk) -> None:
         async for told, picture in reconstruct(desk, request, scan, upload, number, acceleration, method, samples):
             yield told, gr.skip() if picture is None else picture
 
+    async def show_stack(scan: Any, upload: Any, number: Any, request: gr.Request) -> AsyncIterator[Any]:
+        async for told, picture in look_at_all(desk, request, scan, upload, number):
+            yield told, gr.skip() if picture is None else picture
+
     def stop(request: gr.Request) -> str:
         desk.queue.cancel_all(desk.session(request).name)
         return note("Cancelled.")
@@ -137,20 +142,51 @@ def reconstruct_tab(desk: Desk) -> None:
     sent.upload(show_upload, [slice_number, acceleration], [facts, scan, upload_id], trigger_mode="once", **quiet)
     go.click(show_result, [*chosen, method, samples], [status, result], trigger_mode="once", **quiet)
     cancel.click(stop, None, status, **quiet)
+    whole_scan.click(show_stack, [scan, upload_id, slice_number], [status, result], trigger_mode="once", **quiet)
 
 
 async def _source(session: Session, scan: Any, upload: Any, number: Any) -> tuple[str | int, dict[str, Any] | None]:
     """Return what the worker is to read: an example's number, or a file that the child process wrote."""
-    names = tuple(f"Held-out example {k + 1}" for k in range(EXAMPLES))
-    chosen = one_of(scan, (*names, UPLOADED), "The scan")
+    chosen = one_of(scan, (*EXAMPLE_NAMES, UPLOADED), "The scan")
     if chosen != UPLOADED:
-        return names.index(chosen), None
-    if not isinstance(upload, str) or not upload:
-        raise DataError("Send a scan first.")
-    path = uploaded_path(session, upload)
-    index = None if number in (None, "") else whole(number, 0, 100_000, "The slice")
+        return EXAMPLE_NAMES.index(chosen), None
+    path, index = _uploaded(session, upload, number)
     out = session.folder / f"item-{upload}.npz"
     return str(out), await asyncio.to_thread(read_item, path, out, index)
+
+
+def _uploaded(session: Session, upload: Any, number: Any) -> tuple[Path, int | None]:
+    """Return what was uploaded, and which of its slices is meant."""
+    if not isinstance(upload, str) or not upload:
+        raise DataError("Send a scan first.")
+    return uploaded_path(session, upload), None if number in (None, "") else whole(number, 0, 100_000, "The slice")
+
+
+async def look_at_all(
+    desk: Desk, request: Any, scan: Any, upload: Any, number: Any
+) -> AsyncIterator[tuple[str, str | None]]:
+    """Show all slices of an uploaded scan in the viewer."""
+    try:
+        session = desk.session(request)
+        if one_of(scan, (*EXAMPLE_NAMES, UPLOADED), "The scan") != UPLOADED:
+            raise DataError("A held-out example is one slice; send a scan to look at all of its slices.")
+        path, index = _uploaded(session, upload, number)
+        yield note("Reading all slices …", busy=True), None
+        out = session.new_path(".npy")
+        found = await asyncio.to_thread(read_stack, path, out, index)
+        affine = None if found["affine"] is None else np.asarray(found["affine"])
+        pane = add_stack(
+            session,
+            out,
+            title="Uploaded scan" if found["kind"] == "picture" else "Uploaded scan, root sum of squares, zero-filled",
+            unit="of range" if found["kind"] == "picture" else "units of the file",
+            window=tuple(found["window"]),
+            affine=_pane_affine(affine),
+            spacing=_pane_spacing(found["spacing_mm"]),
+        )
+        yield note(f"{found['count']} slice{'s' if found['count'] != 1 else ''}."), viewer_frame([pane], height=760)
+    except DataError as error:
+        yield note(str(error), problem=True), None
 
 
 def _acceleration(value: Any, found: dict[str, Any] | None) -> float | None:

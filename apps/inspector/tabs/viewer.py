@@ -15,7 +15,9 @@ def viewer_tab(tab: Any, desk: Desk) -> None:
     import gradio as gr
 
     with gr.Row(elem_classes="controls"):
-        chosen = gr.CheckboxGroup([], label=f"Images of this session, newest first (choose up to {MOST_PANES})")
+        chosen = gr.CheckboxGroup(
+            [], label=f"Images of this session, newest first (choose up to {MOST_PANES})", elem_id="viewer-choices"
+        )
         show = gr.Button("Show side by side", variant="primary", min_width=180, scale=0)
     status = gr.HTML(note(NOTHING), elem_id="viewer-status", apply_default_css=False)
     frame = gr.HTML("", elem_id="viewer-frame", apply_default_css=False)
