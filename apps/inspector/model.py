@@ -6,7 +6,7 @@ typical images.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from rsd_med.reporting.record import RunRecord, read_run
 
 MEASUREMENTS = 64
 """Measurements that samples are compared with: those whose images the run folder keeps."""
+
+CACHE_GIB = 0.5
+"""Of the training set, what stays in memory once it has been searched; the rest is read again."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Model:
 
     def __init__(self, path: Path) -> None:
         self.run = RunFolder(path)
-        self.experiment: Experiment = open_run(self.run)
+        self.experiment: Experiment = _modest(open_run(self.run))
         self.stages: dict[str, tuple[Denoiser, int]] = {}
         for stage in ("student", "teacher"):
             try:
@@ -65,6 +68,7 @@ class Model:
         if not self.stages:
             raise DataError(f"{path.name} holds no trained network yet; train it first: python -m rsd_med.train.")
         self.latents = lru_cache(maxsize=4)(self._draw_latents)
+        self._read_everything = False
 
     @cached_property
     def record(self) -> RunRecord:
@@ -170,13 +174,8 @@ class Model:
         stored = len(self.experiment.conditions)
         return images[: min(MEASUREMENTS, stored)] if stored > 1 else images[:MEASUREMENTS]
 
-    @torch.no_grad()
-    def nearest(self, images: np.ndarray, progress: Progress) -> dict[str, np.ndarray]:
-        """Find the stored training measurement that each image is nearest to.
-
-        The image is seen as the scanner would have seen it: through the coil maps and the sampled lines of each
-        measurement, A^H A x, and its magnitude is compared with that of A^H y. Distances are relative to the
-        measurement: 0 is a copy, about 1 has nothing in common.
+    def nearest(self, images: np.ndarray, progress: Progress, *, everything: bool = False) -> dict[str, Any]:
+        """Find the training measurement that each image is nearest to.
 
         Parameters
         ----------
@@ -184,15 +183,47 @@ class Model:
             float32 (n, channels, y, x).
         progress
             Told how far it is.
+        everything
+            Search the whole training set, which has to be on this machine; read for the first time, that takes a
+            while. Otherwise the measurements that the run folder keeps are searched, or, once it has been read, all.
 
         Returns
         -------
-        ``index`` int (n,), ``distance`` float32 (n,), ``measurements`` float32 (n, channels, y, x): the nearest ones.
+        ``index`` int (n,), ``distance`` float32 (n,), ``measurements`` float32 (n, channels, y, x): the nearest ones;
+        ``searched``: how many there were; ``everything``: whether these are all.
 
         Raises
         ------
         DataError
-            When the run folder keeps no measurements.
+            When the training data are not here, or the run folder keeps no measurements.
+        """
+        if everything or self._read_everything:
+            return self._nearest_of_all(images, progress)
+        return self._nearest_of_kept(images, progress)
+
+    def _nearest_of_all(self, images: np.ndarray, progress: Progress) -> dict[str, Any]:
+        from rsd_med.metrics.nearest_measurements import nearest_measurements
+
+        dataset, group = self.experiment.dataset, self.experiment.main_group
+        found = nearest_measurements(torch.from_numpy(images), dataset, group, progress=progress)
+        self._read_everything = True
+        indices = found.indices[:, 0]
+        seen = torch.cat([to_channels(dataset[index].image()) for index in indices.tolist()])
+        return {
+            "index": indices.numpy(),
+            "distance": found.distances[:, 0].to(torch.float32).numpy(),
+            "measurements": seen.numpy(),
+            "searched": len(group),
+            "everything": True,
+        }
+
+    @torch.no_grad()
+    def _nearest_of_kept(self, images: np.ndarray, progress: Progress) -> dict[str, Any]:
+        """Compare magnitudes with the measurements whose images, A^H y, the run folder keeps.
+
+        The image is seen as the scanner would have seen it: through the coil maps and the sampled lines of each
+        measurement, A^H A x, and its magnitude is compared with that of A^H y. Distances are relative to the
+        measurement: 0 is a copy, about 1 has nothing in common.
         """
         if self.measured is None:
             raise DataError("This run folder keeps no measurements to compare with (samples/gallery/measurements.npy).")
@@ -213,6 +244,8 @@ class Model:
             "index": smallest.indices.numpy(),
             "distance": smallest.values.numpy(),
             "measurements": self.measured[smallest.indices].numpy(),
+            "searched": len(self.measured),
+            "everything": False,
         }
 
     def network(self, stage: str) -> Denoiser:
@@ -244,6 +277,13 @@ class Model:
             found.update({block * BATCH + row: image for row, image in zip(rows, images, strict=True)})
             progress((done + 1) / len(blocks))
         return torch.stack([found[number] for number in numbers]).numpy()
+
+
+def _modest(experiment: Experiment) -> Experiment:
+    """Let the training set take less memory than in training: here it is searched now and then."""
+    engine = experiment.protocol.engine
+    smaller = engine.model_copy(update={"cache_gib": min(engine.cache_gib, CACHE_GIB)})
+    return replace(experiment, protocol=experiment.protocol.model_copy(update={"engine": smaller}))
 
 
 def select(view: View, rows: Sequence[int], total: int) -> View:

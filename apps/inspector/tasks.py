@@ -68,10 +68,10 @@ def _teacher(
 
 
 def _nearest(
-    model: Model, *, progress: Progress, seed: int, numbers: list[int], truncation: float
-) -> dict[str, np.ndarray]:
+    model: Model, *, progress: Progress, seed: int, numbers: list[int], truncation: float, everything: bool
+) -> dict[str, Any]:
     images = model.student(seed, numbers, truncation, lambda _: None)
-    return {"images": images, **model.nearest(images, progress)}
+    return {"images": images, **model.nearest(images, progress, everything=everything)}
 
 
 def _between(

@@ -17,7 +17,7 @@ from apps.inspector.viewer.page import viewer_frame
 from rsd_med.base.errors import DataError
 
 COUNTS = (16, 36, 64)
-SHOWN = ("Magnitude", "Phase", "With nearest measurement")
+SHOWN = ("Magnitude", "Phase", "With nearest measurement kept", "With nearest of all training data")
 BUDGETS = (1, 5, 17, 35)
 MOST_SEED = 2**31 - 1
 FRAMES = 9
@@ -46,6 +46,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
         with gr.Column(scale=6, min_width=480, elem_id="closely"):
             chosen = gr.Number(None, visible=False)
             closely = gr.HTML(EMPTY, elem_id="closely-view", apply_default_css=False)
+            search = gr.Button("Search the whole training set for this sample", size="sm", elem_id="search")
             with gr.Row(elem_classes="controls"):
                 budget = gr.Radio(BUDGETS, value=1, label="Teacher beside student: network calls for each image")
                 compare = gr.Button("Compare", min_width=120, scale=0)
@@ -72,6 +73,12 @@ def samples_tab(page: Any, desk: Desk) -> None:
         async for told, picture in look_closely(desk, request, seed, count, truncation, number):
             yield told, gr.skip() if picture is None else picture, number
 
+    async def show_search(
+        seed: Any, count: Any, truncation: Any, number: Any, request: gr.Request
+    ) -> AsyncIterator[Any]:
+        async for told, picture in look_closely(desk, request, seed, count, truncation, number, everything=True):
+            yield told, gr.skip() if picture is None else picture
+
     async def show_teacher(
         seed: Any, count: Any, truncation: Any, number: Any, budget: Any, request: gr.Request
     ) -> AsyncIterator[Any]:
@@ -92,10 +99,11 @@ def samples_tab(page: Any, desk: Desk) -> None:
     draw.click(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
     shown.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
     count.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
-    truncation.release(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
+    truncation.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
     seed.submit(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
     another.click(show_next, asked, [seed, status, grid], trigger_mode="once", **quiet)
     grid.click(choose, [seed, count, truncation], [lower_status, closely, chosen], trigger_mode="always_last", **quiet)
+    search.click(show_search, [seed, count, truncation, chosen], [lower_status, closely], trigger_mode="once", **quiet)
     compare.click(
         show_teacher, [seed, count, truncation, chosen, budget], [lower_status, lower], trigger_mode="once", **quiet
     )
@@ -122,13 +130,14 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
         session = desk.session(request)
         wanted = _wanted(seed, count, truncation)
         shown = one_of(shown, SHOWN, "Show")
-        nearest = shown == SHOWN[2]
+        nearest, everything = shown in SHOWN[2:], shown == SHOWN[3]
         arguments: dict[str, Any] = {"seed": wanted[0], "truncation": wanted[2]}
         task = "nearest" if nearest else "grid"
-        arguments |= {"numbers": list(range(wanted[1]))} if nearest else {"count": wanted[1]}
+        numbers = list(range(wanted[1]))
+        arguments |= {"numbers": numbers, "everything": everything} if nearest else {"count": wanted[1]}
         async for job in desk.follow(session, task, **arguments):
             if not job.over:
-                yield desk.tell(job, "Drawing"), None
+                yield desk.tell(job, "Searching the training set" if everything else "Drawing"), None
                 continue
             found = result_of(job)
             picture = _paired(session, found) if nearest else _grid(session, found, shown)
@@ -137,34 +146,51 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
         yield note(str(error), problem=True), None
 
 
-async def look_closely(desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, number: Any) -> Told:
-    """Show one sample in the viewer, beside the measurement it is nearest to."""
+async def look_closely(
+    desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, number: Any, *, everything: bool = False
+) -> Told:
+    """Show one sample in the viewer, beside the measurement it is nearest to: of those kept, or of all."""
     try:
         session = desk.session(request)
         seed, _, truncation = _wanted(seed, count, truncation)
+        if number is None:
+            raise DataError("Choose a sample in the grid first.")
         number = whole(number, 0, 63, "The number of a sample")
         facts = await desk.run(session, "facts")
-        if not facts["measurements"]:
+        if not everything and not facts["measurements"]:
             images = await desk.run(session, "grid", seed=seed, count=number + 1, truncation=truncation)
             panes, remark = _panes(session, images[number : number + 1], number), ""
         else:
-            async for job in desk.follow(session, "nearest", seed=seed, numbers=[number], truncation=truncation):
+            what = "Searching the training set" if everything else "Looking for the nearest measurement"
+            arguments = {"seed": seed, "numbers": [number], "truncation": truncation, "everything": everything}
+            async for job in desk.follow(session, "nearest", **arguments):
                 if not job.over:
-                    yield desk.tell(job, "Looking for the nearest measurement"), None
+                    yield desk.tell(job, what), None
             found = result_of(job)
             panes = _panes(session, found["images"], number)
             panes.append(
                 _pane(session, magnitude(found["measurements"]), "Nearest training measurement", found["images"])
             )
-            remark = (
-                f"The nearest of the {facts['measurements']} training measurements kept with the run differs by "
-                f"{float(found['distance'][0]):.0%} once the sample is seen through its coils and lines: 0 % would be "
-                "a copy, near 100 % has nothing in common."
-            )
+            remark = _nearest_sentence(found)
         frame = viewer_frame(panes, height=640)
         yield "", f'<h2 class="part">Sample {number}</h2>{frame}<p class="remark">{html.escape(remark)}</p>'
     except DataError as error:
         yield note(str(error), problem=True), None
+
+
+def _nearest_sentence(found: dict[str, Any]) -> str:
+    """Say what was searched, and how near the nearest is."""
+    distance = float(found["distance"][0])
+    which = (
+        f"The nearest of all {found['searched']:,} training measurements (number {int(found['index'][0])})"
+        if found["everything"]
+        else f"The nearest of the {found['searched']} training measurements kept with the run"
+    )
+    more = "" if found["everything"] else " The others are searched with the button below."
+    return (
+        f"{which} differs by {distance:.0%} once the sample is seen through its coils and lines: 0 % would be a copy, "
+        f"near 100 % has nothing in common.{more}"
+    )
 
 
 async def compare_teacher(
@@ -253,13 +279,13 @@ def _grid(session: Session, images: np.ndarray, shown: str) -> str:
     )
 
 
-def _paired(session: Session, found: dict[str, np.ndarray]) -> str:
+def _paired(session: Session, found: dict[str, Any]) -> str:
     pairs = np.concatenate([grey(found["images"]), grey(found["measurements"])], axis=2)
     count = len(pairs)
     usual = float(np.median(found["distance"]))
     remark = (
         '<p class="remark">Each sample on the left, the training measurement it is nearest to on the right, as the '
-        f"scanner saw it (aliased, incomplete). Usual distance here: {usual:.0%}.</p>"
+        f"scanner saw it (aliased, incomplete). Searched: {_searched(found)}. Usual distance here: {usual:.0%}.</p>"
     )
     return remark + sheet(
         session,
@@ -270,6 +296,11 @@ def _paired(session: Session, found: dict[str, np.ndarray]) -> str:
         captions=[f"{k}: {d:.0%}" for k, d in enumerate(found["distance"])],
         columns=max(2, int(np.sqrt(count)) // 2 + 1),
     )
+
+
+def _searched(found: dict[str, Any]) -> str:
+    count = found["searched"]
+    return f"all {count:,} training measurements" if found["everything"] else f"the {count} kept with the run"
 
 
 def _beside(session: Session, found: dict[str, Any], numbers: list[int]) -> str:

@@ -70,6 +70,21 @@ def test_the_nearest_measurement_is_found_where_there_is_a_copy(model):
     assert others["distance"][0] == pytest.approx(1.0)
 
 
+def test_the_whole_training_set_is_searched_and_from_then_on_always(run):
+    model = Model(run)
+    number = 7
+    clean = to_channels(model.experiment.dataset.reference(number)[None]).numpy().astype(np.float32)
+    assert not model.nearest(clean, silent)["everything"]
+    shares = []
+    found = model.nearest(clean, shares.append, everything=True)
+    assert (found["everything"], found["searched"], found["index"][0]) == (True, 12, number)
+    assert found["distance"][0] < 0.05
+    expected = to_channels(model.experiment.dataset[number].image())
+    np.testing.assert_allclose(found["measurements"], expected.numpy(), atol=1e-6)
+    assert shares == sorted(shares)
+    assert model.nearest(clean, silent)["index"][0] == number
+
+
 def model_item(model, number):
     """Return the index in the data set of a stored measurement."""
     wanted = model.experiment.measurements.ids[number]
