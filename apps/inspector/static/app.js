@@ -36,6 +36,20 @@
     }
   });
 
+  // A viewer in a narrow frame is as high as its pictures need: nothing of a comparison hides below a fold.
+  const NARROW = 900; // as in viewer.css
+  const fitted = new WeakSet();
+  document.addEventListener("load", ({ target }) => {
+    const main = target.matches?.("iframe.viewer") ? target.contentDocument?.querySelector("main") : null;
+    if (!main || fitted.has(main)) return;
+    fitted.add(main);
+    const least = Number(target.getAttribute("height")) || 0;
+    new ResizeObserver(() => {
+      const needed = target.clientWidth > NARROW ? least : Math.max(least, main.scrollHeight);
+      if (Math.abs(needed - target.clientHeight) > 2) target.style.height = `${needed}px`;
+    }).observe(main);
+  }, true);
+
   // Arrow keys move within a sheet of tiles, as in any grid.
   document.addEventListener("keydown", (event) => {
     const tile = event.target.closest?.(".sheet .tile");

@@ -1,14 +1,9 @@
 """The whole app as a person uses it: a real server, a real browser, no way to the network."""
 
-import contextlib
-import http.client
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +11,8 @@ import pytest
 
 pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
 
+from tests.apps.running import PATIENCE, find_violations, running, watched_page
 from tests.apps.tiny_run import make_tiny_run
-
-ROOT = Path(__file__).parents[3]
-PATIENCE = 40_000
-"""Milliseconds: for machines that do much else at the same time; nothing is measured here."""
-
-
-def start(*arguments):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "apps.inspector", *map(str, arguments), "--port", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return process, port
 
 
 @pytest.fixture(scope="module")
@@ -42,60 +20,17 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     run = make_tiny_run(folder / "tiny")
     shutil.copytree(run, folder / "other")
-    process, port = start(run, "--compare", folder / "other")
-    deadline = time.monotonic() + PATIENCE / 1000
-    while time.monotonic() < deadline:
-        try:
-            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-                connection.request("GET", "/health")
-                if connection.getresponse().status == 200:
-                    break
-        except OSError:
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.2)
-    yield process, f"http://127.0.0.1:{port}/"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
-    with process.stdout:
-        said = process.stdout.read()
-    assert "Traceback" not in said
-    assert "artefact" not in said
+    with running(run, "--compare", folder / "other") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def page(chromium, server):
     """One visit for all tests of this file; whatever the page complains about fails them at the end."""
-    complaints = []
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url} {request.failure}"))
-    page.on("request", lambda request: complaints.append(f"asked: {request.url}"))
-    page.goto(server[1])
-    page.wait_for_selector("#grid .tile")
-    yield page
-    context.close()
-    own = (server[1], "data:", "blob:")
-    real = [
-        complaint
-        for complaint in complaints
-        # Gradio ends its stream of events by leaving it.
-        if not ("queue/data" in complaint and "ERR_ABORTED" in complaint)
-        # The browser notes the upload that the test itself makes the server refuse.
-        and "status of 415" not in complaint
-        and not complaint.startswith(tuple(f"asked: {start}" for start in own))
-    ]
-    assert real == []
-
-
-def find_violations(page):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed.")
-    report = axe.Axe().run(page)
-    return [
-        f"{found['id']}: {node['html'][:160]}" for found in report.response["violations"] for node in found["nodes"]
-    ]
+    # The browser notes the upload that the test itself makes the server refuse.
+    with watched_page(chromium, server[1], "status of 415", viewport={"width": 1280, "height": 800}) as page:
+        page.wait_for_selector("#grid .tile")
+        yield page
 
 
 def open_tab(page, name):
@@ -119,7 +54,7 @@ def test_samples_are_told_by_their_numbers_and_drawn_again_from_them(page):
     page.get_by_role("button", name="Draw").click()
     page.get_by_text("Seed 0, samples 0 to 63").wait_for()
     assert sheet_bytes(page, "#grid") == first
-    for shown in ("Phase", "With nearest measurement"):
+    for shown in ("Phase", "With nearest measurement kept", "With nearest of all training data"):
         before = page.locator("#grid .tile").first.get_attribute("style")
         page.get_by_label(shown, exact=True).check()
         page.wait_for_function(
@@ -127,9 +62,16 @@ def test_samples_are_told_by_their_numbers_and_drawn_again_from_them(page):
         )
         assert sheet_bytes(page, "#grid") != first
     assert page.locator("#grid .caption").count() == 64
+    assert "all 12 training measurements" in page.locator("#grid").inner_text()
     page.get_by_label("Magnitude", exact=True).check()
     page.wait_for_function("document.querySelectorAll('#grid .caption').length === 0")
     assert sheet_bytes(page, "#grid") == first
+    truncation = page.get_by_role("slider", name="Truncation")
+    truncation.focus()
+    for key, told in (("ArrowLeft", "ψ = 0.95"), ("ArrowRight", "ψ = 1;")):
+        page.keyboard.press(key)
+        page.locator("#samples-status").get_by_text(told).wait_for()
+        assert (sheet_bytes(page, "#grid") == first) == (key == "ArrowRight")
 
 
 def test_a_sample_is_chosen_by_keyboard_and_looked_at_closely(page):
@@ -141,7 +83,10 @@ def test_a_sample_is_chosen_by_keyboard_and_looked_at_closely(page):
     page.get_by_role("heading", name="Sample 9").wait_for()
     frame = page.frame_locator("#closely-view iframe")
     frame.locator(".title", has_text="Nearest training measurement").wait_for()
-    assert "training measurements kept with the run" in page.locator("#closely-view").inner_text()
+    page.locator("#search").focus()
+    page.keyboard.press("Enter")
+    page.locator("#closely-view").get_by_text("The nearest of all 12 training measurements").wait_for()
+    frame.locator(".title", has_text="Nearest training measurement").wait_for()
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("heading", name="Teacher beside student").wait_for()
     assert page.locator("#comparison .tile").count() == 16
@@ -150,7 +95,7 @@ def test_a_sample_is_chosen_by_keyboard_and_looked_at_closely(page):
     assert page.locator("#comparison .tile").count() == 9
 
 
-def test_a_worker_that_dies_is_replaced(page, server):
+def test_a_worker_that_died_between_requests_is_replaced(page, server):
     for pid in worker_pids(server[0].pid):
         os.kill(pid, signal.SIGKILL)
     page.get_by_label("Seed").fill("3")
@@ -200,6 +145,87 @@ def test_a_scan_is_sent_read_reconstructed_and_kept(page, tmp_path):
     text = Path(download.value.path()).read_text()
     assert "Not for diagnosis" in text
     assert "DOE" not in text
+
+
+def test_a_dicom_series_is_sent_looked_at_whole_and_reconstructed_by_keyboard(page, tmp_path):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install '.[dicom]'.")
+    from tests.data.test_dicom import image, save
+
+    rng = np.random.default_rng(1)
+    slices = np.zeros((5, 16, 16), np.uint16)
+    slices[:, 3:13, 4:12] = 1000 + rng.integers(0, 3000, (5, 10, 8))
+    script = "<img src=x onerror=alert(1)>"
+    files = [
+        save(
+            tmp_path / f"{4 - k}.dcm",
+            image(values, (0, 0, 3.0 * k), k + 1, PatientName="DOE^JANE", StudyDescription=script),
+        )
+        for k, values in enumerate(slices)
+    ]
+    open_tab(page, "Reconstruct")
+    page.set_input_files("#scan-file", files)
+    facts = page.locator("#scan-facts dl").filter(has_text="2 of 5")
+    facts.wait_for()
+    said = facts.inner_text()
+    assert "Orientation" in said
+    assert "known" in said.split("Orientation")[1].split("Spacing")[0]
+    assert "0.5 × 0.8 × 3 mm" in said
+    page.locator("#whole").focus()
+    page.keyboard.press("Enter")
+    frame = page.frame_locator("#result iframe")
+    frame.locator(".title", has_text="Uploaded scan").wait_for()
+    frame.locator(".mark.number", has_text="3 / 5").wait_for()
+    assert frame.locator(".mark.left").text_content() == "R"
+    assert frame.locator("[data-act=volume]").is_visible()
+    page.locator("#method").get_by_label("CG-SENSE").focus()
+    page.keyboard.press("Space")
+    page.locator("#go").focus()
+    page.keyboard.press("Enter")
+    frame.locator(".title", has_text="CG-SENSE").wait_for()
+    assert "explain" in page.locator("#result .verdict").inner_text()
+    assert frame.locator(".mark.left").first.text_content() == "R"
+    link = page.get_by_role("link", name="result-dicom.zip")
+    link.focus()
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    with zipfile.ZipFile(download.value.path()) as packed, packed.open(packed.namelist()[0]) as file:
+        kept = pydicom.dcmread(file)
+    assert kept.ImageType[0] == "DERIVED"
+    assert "DOE" not in str(kept)
+    assert not any(word in page.content() for word in ("DOE", "onerror"))
+
+
+def test_a_job_is_cancelled_and_a_worker_that_dies_at_work_is_replaced(page, server):
+    open_tab(page, "Reconstruct")
+    page.locator("#method").get_by_label("Teacher, A-DPS").check()
+    page.locator("#draws").get_by_label("16").check()
+    working = page.locator("#reconstruct-status progress")
+    for end in ("cancel", "kill"):
+        page.locator("#go").click()
+        working.wait_for()
+        if end == "cancel":
+            page.locator("#stop").focus()
+            page.keyboard.press("Enter")
+            page.locator("#reconstruct-status").get_by_text("Cancelled.").wait_for()
+        else:
+            for pid in worker_pids(server[0].pid):
+                os.kill(pid, signal.SIGKILL)
+            page.locator("#reconstruct-status [role=alert]").get_by_text("started again").wait_for()
+        assert working.count() == 0
+    page.locator("#method").get_by_label("L1 wavelet").check()
+    page.locator("#go").click()
+    page.frame_locator("#result iframe").locator(".title", has_text="L1 wavelet").wait_for()
+
+
+def test_what_was_made_is_put_side_by_side(page):
+    open_tab(page, "Viewer")
+    choices = page.locator("#viewer-choices input[type=checkbox]")
+    choices.nth(1).wait_for()
+    choices.nth(0).focus()
+    page.keyboard.press("Space")
+    choices.nth(1).check()
+    page.get_by_role("button", name="Show side by side").click()
+    page.frame_locator("#viewer-frame iframe").locator(".pane").nth(1).wait_for()
 
 
 def test_runs_are_compared_and_followed_over_time(page):

@@ -16,7 +16,7 @@
       isRadiologicalConvention: true, // its default is the neurological one
       sagittalNoseLeft: true,
       isOrientationTextVisible: letters,
-      showAllOrientationMarkers: letters,
+      showAllOrientationMarkers: false, // planes touch: the L of one beside the A of the next would read LA
       isNearestInterpolation: true,
       isColorbar: false,
       isRuler: false,
@@ -27,7 +27,7 @@
       multiplanarShowRender: 1, // always
       crosshairColor: [0.49, 0.77, 1, 1],
       crosshairWidthUnit: "percent",
-      crosshairWidth: 0.2,
+      crosshairWidth: 0.4,
       fontColor: [1, 0.91, 0.66, 1],
       backColor: [0, 0, 0, 1],
       loadingText: "",
