@@ -37,6 +37,7 @@ seed: {seed}
 data: {{kind: arrays, root: {root}, key: x_train, resize: {size}, limit: 10000}}
 corruption: {{kind: noise, sigma: {told}, simulated_sigma: {sigma}}}
 backbone: {{kind: monai_unet, channels: [8, 16], attention: [false, false]}}
+diffusion: {{precision: float32}}
 teacher:
   objective: {{kind: ambient_tweedie}}
   images: 12800
@@ -52,7 +53,7 @@ student:
 evaluation:
   num_samples: 64
   samplers: [{{kind: truncated, steps: 10}}]
-engine: {{log_every: 5000, checkpoint_every: 5000, device: cpu}}
+engine: {{log_every: 5000, checkpoint_every: 5000, device: cpu, memory_format: contiguous, compile: false}}
 """
 
 

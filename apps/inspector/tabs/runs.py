@@ -21,6 +21,8 @@ CURVES = (
     ("teacher", "proximal_fd", "Teacher: proximal distance"),
     ("student", "proximal_fd", "Student: proximal distance"),
     ("student", "fake_loss", "Student: loss of the fake score"),
+    ("student", "gap", "Student: gap between teacher and fake score"),
+    ("student", "diversity", "Student: diversity, 1 as the measurements"),
     ("student", "fd", "Student: distance to the reference"),
     ("teacher", "fd", "Teacher: distance to the reference"),
     ("teacher", "learning_rate", "Teacher: learning rate"),
