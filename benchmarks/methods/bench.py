@@ -87,7 +87,7 @@ class Bench:
             "data": raw if self.task.complex_images else self.clean_source("train"),
             "corruption": self.task.corruption,
             "backbone": {"kind": "monai_unet", "channels": budget.channels, "attention": budget.attention},
-            "diffusion": {"precision": "float32"},
+            "diffusion": {"precision": "float32", "hidden_std": self.task.hidden_std},
             "teacher": {
                 "objective": self.task.objective,
                 "images": budget.teacher_images,
