@@ -92,7 +92,8 @@ def experiment(case: str, folder: Path, device: str, *overrides: str) -> Experim
         images = torch.rand(256, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
         np.save(colours, images.numpy())
     path = folder / f"{case}.yaml"
-    path.write_text(text.replace("ROOT", str(folder)).replace("BATCH", str(gpu_batch if cuda else cpu_batch)))
+    if not path.exists():  # written once, by `choose`: ranks read it side by side
+        path.write_text(text.replace("ROOT", str(folder)).replace("BATCH", str(gpu_batch if cuda else cpu_batch)))
     protocol = load_protocol(path, [f"engine.device={device}", *overrides])
     return Experiment(protocol, folder, stored_tuning=folder / f"{case}-tuning.json")
 
