@@ -95,6 +95,10 @@ class MultiCoilFourier(LinearOperator):
         self._transforms: dict[torch.dtype, SampledFourier] = {}
         self._weights: dict[torch.dtype, KSpaceWeights] = {}
 
+    def support(self) -> Tensor:
+        """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
+        return (self.maps != 0).any(-3, keepdim=True)
+
     def forward(self, x: Tensor) -> Tensor:
         """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
         _require_shape("Images", x, self.maps, coils=1)

@@ -90,6 +90,16 @@ def test_one_slice_of_kspace_at_a_time():
         build("cg_sense")(two, generator_for(0, "solve"))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_what_no_coil_sees_stays_dark(name):
+    """Maps end where calibration found air: a prior or a start at random must not fill it."""
+    maps = smooth_maps(4)
+    maps[:, :, :3] = 0
+    found = build(name)(measure(disc(), MASK, maps, 0.02), generator_for(0, "solve"))
+    assert bool((found.samples[..., :3] == 0).all())
+    assert bool((found.samples[..., 3:] != 0).any())
+
+
 def test_a_result_that_is_not_finite_is_an_error():
     class Broken(Solver):
         def solve(self, measurement, generator, progress):
