@@ -27,7 +27,7 @@ from rsd_med.workflow import load_models
 
 SIGMA = 0.4
 SIZE = 16
-SAMPLES = 1000
+SAMPLES = 2000
 FACTORS = (1.0, 0.5, 1.5, 0.8, 1.2, 0.9, 1.1)
 
 PROTOCOL = """\
@@ -40,15 +40,17 @@ backbone: {{kind: monai_unet, channels: [8, 16], attention: [false, false]}}
 diffusion: {{precision: float32}}
 teacher:
   objective: {{kind: ambient_tweedie}}
-  images: 12800
+  images: 25600
   batch_size: 64
-  optimiser: {{learning_rate: 2e-3, warmup_images: 640, decay: cosine}}
+  optimiser: {{learning_rate: 2e-3, warmup_images: 1280, decay: cosine}}
   average: {{half_life: 1000}}
   evaluate_samples: 64
 student:
-  images: 3200
-  batch_size: 32
-  average: {{half_life: 400, ramp_up: 0.3}}
+  images: 9600
+  batch_size: 16
+  generator: {{learning_rate: 4e-4, betas: [0, 0.999], decay: cosine}}
+  fake: {{learning_rate: 1.2e-3, betas: [0, 0.999], decay: cosine}}
+  average: {{half_life: 1000, ramp_up: 0.3}}
   evaluate_samples: 1000
 evaluation:
   num_samples: 64
