@@ -26,7 +26,7 @@ class Budget:
     """
 
     teacher_images: int = 40_000
-    student_images: int = 24_000
+    student_images: int = 16_000
     gan_images: int = 60_000
     laps: int = 2
     lap_images: int = 3_000
