@@ -46,7 +46,7 @@ app: $(INSTALLED)  ## open the browser app, on the demo model or on a run: make 
 	$(BIN)/python -m apps.inspector $(RUN)
 
 bench: $(INSTALLED)  ## run every benchmark; fails if a figure falls short of its bound
-	@failed=; for name in $(notdir $(basename $(wildcard benchmarks/[a-z]*.py)) $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py))); do \
+	@failed=; for name in $(notdir $(basename $(shell grep -l 'def main' benchmarks/[a-z]*.py)) $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py))); do \
 	  echo "== $$name"; \
 	  $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "fell short or failed:$$failed" >&2; exit 1; }

@@ -1,6 +1,6 @@
 """Natural images seen only with noise: Ambient Tweedie teacher, one-step student, distances in a classifier's features.
 
-python -m benchmarks.noise {mnist,cifar10} [--teacher-images N] [--student-images N] [--set a.b=c]… [--run-dir DIR]
+python -m benchmarks.noise [mnist|cifar10] [--teacher-images N] [--student-images N] [--set a.b=c]… [--run-dir DIR]
 """
 
 import argparse
@@ -82,7 +82,7 @@ def load_labelled(task: str, folder: Path, split: str) -> tuple[torch.Tensor, to
 def main() -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.noise", description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=list(DATA))
+    parser.add_argument("task", nargs="?", choices=list(DATA), default="mnist", help="default %(default)s")
     parser.add_argument("--teacher-images", type=int, default=80_000)
     parser.add_argument("--student-images", type=int, default=24_000)
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c")
