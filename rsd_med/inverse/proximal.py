@@ -19,10 +19,7 @@ MIN_VARIANCE = 1e-6
 """A guess is never believed to be exact."""
 
 FLAT_SHARE = 0.05
-"""Part of a guess's error that is the same everywhere; the rest goes with what was filled in."""
-
-NEIGHBOURHOOD = 5
-"""Side in pixels of the square over which what was filled in is averaged."""
+"""Part of a guess's error that is the same everywhere; the rest goes with the signal."""
 
 
 @torch.no_grad()
@@ -95,8 +92,8 @@ def guess_variance(guess: Tensor, measurement: Measurement) -> Tensor:
     """Estimate how wrong a guess is, from the measurement alone.
 
     If the guess errs by independent noise of variance τ² per real component, the expected energy of ``y − A guess`` is
-    ``2 N σ² + 2 tr(A τ² A^H)`` for N sampled entries: that gives the mean of τ². Where it is large is taken from what
-    the guess filled in, ``guess − A^H y``: errors lie where much had to be, and do not follow brightness.
+    ``2 N σ² + 2 tr(A τ² A^H)`` for N sampled entries: that gives the mean of τ². Where it is large is taken from the
+    image: errors go with signal, and where all guesses are dark there is little to be wrong about.
 
     Parameters
     ----------
@@ -110,10 +107,9 @@ def guess_variance(guess: Tensor, measurement: Measurement) -> Tensor:
     ``(b, 1, y, x)`` float32, positive.
     """
     energy = (measurement.data - measurement.operator(guess)).abs().square().flatten(1).sum(1)
-    filled = (guess - measurement.operator.H(measurement.data)).abs().square()
-    local = avg_pool2d(filled, NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2, count_include_pad=False)
-    mean = local.mean((-3, -2, -1), keepdim=True)
-    share = torch.where(mean > 0, local / mean.clamp_min(torch.finfo(mean.dtype).tiny), 1.0)
+    signal = avg_pool2d(guess.abs().square(), 3, stride=1, padding=1, count_include_pad=False)
+    mean = signal.mean((-3, -2, -1), keepdim=True)
+    share = torch.where(mean > 0, signal / mean.clamp_min(torch.finfo(mean.dtype).tiny), 1.0)
     share = FLAT_SHARE + (1 - FLAT_SHARE) * share
     entries, trace = _entries_and_trace(measurement, share)
     variance = ((energy / 2 - entries * measurement.sigma.square()) / trace).clamp_min(MIN_VARIANCE)
