@@ -23,7 +23,7 @@ class StudentLatentSettings(Settings):
     kind: Literal["student_latent"] = "student_latent"
     samples: PositiveInt = Field(8, description="starts")
     steps: PositiveInt = Field(20, description="steps of the search; a network call with its gradient each")
-    rate: float = Field(0.3, gt=0, description="Adam's step length on the latents")
+    rate: float = Field(0.02, gt=0, description="Adam's step length on the latents")
     correct: bool = Field(True, description="end with the image nearest to G(z) that explains the data")
 
     def build(self, prior: Prior | None = None) -> "StudentLatent":

@@ -25,7 +25,7 @@ class StudentPnPSettings(Settings):
     samples: PositiveInt = Field(8, description="starts, each of which gives a sample")
     iterations: PositiveInt = Field(6, description="turns")
     steps: NonNegativeInt = Field(2, description="gradient steps on z in each turn")
-    rate: float = Field(0.15, gt=0, description="Adam's step length on the latents")
+    rate: float = Field(0.03, gt=0, description="Adam's step length on the latents")
 
     def build(self, prior: Prior | None = None) -> "StudentPnP":
         """Build the solver; ProtocolError without a student."""
