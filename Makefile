@@ -1,7 +1,9 @@
-# Everything runs in .venv, made by `make install` (which the other targets call when it is missing or out of date).
+# Everything runs in .venv, made by `make install` (which the other targets call when it is missing or out of date). The demo
+# installs the package alone, without what tests, benchmarks and the app need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 INSTALLED := $(VENV)/.installed
 DEMO_RUN := runs/quickstart
 # One thread for each test process: two of them on two cores would otherwise start four threads and wait for each other.
@@ -16,14 +18,18 @@ help:  ## list the targets
 
 install: $(INSTALLED)  ## install into .venv, with the tested versions of constraints.txt
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or newer, or name one: make install PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: rsd_med needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): name a newer one, for example: make install PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment: on Debian or Ubuntu run  apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(INSTALLED): $(CORE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,app]'
 	@touch $@
 
-demo: $(INSTALLED)  ## from corrupted scans to a one-step generator, about 10 minutes on two cores
+demo: $(CORE)  ## from corrupted scans to a one-step generator, about 10 minutes on two cores
 	$(BIN)/python -m rsd_med.train protocols/quickstart.yaml --run-dir $(DEMO_RUN)
 	@echo "The report: $(DEMO_RUN)/report.html (open it in a browser)"
 
