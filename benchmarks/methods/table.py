@@ -77,10 +77,11 @@ def judge(bench: Bench, rows: dict[str, list[dict[str, Any]]]) -> list[Figure]:
 def render(group: Sequence[Bench], rows: dict[str, list[dict[str, Any]]]) -> str:
     """Write a task's table in Markdown."""
     task = group[0].task
+    seeds = ", ".join(str(bench.seed) for bench in group if (bench.folder / "rows" / "teacher_full.json").exists())
     present = {key: title for key, title in COLUMNS.items() if any(key in found[0] for found in rows.values())}
     lines = [
         f"**{task.name}**: {task.about}, {task.data} at {group[0].side}², "
-        f"{group[0].budget.samples:,} samples, seeds {', '.join(str(bench.seed) for bench in group)}",
+        f"{group[0].budget.samples:,} samples, seeds {seeds}",
         "",
         "| method | " + " | ".join(present.values()) + " |",
         "|---" * (len(present) + 1) + "|",
