@@ -50,6 +50,8 @@ SECURITY_HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"permissions-policy": b"camera=(), microphone=(), geolocation=(), clipboard-read=()",
 }
+PRESENCE = "/session/open"
+"""What an open page asks now and then; it keeps the session, but is no use of it."""
 BODY_LIMIT = 1 << 20
 """Bytes of a request that is no upload."""
 
@@ -60,10 +62,9 @@ _OPEN = re.compile(
 )
 _GRADIO = re.compile(
     r"/|/config/?|/robots\.txt"
-    r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset/?|app_id/?|startup-events|theme\.css)"
+    r"|/gradio_api/(queue/(join|data)|cancel|reset/?|app_id/?|startup-events|theme\.css)"
 )
 _OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run)(/.*)?")
-_HEARTBEAT = re.compile(r"/gradio_api/heartbeat/(\w+)")
 _ANSWERS = "/gradio_api/queue/data"
 _UPLOAD = "/upload"
 
@@ -133,7 +134,7 @@ class Gate:
         try:
             headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
             path = self._check(scope, headers)
-            session = self.store.find(read_cookie(headers.get(b"cookie")))
+            session = self.store.find(read_cookie(headers.get(b"cookie")), used=path != PRESENCE)
             if self.logins and session is not None and session.user is None:
                 session = None
             if session is None and path == "/" and not self.logins:
@@ -198,8 +199,7 @@ class Gate:
 
     async def _check_page(self, scope: Scope, path: str, session: Session, receive: Receive) -> Receive:
         """Refuse a request in the name of another user's page: Gradio tells pages apart by a name they choose."""
-        found = _HEARTBEAT.fullmatch(path)
-        name = found[1] if found else None
+        name = None
         if path == _ANSWERS:
             name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
         if scope["method"] == "POST" and path.startswith("/gradio_api/"):
@@ -236,16 +236,16 @@ class Gate:
         return receive
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, path: str, session: Session | None) -> None:
-        """Hand a request on; an open heartbeat is an open page, and so is one that waits for its answer."""
-        if session is None or not (_HEARTBEAT.fullmatch(path) or path == _ANSWERS):
+        """Hand a request on; a session that waits for an answer is in use, however long it takes."""
+        if session is None or path != _ANSWERS:
             await self.app(scope, receive, send)
             return
-        session.pages += 1
+        session.waits += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            session.pages -= 1
-            session.last_used = time.monotonic()
+            session.waits -= 1
+            session.last_used = session.last_seen = time.monotonic()
 
 
 def read_cookie(header: str | None) -> str | None:

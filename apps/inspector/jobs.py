@@ -217,7 +217,8 @@ class JobQueue:
             finally:
                 self.running = None
             if self._process is None and not self._closed:
-                self._start_worker()  # at once, so that the next user need not wait for its imports
+                with contextlib.suppress(OSError):  # no room for a process now: the next job tries again
+                    self._start_worker()  # at once, so that the next user need not wait for its imports
 
     def _do(self, job: Job) -> None:
         job.state, job.started = "running", time.monotonic()

@@ -10,18 +10,17 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 
 from apps.inspector.artefacts import artefact_routes, current_session
 from apps.inspector.gate import Gate
 from apps.inspector.jobs import JobQueue
+from apps.inspector.presence import STATIC, mount_presence
 from apps.inspector.session import SessionStore
 from apps.inspector.uploads import upload_routes
 from apps.inspector.users import Users
 from apps.inspector.worker import run_worker
 from rsd_med.base.errors import DataError, ProtocolError
 
-STATIC = Path(__file__).parent / "static"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SWEEP_SECONDS = 15.0
 PAGES = 512
@@ -120,7 +119,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(artefact_routes())
     app.include_router(upload_routes())
-    app.mount("/local", StaticFiles(directory=STATIC))
+    mount_presence(app)
     _add_routes(app, settings, store, queue, users)
     _mount_viewer(app)
     _mount_study(app, settings.study)
@@ -177,7 +176,8 @@ def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, que
         favicon_path=str(STATIC / "favicon.svg"),
         theme=theme(),
         # Linked, not handed to Gradio, which would rewrite its selectors.
-        head='<link rel="stylesheet" href="/local/app.css"><script src="/local/app.js"></script>',
+        head='<link rel="stylesheet" href="/local/app.css"><script src="/local/app.js"></script>'
+        '<script src="/local/presence.js"></script>',
     )
     return mounted
 

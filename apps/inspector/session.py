@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 COOKIE = "inspector_session"
 MAX_SESSIONS = 256
 IDLE_SECONDS = 3600.0
-"""A session without any request ends after this long."""
+"""A session that is not used ends after this long, however many pages are open."""
 CLOSED_SECONDS = 120.0
-"""A session whose last page was closed ends after this long: a reload, or a short loss of connection, keeps it."""
+"""A session whose last page was closed ends after this long: a reload, or a short loss of connection, keeps it. A page
+says every half minute that it is open (static/presence.js)."""
 QUOTA_BYTES = 2 << 30
 """What one session may keep on disk."""
 
@@ -50,8 +51,10 @@ class Session:
         Files the user sent, by opaque id.
     user
         Name of the login, where logins are required; None otherwise.
-    pages
-        Open pages.
+    waits
+        Requests whose answers are being waited for.
+    last_used, last_seen
+        ``time.monotonic`` of the last thing that the user did, and of the last sign of an open page.
     """
 
     token: str
@@ -59,8 +62,9 @@ class Session:
     user: str | None = None
     artefacts: "dict[str, Artefact]" = field(default_factory=dict)
     uploads: dict[str, Path] = field(default_factory=dict)
-    pages: int = 0
+    waits: int = 0
     last_used: float = field(default_factory=time.monotonic)
+    last_seen: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
     ended: bool = False
 
@@ -135,11 +139,13 @@ class SessionStore:
             self._sessions[session.token] = session
         return session
 
-    def find(self, token: str | None) -> Session | None:
-        """Return the session of a cookie and note that it is in use."""
+    def find(self, token: str | None, *, used: bool = True) -> Session | None:
+        """Return the session of a cookie and note that it is in use, or (not ``used``) merely open."""
         session = self._sessions.get(token or "")
         if session is not None:
-            session.last_used = time.monotonic()
+            session.last_seen = time.monotonic()
+            if used:
+                session.last_used = session.last_seen
         return session
 
     def peek(self, token: str) -> Session | None:
@@ -160,9 +166,8 @@ class SessionStore:
         """End the sessions that nobody uses any more."""
         now = time.monotonic()
         for session in list(self._sessions.values()):
-            allowed = IDLE_SECONDS if session.pages > 0 else CLOSED_SECONDS
-            # A page that is open and silent is still somebody's: only its closing starts the short wait.
-            if now - session.last_used > allowed:
+            closed = session.waits == 0 and now - session.last_seen > CLOSED_SECONDS
+            if closed or now - session.last_used > IDLE_SECONDS:
                 self.end(session)
 
     def close(self) -> None:

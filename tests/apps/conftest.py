@@ -18,6 +18,7 @@ class Served:
         from fastapi import FastAPI
 
         from apps.inspector.gate import Gate
+        from apps.inspector.presence import mount_presence
         from apps.inspector.session import SessionStore
         from apps.inspector.study.routes import mount_study
         from apps.inspector.viewer.routes import mount_viewer
@@ -27,6 +28,7 @@ class Served:
         self.session = self.store.create()
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         mount_viewer(app)
+        mount_presence(app)
         self.study = mount_study(app, study)
         gate = Gate(app, self.store, frozenset({"127.0.0.1"}))
         with socket.socket() as free:

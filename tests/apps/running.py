@@ -69,7 +69,7 @@ def watched_page(chromium, address, *expected, **options):
         and not any(words in complaint for words in (*expected, "GPU stall due to ReadPixels"))
         and not complaint.startswith(own)
     ]
-    assert real == []
+    assert not real, "\n".join(real)
 
 
 def find_violations(page):

@@ -29,6 +29,7 @@
     }
     if (button.dataset.act === "leave") {
       button.disabled = true;
+      document.dispatchEvent(new Event("inspector:left"));
       await fetch(button.dataset.where, { method: "POST" });
       document.body.innerHTML = '<main class="left"><h1>Session ended</h1>' +
         "<p>Everything you uploaded and made has been removed from the server.</p>" +

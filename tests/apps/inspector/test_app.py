@@ -201,14 +201,19 @@ def test_a_job_is_cancelled_and_a_worker_that_dies_at_work_is_replaced(page, ser
     page.locator("#draws").get_by_label("16").check()
     working = page.locator("#reconstruct-status progress")
     for end in ("cancel", "kill"):
+        workers = worker_pids(server[0].pid)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # so that it is at work, on however fast a machine, until the end comes
         page.locator("#go").click()
         working.wait_for()
         if end == "cancel":
             page.locator("#stop").focus()
             page.keyboard.press("Enter")
             page.locator("#reconstruct-status").get_by_text("Cancelled.").wait_for()
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
         else:
-            for pid in worker_pids(server[0].pid):
+            for pid in workers:
                 os.kill(pid, signal.SIGKILL)
             page.locator("#reconstruct-status [role=alert]").get_by_text("started again").wait_for()
         assert working.count() == 0
@@ -265,8 +270,12 @@ def test_two_users_work_side_by_side_and_an_ended_session_is_gone(page, chromium
     context = chromium.new_context()
     other = context.new_page()
     other.set_default_timeout(PATIENCE)
+    other.clock.install()
     other.goto(server[1])
     other.wait_for_selector("#grid .tile")
+    with other.expect_response("**/session/open") as still_open:
+        other.clock.fast_forward(60_000)
+    assert still_open.value.status == 204
     assert other.request.get(server[1].rstrip("/") + mine).status == 404
     theirs = other.locator("#grid .tile").first.get_attribute("style").split("url(")[1].split(")")[0]
     assert other.request.get(server[1].rstrip("/") + theirs).status == 200

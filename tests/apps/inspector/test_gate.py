@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip
 
 from apps.inspector.artefacts import add_file, add_volume, artefact_routes
 from apps.inspector.gate import Gate
-from apps.inspector.session import CLOSED_SECONDS, COOKIE, SessionStore
+from apps.inspector.session import CLOSED_SECONDS, COOKIE, IDLE_SECONDS, SessionStore
 from apps.inspector.uploads import upload_routes, uploaded_path
 from rsd_med.base.errors import DataError
 
@@ -28,9 +28,8 @@ class Site:
         import uvicorn
         from fastapi import FastAPI, Request
         from fastapi.responses import PlainTextResponse
-        from fastapi.staticfiles import StaticFiles
 
-        from apps.inspector.server import STATIC
+        from apps.inspector.presence import mount_presence
         from apps.inspector.viewer.routes import mount_viewer
 
         self.store = SessionStore(folder)
@@ -39,7 +38,7 @@ class Site:
         app.include_router(artefact_routes())
         app.include_router(upload_routes())
         mount_viewer(app)
-        app.mount("/local", StaticFiles(directory=STATIC))
+        mount_presence(app)
 
         @app.api_route("/{path:path}", methods=["GET", "POST"])
         async def anything(request: Request, path: str) -> PlainTextResponse:
@@ -232,8 +231,7 @@ def test_one_user_cannot_listen_to_anothers_page(site, session):
         b"reached gradio_api/queue/join " + str(len(body)).encode()
     )
     assert site.ask("/gradio_api/queue/data?session_hash=abc123", session=session).status == 200
-    for path in ("/gradio_api/queue/data?session_hash=abc123", "/gradio_api/heartbeat/abc123"):
-        assert site.ask(path, session=other).status == 403
+    assert site.ask("/gradio_api/queue/data?session_hash=abc123", session=other).status == 403
     for path in ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset"):
         assert site.ask(path, "POST", body, session=other).status == 403
     assert site.ask("/gradio_api/queue/join", "POST", b"{", session=other).status == 400
@@ -243,13 +241,13 @@ def test_waiting_for_an_answer_keeps_a_session(site, session):
     """Under load an answer may take longer than a closed page is remembered."""
 
     def age():
-        session.last_used = time.monotonic() - 2 * CLOSED_SECONDS
+        session.last_used = session.last_seen = time.monotonic() - 2 * CLOSED_SECONDS
 
     waiting = threading.Thread(
         target=site.ask, args=("/gradio_api/queue/data?session_hash=slow",), kwargs={"session": session}
     )
     waiting.start()
-    while session.pages == 0:
+    while session.waits == 0:
         time.sleep(0.005)
     age()
     site.store.sweep()
@@ -257,13 +255,26 @@ def test_waiting_for_an_answer_keeps_a_session(site, session):
     site.slow.set()
     waiting.join(30)
     assert not waiting.is_alive()
-    while session.pages > 0:
+    while session.waits > 0:
         time.sleep(0.005)
     site.store.sweep()  # what it waited for is fetched next
     assert site.store.peek(session.token) is session
     age()
     site.store.sweep()
     assert site.store.peek(session.token) is None
+
+
+def test_a_page_that_is_only_looked_at_keeps_its_session_for_an_hour(site, session):
+    now = time.monotonic()
+    session.last_used = session.last_seen = now - 10 * CLOSED_SECONDS
+    assert site.ask("/session/open", "POST", b"", session=session).status == 204
+    site.store.sweep()
+    assert site.store.peek(session.token) is session
+    session.last_used = now - 1.1 * IDLE_SECONDS
+    assert site.ask("/session/open", "POST", b"", session=session).status == 204
+    site.store.sweep()
+    assert site.store.peek(session.token) is None
+    assert site.ask("/session/open", "POST", b"", session=session).status == 403
 
 
 def test_nothing_too_large_is_taken_whatever_it_says(site, session):

@@ -1,12 +1,14 @@
 """A reader at work, in Chromium; and what the study's addresses refuse."""
 
 import re
+import time
 
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
+from apps.inspector.session import CLOSED_SECONDS
 from tests.apps.conftest import Served
 from tests.apps.study.conftest import PREFERENCE, write_study
 
@@ -39,7 +41,7 @@ def shown_windows(page):
     return page.locator(".mark.window").all_text_contents()
 
 
-def test_a_reader_answers_by_mouse_leaves_and_goes_on_by_keyboard(opened, studied):
+def test_a_reader_answers_by_mouse_leaves_and_goes_on_by_keyboard(studied, opened):
     server = studied()
     page = opened(server, f"{server.address}/study")
     begin(page)
@@ -89,7 +91,21 @@ def test_a_reader_answers_by_mouse_leaves_and_goes_on_by_keyboard(opened, studie
     assert [answer["choice"] for answer in server.study.answers()[2:]] == ["equal"] * 3
 
 
-def test_what_is_missing_is_said_and_ranks_must_differ(opened, studied):
+def test_a_reader_who_thinks_for_long_keeps_the_seat(studied, opened):
+    server = studied()
+    page = opened(server, "about:blank")
+    page.add_init_script("const real = setInterval; window.setInterval = (act, wait) => real(act, wait / 100);")
+    page.goto(f"{server.address}/study")
+    begin(page)
+    await_question(page, 0)
+    server.session.last_used = server.session.last_seen = time.monotonic() - 10 * CLOSED_SECONDS
+    for _ in range(2):  # the first may have been on its way already
+        page.wait_for_event("request", lambda request: request.url.endswith("/session/open")).response()
+    server.store.sweep()
+    assert not server.session.ended
+
+
+def test_what_is_missing_is_said_and_ranks_must_differ(studied, opened):
     text = PREFERENCE.replace("{kind: preference, allow_equal: true}", "{kind: ranking}").replace(
         "arms: [student, wavelet]", "arms: [student, teacher, wavelet]"
     )
@@ -113,7 +129,7 @@ def test_what_is_missing_is_said_and_ranks_must_differ(opened, studied):
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (820, 1180)])
-def test_axe_finds_no_barrier(opened, studied, size):
+def test_axe_finds_no_barrier(studied, opened, size):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     server = studied()
     page = opened(server, f"{server.address}/study", *size)

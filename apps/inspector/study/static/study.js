@@ -172,8 +172,5 @@ listenToKeys(document, [
   [[" "], "", () => viewer && acts.reset()],
 ]);
 
-// A reader may look for long without a word to the server: say now and then that somebody is here.
-setInterval(() => fetch("/study/static/study.css", { method: "HEAD", cache: "no-store" }).catch(() => {}), 45_000);
-
 find("#plain").hidden = true;
 find("#begin").hidden = false;
