@@ -113,7 +113,7 @@ def main() -> int:
     sampler = experiment.protocol.evaluation.samplers[0]
     draws = {
         "teacher": teacher_draw(teacher, sampler, 0.0),
-        "student": student_draw(student, experiment.protocol.student.sigma_init),
+        "student": student_draw(student, experiment.protocol.student.one_step),
     }
     second = {"floor": compare(train_view, test, pca, generator)["fd"]}
     for name, draw in draws.items():

@@ -153,7 +153,7 @@ def conclude_figures(
         draw = teacher_draw(teacher, sampler, sigma)
         images = draw_images(draw, experiment.objective, experiment.conditions, SAMPLES, seed=1)
         distances[sampler.kind] = distance(images)
-    draw = student_draw(student, experiment.protocol.student.sigma_init)
+    draw = student_draw(student, experiment.protocol.student.one_step)
     images = draw_images(draw, experiment.objective, experiment.conditions, SAMPLES, seed=1)
     found, best = distance(images), min(distances.values())
     return [

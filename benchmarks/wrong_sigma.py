@@ -92,7 +92,7 @@ def measure(run: RunFolder, features: ClassifierFeatures, reference: torch.Tenso
     assert student is not None
     draws = {
         "teacher": teacher_draw(teacher, settings.evaluation.samplers[0], experiment.corruption.sigma),
-        "student": student_draw(student, settings.student.sigma_init),
+        "student": student_draw(student, settings.student.one_step),
     }
     found = {"told": experiment.corruption.sigma}
     for name, draw in draws.items():

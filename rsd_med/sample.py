@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoint = newest_checkpoint(run, options.model)
     network = experiment.load_network(checkpoint, options.model)
     if options.model == "student":
-        draw = student_draw(network, experiment.protocol.student.sigma_init)
+        draw = student_draw(network, experiment.protocol.student.one_step)
     else:
         sampler = SamplerSettings(kind=options.sampler, steps=options.steps)
         draw = teacher_draw(network, sampler, experiment.corruption.sigma)

@@ -130,7 +130,7 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
     teacher, student = load_models(experiment, run)
     settings = experiment.protocol.evaluation
     metrics, samples = evaluate_models(
-        experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.sigma_init
+        experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.one_step
     )
     if not experiment.distribution.is_main:
         return metrics

@@ -18,7 +18,7 @@ from apps.inspector.worker import Progress
 from rsd_med.base.errors import DataError
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import SamplerSettings, one_step, sample
+from rsd_med.diffusion.samplers import SamplerSettings, sample
 from rsd_med.diffusion.view import View
 from rsd_med.engine.generation import BATCH
 from rsd_med.engine.run_folder import RunFolder
@@ -99,10 +99,8 @@ class Model:
     def student(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress) -> np.ndarray:
         """Draw images of the student: float32 (n, channels, y, x), scaled units; see the module for what they are."""
         network = self.network("student")
-        sigma = self.experiment.protocol.student.sigma_init
-        return self._draw(
-            seed, numbers, truncation, progress, lambda view, noise: one_step(network, view, noise, sigma)
-        )
+        one_step = self.experiment.protocol.student.one_step
+        return self._draw(seed, numbers, truncation, progress, lambda view, noise: one_step(network, view, noise))
 
     @torch.no_grad()
     def teacher(
@@ -152,7 +150,7 @@ class Model:
         float32 (frames, channels, y, x); the first frame is the image ``first``.
         """
         network = self.network("student")
-        sigma = self.experiment.protocol.student.sigma_init
+        one_step = self.experiment.protocol.student.one_step
         block, row = divmod(first, BATCH)
         other_block, other_row = divmod(second, BATCH)
         latents = self.latents(seed, block)
@@ -160,7 +158,7 @@ class Model:
         noise = torch.stack([slerp(a, b, k / max(1, frames - 1)) for k in range(frames)]) * truncation
         images = []
         for number, frame in enumerate(noise):
-            images.append(one_step(network, select(latents.view, [row], BATCH), frame[None], sigma))
+            images.append(one_step(network, select(latents.view, [row], BATCH), frame[None]))
             progress((number + 1) / frames)
         return torch.cat(images).numpy()
 

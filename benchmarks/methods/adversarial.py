@@ -11,7 +11,6 @@ from benchmarks.methods.bench import Bench
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import one_step
 from rsd_med.diffusion.view import View
 from rsd_med.engine.average import WeightAverage
 from rsd_med.engine.batches import BatchOrder, load_batch
@@ -69,7 +68,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
     average = WeightAverage(generator, AverageSettings(half_life=2000, ramp_up=0.3))
     order = BatchOrder(dataset.groups(), BATCH, seed, "ambient_gan")
     first = load_batch(dataset, order[0], experiment.device)
-    shape, sigma = to_channels(first.image()).shape, experiment.protocol.student.sigma_init
+    shape, one_step = to_channels(first.image()).shape, experiment.protocol.student.one_step
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         critic = Critic(observed(first).shape[1], shape[-1]).to(experiment.device)
@@ -82,7 +81,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
 
         def generate(batch: Measurement = batch, draws: torch.Generator = draws) -> torch.Tensor:
             noise = torch.randn(shape, generator=draws).to(batch.data.device)
-            images = one_step(generator, View(), noise, sigma)
+            images = one_step(generator, View(), noise)
             return observed(corrupt_generation(corruption, images, batch, draws))
 
         with torch.no_grad():
@@ -98,7 +97,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
         critic.requires_grad_(True)
         average.update(generator, (step + 1) * BATCH, BATCH)
         if (step + 1) % max(steps // 8, 1) == 0 or step + 1 == steps:
-            draw = student_draw(average.module, sigma)
+            draw = student_draw(average.module, one_step)
             count = min(1000, bench.budget.samples)
             images = draw_images(draw, experiment.objective, experiment.conditions, count, seed)
             distance = bench.own.monitor.distance(images) if bool(images.isfinite().all()) else float("inf")

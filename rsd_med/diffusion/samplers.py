@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
+from rsd_med.diffusion.bounds import bounded
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
@@ -193,7 +194,23 @@ def ancestral_step(
     return estimate + ratio2 * (x - estimate) + fresh
 
 
-def one_step(denoiser: Denoiser, view: View, noise: torch.Tensor, sigma_init: float) -> torch.Tensor:
-    """Generate in one network call: ``G(z) = D(σ_init z; σ_init)`` (methods §2.4); ``noise`` is standard normal."""
-    level = torch.full((len(noise),), sigma_init, device=noise.device)
-    return view.denoise(denoiser, sigma_init * noise, level)
+@dataclass(frozen=True)
+class OneStep:
+    """How a denoiser generates in one network call: ``G(z) = D(σ_init z; σ_init)`` (methods §2.4).
+
+    Attributes
+    ----------
+    sigma_init
+        The level that it takes its input for.
+    bounded
+        Whether pictures end at black and white; see `bounds`.
+    """
+
+    sigma_init: float
+    bounded: bool = False
+
+    def __call__(self, denoiser: Denoiser, view: View, noise: torch.Tensor) -> torch.Tensor:
+        """Generate images ``(b, channels, y, x)`` from as many standard normal numbers."""
+        level = torch.full((len(noise),), self.sigma_init, device=noise.device)
+        images = view.denoise(denoiser, self.sigma_init * noise, level)
+        return bounded(images) if self.bounded else images

@@ -12,7 +12,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.samplers import OneStep, SamplerSettings
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.engine.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
 from rsd_med.engine.monitor import ProximalMonitor
@@ -134,7 +134,7 @@ def evaluate_models(
     teacher: Denoiser,
     samplers: Sequence[SamplerSettings],
     student: Denoiser | None,
-    sigma_init: float,
+    one_step: OneStep,
 ) -> tuple[dict[str, Any], Mapping[str, torch.Tensor]]:
     """Measure the teacher with every sampler, and the student.
 
@@ -159,7 +159,7 @@ def evaluate_models(
         "seeds": evaluator.seeds,
     }
     if student is not None:
-        figures, images = evaluator.measure(student_draw(student, sigma_init))
+        figures, images = evaluator.measure(student_draw(student, one_step))
         samples["student"] = images
         metrics["student"] = figures | {"network_calls": 1}
         criterion = "fd" if "fd" in figures else "proximal_fd"

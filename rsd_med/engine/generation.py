@@ -8,7 +8,7 @@ import torch
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import Fresh, SamplerSettings, one_step, sample
+from rsd_med.diffusion.samplers import Fresh, OneStep, SamplerSettings, sample
 from rsd_med.diffusion.view import View
 from rsd_med.engine.distribution import ALONE, Distribution
 from rsd_med.operators.channels import to_channels
@@ -26,9 +26,9 @@ def teacher_draw(teacher: Denoiser, sampler: SamplerSettings, data_sigma: float)
     return lambda view, noise, fresh: sample(teacher, view, noise, sampler, data_sigma, fresh)
 
 
-def student_draw(student: Denoiser, sigma_init: float) -> Draw:
+def student_draw(student: Denoiser, one_step: OneStep) -> Draw:
     """Return a function from view and unit noise to the student's samples."""
-    return lambda view, noise, _: one_step(student, view, noise, sigma_init)
+    return lambda view, noise, _: one_step(student, view, noise)
 
 
 @torch.no_grad()

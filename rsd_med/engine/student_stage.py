@@ -12,7 +12,7 @@ from torch import nn
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import one_step
+from rsd_med.diffusion.samplers import OneStep
 from rsd_med.engine.average import WeightAverage
 from rsd_med.engine.diagnostics import Watch, WatchSettings, compare_scores
 from rsd_med.engine.generation import draw_images, student_draw
@@ -47,6 +47,10 @@ class StudentSettings(Settings):
     images: PositiveInt = Field(description="length of the stage, in generated images per network")
     batch_size: PositiveInt = Field(32, description="images in a step")
     sigma_init: float = Field(2.5, gt=0, description="the generator is the denoiser at this noise level")
+    bounded: bool = Field(
+        True,
+        description="whether what it draws darker than black or brighter than white is set to it; real pictures alone",
+    )
     fake_steps: PositiveInt = Field(
         1, description="steps of the fake score, if the loss asks it, for each of the generator"
     )
@@ -62,6 +66,11 @@ class StudentSettings(Settings):
     watch: WatchSettings | None = Field(
         default_factory=WatchSettings, description="when a distillation counts as lost; null: never"
     )
+
+    @property
+    def one_step(self) -> OneStep:
+        """How the generator's network is asked for an image."""
+        return OneStep(self.sigma_init, self.bounded)
 
 
 class StudentStage(Stage):
@@ -130,7 +139,7 @@ class StudentStage(Stage):
         like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
         view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
         noise = torch.randn(self._image_shape(batch), generator=generator, device=batch.data.device)
-        return one_step(network, view, noise, self.settings.sigma_init)
+        return self.settings.one_step(network, view, noise)
 
     def _image_shape(self, batch: Measurement) -> tuple[int, ...]:
         """Return the shape of the batch's images in channels; the adjoint is asked once for each shape of data."""
@@ -182,7 +191,7 @@ class StudentStage(Stage):
 
     def draw(self, count: int) -> torch.Tensor:
         """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
-        draw = student_draw(self.average.module, self.settings.sigma_init)
+        draw = student_draw(self.average.module, self.settings.one_step)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:

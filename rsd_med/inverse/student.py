@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.diffusion.samplers import one_step
+from rsd_med.diffusion.samplers import OneStep
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.proximal import data_proximal
@@ -35,7 +35,7 @@ class Generator:
     def __call__(self, latents: Tensor) -> Tensor:
         """Generate ``(b, 1, y, x)`` complex64 from latents ``(b, 2, y, x)``; gradients pass."""
         assert self.prior.sigma_init is not None
-        return to_complex(one_step(self.prior.denoiser, self.view, latents, self.prior.sigma_init))
+        return to_complex(OneStep(self.prior.sigma_init)(self.prior.denoiser, self.view, latents))
 
 
 def draw_latents(measurement: Measurement, prior: Prior, generators: list[torch.Generator]) -> Tensor:

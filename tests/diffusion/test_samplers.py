@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.diffusion.samplers import Fresh, SamplerSettings, disagreement, one_step, sample
+from rsd_med.diffusion.samplers import Fresh, OneStep, SamplerSettings, disagreement, sample
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
 from rsd_med.operators import SamplingMask
@@ -148,9 +148,14 @@ def test_the_view_is_held_for_the_whole_walk():
 def test_one_step_is_the_denoiser_on_pure_noise():
     z = noise(3)
     denoiser = GaussianDenoiser(MEAN, STD)
-    found = one_step(denoiser, View(), z, 2.5)
+    found = OneStep(2.5)(denoiser, View(), z)
     assert denoiser.levels == [2.5]
-    assert torch.equal(found, denoiser(2.5 * z, torch.full((3,), 2.5)))
+    expected = denoiser(2.5 * z, torch.full((3,), 2.5))
+    assert torch.equal(found, expected)
+    wide = GaussianDenoiser(MEAN, 5.0)
+    beyond = OneStep(2.5)(wide, View(), z)
+    assert beyond.abs().max() > 1
+    assert torch.equal(OneStep(2.5, bounded=True)(wide, View(), z), beyond.clamp(-1, 1))
 
 
 def test_churn_is_algorithm_2_of_edm():

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions import Measurement
 from rsd_med.corruptions.inpainting import Inpainting
+from rsd_med.diffusion.samplers import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.engine import conditions
 from rsd_med.engine.conditions import load_conditions, save_conditions
@@ -52,7 +53,7 @@ def test_columns_that_do_not_exist_stay_unmeasured(path):
 
 
 def test_samples_are_the_same_without_the_data(path):
-    objective, draw = AmbientFourier(UNDERSAMPLING, LogNormalLevels()), student_draw(tiny_denoiser(2, 1), 2.5)
+    objective, draw = AmbientFourier(UNDERSAMPLING, LogNormalLevels()), student_draw(tiny_denoiser(2, 1), OneStep(2.5))
     measurements = scans(5)
     save_conditions(path, measurements)
     images = [draw_images(draw, objective, one, 3, 0) for one in (measurements, load_conditions(path, CPU))]

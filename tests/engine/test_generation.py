@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsd_med.corruptions import GaussianNoise, NoCorruption
-from rsd_med.diffusion.samplers import SamplerSettings, sample
+from rsd_med.diffusion.samplers import OneStep, SamplerSettings, sample
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.engine.generation import BATCH, draw_images, student_draw, teacher_draw
 from rsd_med.engine.monitor import ProximalMonitor, corrupt_generation
@@ -23,7 +23,7 @@ FOURIER = AmbientFourier(UNDERSAMPLING, LogNormalLevels())
 
 def fourier_images(count, seed=0, sampler=None):
     network = tiny_denoiser(2, 1)
-    draw = student_draw(network, 2.5) if sampler is None else teacher_draw(network, sampler, 0.0)
+    draw = student_draw(network, OneStep(2.5)) if sampler is None else teacher_draw(network, sampler, 0.0)
     return draw_images(draw, FOURIER, scans(5), count, seed)
 
 
