@@ -1,5 +1,7 @@
 """Batches one after the other, read by this process or ahead of it by others: the same ones in the same order."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,12 +66,15 @@ def read_batches(
         generator=torch.Generator(),
     )
     batches = iter(loader)
-    for _ in numbers:
-        with watched_readers(workers):
-            batch = next(batches)
-        if isinstance(batch, RsdMedError):
-            raise batch
-        yield batch.to(device)
+    try:
+        for _ in numbers:
+            with watched_readers(workers):
+                batch = next(batches)
+            if isinstance(batch, RsdMedError):
+                raise batch
+            yield batch.to(device)
+    finally:
+        del batches  # the readers end with it, also while a traceback holds on to this frame
 
 
 @contextmanager
@@ -97,6 +102,14 @@ class _Batches(Dataset[Measurement | RsdMedError]):
             return load_batch(self.dataset, self.share(self.order[number]), torch.device("cpu"))
         except RsdMedError as error:
             return error
+
+
+@atexit.register
+def _end_readers() -> None:
+    """Kill the readers that are left when Python exits: it would ask them by SIGTERM, which they ignore, and wait."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _begin(_: int) -> None:

@@ -1,6 +1,9 @@
 """Reading ahead: the same batches in the same order, errors told as they are, a dead reader noticed."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,3 +70,26 @@ def test_what_goes_wrong_in_a_reader_is_one_sentence():
     with pytest.raises(InterruptedRunError, match="a process that reads data has ended") as caught:
         next(read)
     assert caught.value.exit_code == 75
+
+
+LEFT = """
+import torch
+from rsd_med.engine.loader import read_batches
+from tests.engine.test_loader import InTurn
+from tests.engine.toys import Kept, scans
+
+if __name__ == "__main__":
+    read = read_batches(Kept(scans(8)), InTurn(), list, range(3), torch.device("cpu"), workers=1)
+    print(next(read).ids)
+"""
+
+
+def test_a_process_whose_readers_are_left_over_ends_all_the_same(tmp_path):
+    """As after an error whose traceback is still held: Python would wait for readers that ignore its SIGTERM."""
+    script = tmp_path / "left.py"
+    script.write_text(LEFT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "('scan 0', 'scan 1')\n"), ended.stderr
