@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import Figure, conclude, shared_data
+from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.engine.run_folder import RunFolder
 from rsd_med.metrics.distances import compare
@@ -76,7 +76,9 @@ def main() -> int:
         ("train_full", ["--fully-sampled", "--seed", "2"]),
     ):
         if not (scans / split).exists():
-            simulate([str(source / f"{split.split('_')[0]}_64.npz"), "--out", str(scans / split), *shape, *extra])
+            succeed(
+                simulate, [str(source / f"{split.split('_')[0]}_64.npz"), "--out", str(scans / split), *shape, *extra]
+            )
     protocol = folder / "protocol.yaml"
     further = options.size // 4 - options.size * 3 // 16
     protocol.write_text(
@@ -90,7 +92,7 @@ def main() -> int:
             student_images=options.student_images,
         )
     )
-    train([str(protocol), "--run-dir", str(folder / "run")])
+    succeed(train, [str(protocol), "--run-dir", str(folder / "run")])
 
     from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
     from rsd_med.experiment import open_run

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ def shared_data(name: str) -> Path:
         print(f"skipped: no {name} here; set RSD_MED_SHARED_DATA to the folder that holds it")
         sys.exit(0)
     return folder
+
+
+def succeed(command: Callable[[list[str]], int], arguments: list[str]) -> None:
+    """Run one of the package's commands, and end the benchmark with its exit code where it fails: it has said why."""
+    code = command(arguments)
+    if code:
+        sys.exit(code)
 
 
 def find_chromium() -> str | None:

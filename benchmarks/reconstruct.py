@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Figure, conclude, shared_data
+from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement, MultiCoilUndersampling
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
@@ -80,7 +80,7 @@ def main() -> int:
         from rsd_med.train import main as train
 
         (folder / "protocol.yaml").write_text(PROTOCOL.format(scans=folder / "scans" / "train"))
-        train([str(folder / "protocol.yaml"), "--run-dir", str(folder / "run")])
+        succeed(train, [str(folder / "protocol.yaml"), "--run-dir", str(folder / "run")])
 
     from rsd_med.prior import load_prior
 
@@ -146,7 +146,7 @@ def _simulate(source: Path, folder: Path, count: int) -> None:
     scans.mkdir(parents=True, exist_ok=True)
     if not (scans / "train").exists():
         under = ["--acceleration", str(TRAINED_AT), "--acs-lines", str(ACS), "--mask-per-slice", "--sigma", str(NOISE)]
-        simulate([str(source / "train_64.npz"), "--out", str(scans / "train"), *shape, *under])
+        succeed(simulate, [str(source / "train_64.npz"), "--out", str(scans / "train"), *shape, *under])
     for split, number, seed in (("train", 8, "3"), ("test", count, "4")):
         images = np.load(source / f"{split}_64.npz")["images"]
         few = images[np.linspace(0, len(images) - 1, number).round().astype(int)]
@@ -155,7 +155,7 @@ def _simulate(source: Path, folder: Path, count: int) -> None:
         for kind, sigma in (("noisy", NOISE), ("clean", 0.0)):
             if not (scans / f"{name}_{kind}").exists():
                 place = ["--out", str(scans / f"{name}_{kind}"), *shape, "--fully-sampled", "--seed", seed]
-                simulate([str(scans / f"{name}.npy"), *place, "--sigma", str(sigma)])
+                succeed(simulate, [str(scans / f"{name}.npy"), *place, "--sigma", str(sigma)])
 
 
 def _slices(folder: Path, split: str, acceleration: int) -> list[Slice]:

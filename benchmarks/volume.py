@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import Figure, conclude
+from benchmarks.common import Figure, conclude, succeed
 
 MIB = 2**20
 GROWTH = 32.0
@@ -77,7 +77,7 @@ def _simulate(scans: Path, count: int, options: argparse.Namespace) -> None:
         heads = Path(scratch) / "heads.npy"
         np.save(heads, np.stack([_head(options.size, number / count) for number in range(count)]))
         shape = ["--coils", str(options.coils), "--slices-per-file", str(count)]
-        simulate([str(heads), "--out", str(scans), *shape, "--fully-sampled", "--sigma", "0.01"])
+        succeed(simulate, [str(heads), "--out", str(scans), *shape, "--fully-sampled", "--sigma", "0.01"])
 
 
 def _head(size: int, place: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.classifier import ClassifierFeatures, accuracy, train_classifier
-from benchmarks.common import Figure, conclude, shared_data
+from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
 from rsd_med.engine.run_folder import RunFolder
@@ -80,7 +80,7 @@ def carry_out(folder: Path, name: str, told: float | str, seed: int) -> RunFolde
     protocol = folder / f"{name}.yaml"
     root = (shared_data("mnist") / "mnist.npz").resolve()
     protocol.write_text(PROTOCOL.format(name=name, seed=seed, root=root, size=SIZE, told=told, sigma=SIGMA))
-    train([str(protocol), "--run-dir", str(run.path), "--quiet"])
+    succeed(train, [str(protocol), "--run-dir", str(run.path), "--quiet"])
     return run
 
 

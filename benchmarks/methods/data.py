@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.common import shared_data
+from benchmarks.common import shared_data, succeed
 from benchmarks.methods.tasks import Task
 
 TRAIN_LIMIT = 20_000
@@ -67,6 +67,5 @@ def _prepare_kspace(task: Task, side: int, target: Path) -> Path:
         if not (target / split).exists():
             images = source / f"{split.split('_')[0]}_64.npz"
             shape = ["--size", str(side), "--coils", "4"]
-            if simulate([str(images), "--out", str(target / split), *shape, *extra]):
-                raise SystemExit(f"the raw files of {task.name} could not be simulated")
+            succeed(simulate, [str(images), "--out", str(target / split), *shape, *extra])
     return target
