@@ -69,6 +69,13 @@ class Desk:
             if not job.over:
                 self.queue.cancel(job)
 
+    async def cancel(self, session: Session) -> str:
+        """Stop what a session has asked for, and say so once it has stopped, as HTML; "" if there was nothing."""
+        jobs = self.queue.cancel_all(session.name)
+        while not all(job.over for job in jobs):
+            await asyncio.sleep(0.05)
+        return note("Cancelled.") if jobs else ""
+
     def tell(self, job: Job, what: str) -> str:
         """Describe a job that goes on, as HTML: the place in the queue, or progress and time left."""
         if job.state == "waiting":

@@ -152,14 +152,15 @@ class JobQueue:
                 job.end("cancelled")
             self._changed.notify_all()
 
-    def cancel_all(self, owner: str) -> None:
-        """Stop everything that an owner asked for."""
+    def cancel_all(self, owner: str) -> list[Job]:
+        """Stop everything that an owner asked for; return what that is, though it may not have stopped yet."""
         with self._changed:
             jobs = list(self._waiting.get(owner, ()))
             if self.running is not None and self.running.owner == owner:
                 jobs.append(self.running)
         for job in jobs:
             self.cancel(job)
+        return jobs
 
     def ahead_of(self, job: Job) -> int:
         """Count the jobs that are done before a waiting one, if nobody comes or goes."""

@@ -130,9 +130,8 @@ def reconstruct_tab(desk: Desk) -> None:
         async for told, picture in look_at_all(desk, request, scan, upload, number):
             yield told, gr.skip() if picture is None else picture
 
-    def stop(request: gr.Request) -> str:
-        desk.queue.cancel_all(desk.session(request).name)
-        return note("Cancelled.")
+    async def stop(request: gr.Request) -> str:
+        return await desk.cancel(desk.session(request))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     chosen = [scan, upload_id, slice_number, acceleration]

@@ -89,9 +89,8 @@ def samples_tab(page: Any, desk: Desk) -> None:
         async for told, picture in walk_between(desk, request, seed, truncation, number, other):
             yield told, gr.skip() if picture is None else picture
 
-    def stop(request: gr.Request) -> str:
-        desk.queue.cancel_all(desk.session(request).name)
-        return note("Cancelled.")
+    async def stop(request: gr.Request) -> str:
+        return await desk.cancel(desk.session(request))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     asked = [seed, count, truncation, shown]

@@ -1,6 +1,8 @@
 """What is told of a job that goes on, and what a browser may not send."""
 
+import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,3 +46,18 @@ def test_what_is_no_number_of_the_kind_is_refused(value):
 
 def test_a_sentence_shows_what_was_sent_as_text():
     assert "<script>" not in note("<script>alert(1)</script>", problem=True)
+
+
+def test_cancelled_is_said_once_everything_has_stopped():
+    queue = JobQueue(run_toy)
+    queue.start()
+    desk, session = Desk(None, queue), SimpleNamespace(name="a")
+    try:
+        assert asyncio.run(desk.cancel(session)) == ""
+        jobs = [queue.submit("a", "sleep", steps=3000), queue.submit("a", "add", a=1, b=1)]
+        while jobs[0].state == "waiting":
+            time.sleep(0.01)
+        assert "Cancelled." in asyncio.run(desk.cancel(session))
+        assert [job.state for job in jobs] == ["cancelled", "cancelled"]
+    finally:
+        queue.close()
