@@ -57,26 +57,29 @@ def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
         except DataError as error:
             return note(str(error), problem=True), "", ""
 
-    async def follow(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[Any, Any, Any]:
+    async def look_again(chosen: Any, stage: Any, moment: Any, live: Any, request: gr.Request) -> tuple[Any, ...]:
+        return *await look(chosen, stage, moment, request), gr.Timer(active=bool(live))
+
+    async def follow(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[Any, ...]:
         try:
             training = [name for name, path in _chosen(chosen, names).items() if await asyncio.to_thread(_trains, path)]
         except DataError:
             training = []
         if not training:
-            return gr.skip(), gr.skip(), gr.skip()
-        return await look(chosen, stage, moment, request)
+            return gr.skip(), gr.skip(), gr.skip(), gr.Timer(active=False)  # until somebody looks again
+        return *await look(chosen, stage, moment, request), gr.skip()
 
     async def sample(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> str:
         return (await look(chosen, stage, moment, request))[1]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     asked, filled = [chosen, stage, moment], [summary, pictures, curves]
-    chosen.input(look, asked, filled, trigger_mode="always_last", **quiet)
-    show.click(look, asked, filled, trigger_mode="once", **quiet)
+    chosen.input(look_again, [*asked, live], [*filled, timer], trigger_mode="always_last", **quiet)
+    show.click(look_again, [*asked, live], [*filled, timer], trigger_mode="once", **quiet)
     stage.input(sample, asked, pictures, trigger_mode="always_last", **quiet)
     moment.input(sample, asked, pictures, trigger_mode="always_last", **quiet)
     live.change(lambda on: gr.Timer(active=bool(on)), live, timer, **quiet)
-    timer.tick(follow, asked, filled, trigger_mode="once", **quiet)
+    timer.tick(follow, asked, [*filled, timer], trigger_mode="once", **quiet)
 
 
 def name_runs(runs: tuple[Path, ...]) -> dict[str, Path]:

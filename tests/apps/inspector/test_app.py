@@ -1,6 +1,7 @@
 """The whole app as a person uses it: a real server, a real browser, no way to the network."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ def server(tmp_path_factory):
     run = make_tiny_run(folder / "tiny")
     shutil.copytree(run, folder / "other")
     with running(run, "--compare", folder / "other") as found:
-        yield found
+        yield (*found, folder)
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +253,20 @@ def test_runs_are_compared_and_followed_over_time(page):
     assert "32 images" in page.locator("#runs-samples").inner_text()
     page.locator("#runs-moment input[type=range]").fill("0")
     page.locator("#runs-samples").get_by_text("16 images").first.wait_for()
+
+
+def test_a_run_in_training_is_followed_once_somebody_looks(page, server):
+    other = server[2] / "other"
+    status, metrics = (json.loads((other / name).read_text()) for name in ("status.json", "metrics.json"))
+    open_tab(page, "Training runs")
+    page.get_by_role("checkbox", name="other").check()
+    (other / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    page.get_by_role("button", name="Look again").click()
+    page.locator("#runs-summary").get_by_text("running").first.wait_for()
+    metrics["student"]["fd"] = 0.8125
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    page.locator("#runs-summary").get_by_text("0.812").first.wait_for()  # by itself
+    (other / "status.json").write_text(json.dumps(status))
 
 
 @pytest.mark.parametrize("name", ["Samples", "Reconstruct", "Training runs", "Viewer"])
