@@ -99,6 +99,7 @@ class Bench:
             "student": {
                 "images": self.student_images,
                 "batch_size": 16,
+                "bounded": budget.bounded,
                 "generator": {"learning_rate": 4e-4, "betas": [0, 0.999], "decay": "cosine"},
                 "fake": {"learning_rate": 1.2e-3, "betas": [0, 0.999], "decay": "cosine"},
                 "average": {"half_life": 2000, "ramp_up": 0.3},

@@ -23,6 +23,8 @@ class Budget:
         Of the images; None for each task's own.
     labelled
         Whether a classifier is trained for a second opinion.
+    bounded
+        Whether what students draw ends at black and white while they learn.
     """
 
     teacher_images: int = 40_000
@@ -35,6 +37,7 @@ class Budget:
     attention: tuple[bool, ...] = (False, False, True)
     side: int | None = None
     labelled: bool = True
+    bounded: bool = True
 
 
 FULL = Budget()
