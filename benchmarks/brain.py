@@ -15,11 +15,11 @@ import torch
 
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
-from rsd_med.engine.run_folder import RunFolder
 from rsd_med.metrics.distances import compare
 from rsd_med.metrics.features import RandomConvSettings
 from rsd_med.metrics.pca import PCAFeatures
 from rsd_med.metrics.views import magnitude_view
+from rsd_med.runs.run_folder import RunFolder
 
 PROTOCOL = """\
 schema_version: 1
@@ -32,7 +32,7 @@ teacher:
   images: {teacher_images}
   batch_size: 32
   optimiser: {{learning_rate: 2e-3, warmup_images: 2000, decay: cosine}}
-  average: {{half_life: 4000}}
+  ema: {{half_life: 4000}}
   evaluate_every: {teacher_every}
   evaluate_samples: 512
 student:
@@ -42,7 +42,7 @@ student:
   loss: {{kind: sid, t_min: 0, t_max: 0.8, from_data_sigma: false}}
   generator: {{learning_rate: 2e-4, betas: [0, 0.999], decay: cosine}}
   fake: {{learning_rate: 2e-4, betas: [0, 0.999]}}
-  average: {{half_life: 2000, ramp_up: 0.3}}
+  ema: {{half_life: 2000, ramp_up: 0.3}}
   evaluate_every: 2000
   evaluate_samples: 1000
 evaluation:
@@ -94,7 +94,7 @@ def main() -> int:
     )
     succeed(train, [str(protocol), "--run-dir", str(folder / "run")])
 
-    from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
+    from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
     from rsd_med.experiment import open_run
     from rsd_med.workflow import load_models
 
@@ -119,7 +119,7 @@ def main() -> int:
     }
     second = {"floor": compare(train_view, test, pca, generator)["fd"]}
     for name, draw in draws.items():
-        images = draw_images(draw, experiment.objective, experiment.conditions, 1000, seed=1)
+        images = draw_images(draw, experiment.objective, experiment.sampling_operators, 1000, seed=1)
         second[name] = compare(magnitude_view(images), test, pca, generator)["fd"]
     best = metrics["teacher"][metrics["best_teacher"]]
     curves = [line for line in run.read_metrics_lines() if "fd" in line]

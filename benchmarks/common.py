@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rsd_med.engine.run_folder import describe_environment, write_text
+from rsd_med.runs.run_folder import describe_environment, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,7 +67,7 @@ def conclude(name: str, figures: list[Figure], details: dict[str, Any]) -> int:
         print(figure.line(), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {
-        "command": " ".join([f"python -m benchmarks.{name.split('-')[0]}", *_told(sys.argv[1:])]),
+        "command": " ".join([f"python -m benchmarks.{name.split('-')[0]}", *_assuming(sys.argv[1:])]),
         "figures": [asdict(figure) | {"holds": figure.holds} for figure in figures],
         "environment": describe_environment(),
         **details,
@@ -76,7 +76,7 @@ def conclude(name: str, figures: list[Figure], details: dict[str, Any]) -> int:
     return 0 if all(figure.holds for figure in figures) else 1
 
 
-def _told(arguments: list[str]) -> list[str]:
+def _assuming(arguments: list[str]) -> list[str]:
     """Leave out the folder of the run: it is this machine's, and changes no number."""
     if "--run-dir" not in arguments:
         return arguments

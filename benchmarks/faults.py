@@ -35,7 +35,7 @@ def outcome(run: Path) -> dict[str, str]:
     """Return the hashes of the weights with which each stage ended, and of its optimisers and counters."""
     import torch
 
-    from rsd_med.engine.checkpoints import CheckpointStore
+    from rsd_med.runs.checkpoints import CheckpointStore
 
     found = {}
     store = CheckpointStore(run / "checkpoints")
@@ -60,7 +60,7 @@ def outcome(run: Path) -> dict[str, str]:
 
 def progress(run: Path) -> tuple[int, list[str]]:
     """Return how many images the newest good checkpoint has seen over both stages, and what was said of others."""
-    from rsd_med.engine.checkpoints import CheckpointStore
+    from rsd_med.runs.checkpoints import CheckpointStore
 
     checkpoint, warnings = CheckpointStore(run / "checkpoints").newest()
     return (0 if checkpoint is None else int(checkpoint.folder.name)), warnings
@@ -183,7 +183,7 @@ class Campaign:
 
     def damages(self, count: int) -> dict[str, float]:
         """Flip a bit or cut the end of a random file of a checkpoint; each must be found, and the one before used."""
-        from rsd_med.engine.checkpoints import CheckpointStore
+        from rsd_med.runs.checkpoints import CheckpointStore
 
         source = self.folder / "straight" / "checkpoints"
         place = self.folder / "damaged"
@@ -287,7 +287,7 @@ class Campaign:
 
         def die_later() -> None:
             if os.environ["RANK"] == "1":
-                from rsd_med.engine import loader
+                from rsd_med.training import loader
 
                 original = loader.load_batch
                 left = [9]
@@ -315,7 +315,7 @@ class Campaign:
 
         def spoil(from_batch: int, to_batch: int) -> Callable[[], None]:
             def hook() -> None:
-                from rsd_med.engine import loader
+                from rsd_med.training import loader
 
                 original = loader.load_batch
                 number = [0]

@@ -17,7 +17,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import NoiseSettings
 from rsd_med.data.arrays import ArraysSettings
 from rsd_med.data.measurements import MeasurementDataset
-from rsd_med.engine.audit import audit_memorisation
+from rsd_med.evaluation.audit import audit_memorisation
 
 
 def main() -> int:

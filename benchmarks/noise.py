@@ -15,15 +15,15 @@ from benchmarks.classifier import accuracy, train_classifier
 from benchmarks.common import Figure, conclude, shared_data
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
-from rsd_med.engine.journal import Journal
-from rsd_med.engine.loop import Loop
-from rsd_med.engine.run_folder import RunFolder
-from rsd_med.engine.signals import StopRequest
-from rsd_med.engine.stage import Stage
+from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
 from rsd_med.experiment import Experiment
 from rsd_med.metrics.distances import compare
 from rsd_med.protocol import dump_protocol, load_protocol
+from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.run_logger import RunLogger
+from rsd_med.training.loop import Loop
+from rsd_med.training.signals import StopRequest
+from rsd_med.training.stage import Stage
 
 SAMPLES = 2000
 
@@ -44,13 +44,13 @@ teacher:
   images: {teacher_images}
   batch_size: 32
   optimiser: {{learning_rate: 2e-3, warmup_images: 2000, decay: cosine}}
-  average: {{half_life: 4000}}
+  ema: {{half_life: 4000}}
   evaluate_every: {teacher_every}
   evaluate_samples: 256
 student:
   images: {student_images}
   batch_size: 16
-  average: {{half_life: 2000, ramp_up: 0.3}}
+  ema: {{half_life: 2000, ramp_up: 0.3}}
   evaluate_every: 2000
   evaluate_samples: 2000
 evaluation:
@@ -124,8 +124,8 @@ def main() -> int:
         curve.append({"stage": stage.name, "images": images, "fd": distance(samples), "samples": len(samples)})
         return {"classifier_fd": float(curve[-1]["fd"])}
 
-    with Journal(run) as journal, StopRequest() as stop:
-        loop = Loop(experiment.dataset, protocol.engine, run, journal, protocol.seed, experiment.device, stop, keep)
+    with RunLogger(run) as run_logger, StopRequest() as stop:
+        loop = Loop(experiment.dataset, protocol.engine, run, run_logger, protocol.seed, experiment.device, stop, keep)
         found, _ = run.checkpoints.newest("teacher")
         if found is None or not found.finished:
             loop.drive(experiment.teacher_stage(), 0, found)
@@ -151,10 +151,10 @@ def conclude_figures(
     sigma, distances = experiment.corruption.sigma, {}
     for sampler in experiment.protocol.evaluation.samplers:
         draw = teacher_draw(teacher, sampler, sigma)
-        images = draw_images(draw, experiment.objective, experiment.conditions, SAMPLES, seed=1)
+        images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)
         distances[sampler.kind] = distance(images)
     draw = student_draw(student, experiment.protocol.student.one_step)
-    images = draw_images(draw, experiment.objective, experiment.conditions, SAMPLES, seed=1)
+    images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)
     found, best = distance(images), min(distances.values())
     return [
         Figure("student / teacher's best", found / best, 1.0),

@@ -51,12 +51,12 @@ teacher:
   images: 100000
   batch_size: 16
   optimiser: {{learning_rate: 1.5e-3, warmup_images: 2000, decay: cosine}}
-  average: {{half_life: 2000}}
+  ema: {{half_life: 2000}}
   evaluate_samples: 64
 student:
   images: 26000
   batch_size: 16
-  average: {{half_life: 2000, ramp_up: 0.3}}
+  ema: {{half_life: 2000, ramp_up: 0.3}}
   evaluate_every: 2000
   evaluate_samples: 500
 evaluation: {{num_samples: 64, monitor_images: 500}}

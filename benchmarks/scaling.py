@@ -25,10 +25,10 @@ import torch
 from benchmarks.common import ROOT, Figure, conclude
 from benchmarks.step import choose, experiment
 from rsd_med.base.randomness import generator_for
-from rsd_med.engine.batches import BatchOrder, load_batch
-from rsd_med.engine.distribution import ALONE, Distribution, connect
-from rsd_med.engine.stage import Stage
 from rsd_med.experiment import Experiment
+from rsd_med.runs.distribution import ALONE, Distribution, connect
+from rsd_med.training.batches import BatchOrder, load_batch
+from rsd_med.training.stage import Stage
 
 BOUND = 1.8
 BLOCK = 10
@@ -49,7 +49,7 @@ def prepared(
     """Build the stage ``name`` on this rank, its networks computed as was found on one process."""
     built = replace(experiment(case, folder, "cpu", *overrides), distribution=distribution)
     teacher = built.teacher_stage()
-    stage: Stage = teacher if name == "teacher" else built.student_stage(teacher.average.module)
+    stage: Stage = teacher if name == "teacher" else built.student_stage(teacher.ema.module)
     return built, stage, BatchOrder(built.dataset.groups(), stage.batch_size, 0, f"{name}/order")
 
 

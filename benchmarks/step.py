@@ -24,18 +24,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.common import Figure, conclude
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.engine.batches import BatchOrder, load_batch
-from rsd_med.engine.journal import Journal
-from rsd_med.engine.loop import Loop
-from rsd_med.engine.run_folder import RunFolder
-from rsd_med.engine.signals import StopRequest
-from rsd_med.engine.stage import Stage
-from rsd_med.engine.student_stage import StudentStage
-from rsd_med.engine.teacher_stage import TeacherStage
-from rsd_med.engine.tuning import Trial, fastest, save_tuning
 from rsd_med.experiment import Experiment
 from rsd_med.operators.channels import to_channels
 from rsd_med.protocol import load_protocol
+from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.run_logger import RunLogger
+from rsd_med.training.autotune import Trial, fastest, save_autotune
+from rsd_med.training.batches import BatchOrder, load_batch
+from rsd_med.training.loop import Loop
+from rsd_med.training.signals import StopRequest
+from rsd_med.training.stage import Stage
+from rsd_med.training.student_stage import StudentStage
+from rsd_med.training.teacher_stage import TeacherStage
 
 BOUND = {"teacher": 0.05, "student": 0.08}
 
@@ -95,14 +95,14 @@ def experiment(case: str, folder: Path, device: str, *overrides: str) -> Experim
     if not path.exists():  # written once, by `choose`: ranks read it side by side
         path.write_text(text.replace("ROOT", str(folder)).replace("BATCH", str(gpu_batch if cuda else cpu_batch)))
     protocol = load_protocol(path, [f"engine.device={device}", *overrides])
-    return Experiment(protocol, folder, stored_tuning=folder / f"{case}-tuning.json")
+    return Experiment(protocol, folder, stored_autotune=folder / f"{case}-autotune.json")
 
 
 def choose(case: str, folder: Path, device: str) -> list[Trial]:
     """Let the engine find how to compute a case's networks, as it does before the first step of a run."""
     built = experiment(case, folder, device)
     trials = built.try_executions()
-    save_tuning(folder / f"{case}-tuning.json", built.device, fastest(trials), trials)
+    save_autotune(folder / f"{case}-autotune.json", built.device, fastest(trials), trials)
     return trials
 
 
@@ -163,8 +163,8 @@ class Clock:
         return time.process_time(), time.perf_counter()
 
 
-class Interleaving(Journal):
-    """A journal that runs the bare passes after each real step, and times both."""
+class Interleaving(RunLogger):
+    """A run_logger that runs the bare passes after each real step, and times both."""
 
     def __init__(self, run: RunFolder, bare: Callable[[], None], clock: Clock) -> None:
         super().__init__(run, quiet=True)
@@ -204,12 +204,12 @@ def measure(built: Experiment, stage: Stage, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
         run.create("", "", 0, Path(folder))
-        with Interleaving(run, bare, clock) as journal, StopRequest() as stop:
+        with Interleaving(run, bare, clock) as run_logger, StopRequest() as stop:
             loop = Loop(
                 built.dataset,
                 built.protocol.engine,
                 run,
-                journal,
+                run_logger,
                 0,
                 built.device,
                 stop,
@@ -221,11 +221,11 @@ def measure(built: Experiment, stage: Stage, steps: int) -> dict[str, float]:
         ended = clock()
     share = stage.batch_size / built.protocol.engine.checkpoint_every
     checkpoint = (ended[0] - began[0]) * share
-    real, floor = median(journal.real_seconds, 0) + checkpoint, median(journal.bare_seconds, 0)
-    wall = median(journal.real_seconds, 1)
+    real, floor = median(run_logger.real_seconds, 0) + checkpoint, median(run_logger.bare_seconds, 0)
+    wall = median(run_logger.real_seconds, 1)
     return {
         "overhead": real / floor - 1,
-        "overhead_wall": wall / median(journal.bare_seconds, 1) - 1,
+        "overhead_wall": wall / median(run_logger.bare_seconds, 1) - 1,
         "checkpoint_share": checkpoint / floor,
         "step_seconds": real,
         "bare_seconds": floor,
@@ -329,7 +329,7 @@ def main() -> int:
             teacher = built.teacher_stage()
             autocast = built.execution.autocast
             rate = matmul_rate(built.device, autocast or torch.float32, 8192 if built.device.type == "cuda" else 1024)
-            for stage in (teacher, built.student_stage(teacher.average.module)):
+            for stage in (teacher, built.student_stage(teacher.ema.module)):
                 found = measure(built, stage, steps)
                 found["utilisation"] = found["flops_per_second"] / rate
                 name = f"{case} {stage.name}"

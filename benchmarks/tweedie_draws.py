@@ -24,11 +24,11 @@ from rsd_med.corruptions.noise import GaussianNoise
 from rsd_med.diffusion.backbones.monai_unet import MonaiUNetSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.schedules import LogNormalLevels
-from rsd_med.engine.average import WeightAverage
-from rsd_med.engine.settings import AverageSettings, OptimiserSettings
-from rsd_med.engine.stage import build_optimiser, take_step
 from rsd_med.operators.linear import Identity
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, Below
+from rsd_med.training.ema import EMA
+from rsd_med.training.optim import build_optimiser, take_step
+from rsd_med.training.settings import EMASettings, OptimiserSettings
 
 SIGMA = 0.4
 BOUND = 1.4
@@ -38,7 +38,7 @@ EVALUATE_EVERY = 1000
 BACKBONE = MonaiUNetSettings(channels=(16, 32), attention=(False, False))
 DIFFUSION = DiffusionSettings(precision="float32")
 OPTIMISER = OptimiserSettings(learning_rate=1e-3, warmup_images=1000)
-AVERAGE = AverageSettings(half_life=2000, ramp_up=0.1)
+AVERAGE = EMASettings(half_life=2000, ramp_up=0.1)
 
 
 def main() -> int:
@@ -93,7 +93,7 @@ def curve(
     corruption, levels = GaussianNoise(SIGMA), LogNormalLevels()
     objective, judge = AmbientTweedie(corruption, levels, below), AmbientTweedie(corruption, levels)
     denoiser = build_denoiser(BACKBONE, DIFFUSION, 1, 0, generator_for(seed, "weights"))
-    average = WeightAverage(denoiser, AVERAGE)
+    average = EMA(denoiser, AVERAGE)
     optimiser = build_optimiser(denoiser, OPTIMISER)
     found: list[tuple[int, float]] = []
     for images in range(0, options.images, options.batch_size):

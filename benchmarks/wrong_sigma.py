@@ -18,10 +18,10 @@ from torch.nn import functional
 from benchmarks.classifier import ClassifierFeatures, accuracy, train_classifier
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
-from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
-from rsd_med.engine.run_folder import RunFolder
+from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
 from rsd_med.experiment import open_run
 from rsd_med.metrics.distances import compare
+from rsd_med.runs.run_folder import RunFolder
 from rsd_med.train import main as train
 from rsd_med.workflow import load_models
 
@@ -43,14 +43,14 @@ teacher:
   images: 25600
   batch_size: 64
   optimiser: {{learning_rate: 2e-3, warmup_images: 1280, decay: cosine}}
-  average: {{half_life: 1000}}
+  ema: {{half_life: 1000}}
   evaluate_samples: 64
 student:
   images: 9600
   batch_size: 16
   generator: {{learning_rate: 4e-4, betas: [0, 0.999], decay: cosine}}
   fake: {{learning_rate: 1.2e-3, betas: [0, 0.999], decay: cosine}}
-  average: {{half_life: 1000, ramp_up: 0.3}}
+  ema: {{half_life: 1000, ramp_up: 0.3}}
   evaluate_samples: 1000
 evaluation:
   num_samples: 64
@@ -96,7 +96,7 @@ def measure(run: RunFolder, features: ClassifierFeatures, reference: torch.Tenso
     }
     found = {"told": experiment.corruption.sigma}
     for name, draw in draws.items():
-        images = draw_images(draw, experiment.objective, experiment.conditions, SAMPLES, seed=1)
+        images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)
         found[name] = compare(seen(images), reference, features, generator_for(0, "distances"))["fd"]
     lines = [line for line in run.read_metrics_lines() if line["stage"] == "student" and "proximal_fd" in line]
     return found | {"student_proximal": lines[-1]["proximal_fd"]}

@@ -6,10 +6,10 @@ import torch
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones import count_parameters
-from rsd_med.engine.batches import BatchOrder, load_batch
-from rsd_med.engine.stage import Stage
 from rsd_med.experiment import Experiment
 from rsd_med.reporting.noise_level import describe_noise_level
+from rsd_med.training.batches import BatchOrder, load_batch
+from rsd_med.training.stage import Stage
 
 
 def dry_run(experiment: Experiment) -> str:
@@ -44,7 +44,7 @@ def dry_run(experiment: Experiment) -> str:
         f"{experiment.execution}",
     ]
     total = 0.0
-    for stage in (teacher_stage, experiment.student_stage(teacher_stage.average.module)):
+    for stage in (teacher_stage, experiment.student_stage(teacher_stage.ema.module)):
         seconds = time_step(experiment, stage)
         expected = seconds * stage.images / stage.batch_size
         total += expected

@@ -37,11 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
 
     from rsd_med.base.errors import ProtocolError
-    from rsd_med.engine.journal import Journal
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import open_run
     from rsd_med.reporting.model_card import write_model_card
     from rsd_med.reporting.report import build_report
+    from rsd_med.runs.run_folder import RunFolder
+    from rsd_med.runs.run_logger import RunLogger
     from rsd_med.workflow import evaluate
 
     if options.num is not None and options.num < 2:
@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     run = RunFolder(options.run)
     experiment = open_run(run, options.reference, options.num, options.seeds)
     command = "python -m rsd_med.evaluate " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    with Journal(run) as journal:
-        evaluate(experiment, run, journal, command)
+    with RunLogger(run) as run_logger:
+        evaluate(experiment, run, run_logger, command)
     build_report(run)
     write_model_card(run)
     print(run.report)

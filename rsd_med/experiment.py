@@ -16,25 +16,25 @@ from rsd_med.corruptions.noise_level import LevelFound, NoiseLevelSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.noise_level import estimate_noise_level
 from rsd_med.diffusion.backbones import DDPMPlusPlusSettings
+from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
-from rsd_med.diffusion.execution import Execution
-from rsd_med.engine.batches import load_batch
-from rsd_med.engine.checkpoints import Checkpoint
-from rsd_med.engine.conditions import load_conditions
-from rsd_med.engine.distribution import ALONE, Distribution
-from rsd_med.engine.evaluation import Evaluator
-from rsd_med.engine.monitor import ProximalMonitor
-from rsd_med.engine.run_folder import RunFolder
-from rsd_med.engine.stage import Stage
-from rsd_med.engine.student_stage import StudentStage
-from rsd_med.engine.teacher_stage import TeacherStage
-from rsd_med.engine.tuning import Trial, candidates, compiled, load_tuning, may_compile, supported, try_each
+from rsd_med.evaluation.evaluation import Evaluator
+from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_channels
 from rsd_med.protocol import Protocol, load_protocol
+from rsd_med.runs.checkpoints import Checkpoint
+from rsd_med.runs.distribution import ALONE, Distribution
+from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.sampling_operators import load_sampling_operators
 from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
+from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
+from rsd_med.training.batches import load_batch
+from rsd_med.training.stage import Stage
+from rsd_med.training.student_stage import StudentStage
+from rsd_med.training.teacher_stage import TeacherStage
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
 
@@ -49,9 +49,9 @@ class Experiment:
         The experiment as typed data.
     base_dir
         Folder that relative data roots refer to.
-    stored_conditions
+    stored_sampling_operators
         Operators kept by a run, under which samples are drawn without the data; None takes those of the data.
-    stored_tuning
+    stored_autotune
         What a run has found to compute its networks fastest with; None, or a file that is not there, takes what the
         processor supports.
     distribution
@@ -60,8 +60,8 @@ class Experiment:
 
     protocol: Protocol
     base_dir: Path
-    stored_conditions: Path | None = None
-    stored_tuning: Path | None = None
+    stored_sampling_operators: Path | None = None
+    stored_autotune: Path | None = None
     distribution: Distribution = ALONE
 
     @cached_property
@@ -124,19 +124,19 @@ class Experiment:
             return self
         known = None if begun is None else begun.corruption
         if isinstance(known, type(corruption)) and known.estimated is not None:
-            return self._told(known.known_level, known.estimated)
+            return self._assuming(known.assumed_sigma, known.estimated)
         told = []
         if self.distribution.is_main:
             # What training is told changes no measurement: any number will do to read them.
-            found = estimate_noise_level(self._told(1.0, None).dataset, self.protocol.seed)
+            found = estimate_noise_level(self._assuming(1.0, None).dataset, self.protocol.seed)
             told = [json.dumps([found.sigma, found.error, found.images, found.excess, found.clipped])]
         level, error, images, excess, clipped = json.loads(self.distribution.gather_texts(told)[0])
-        return self._told(level, LevelFound(error=error, images=images, excess=excess, clipped=clipped))
+        return self._assuming(level, LevelFound(error=error, images=images, excess=excess, clipped=clipped))
 
-    def _told(self, level: float, found: LevelFound | None) -> "Experiment":
+    def _assuming(self, level: float, found: LevelFound | None) -> "Experiment":
         corruption = self.protocol.corruption
         assert isinstance(corruption, NoiseLevelSettings)
-        known = self.protocol.model_copy(update={"corruption": corruption.told(level, found)})
+        known = self.protocol.model_copy(update={"corruption": corruption.assuming(level, found)})
         return replace(self, protocol=known)
 
     @cached_property
@@ -181,24 +181,24 @@ class Experiment:
     @cached_property
     def channels(self) -> int:
         """Real channels of an image: 2 for complex ones."""
-        return to_channels(self.conditions[:1].image()).shape[1]
+        return to_channels(self.sampling_operators[:1].image()).shape[1]
 
     @cached_property
-    def conditions(self) -> Measurement:
+    def sampling_operators(self) -> Measurement:
         """Measurements whose operators samples are drawn under."""
-        if self.stored_conditions is not None:
-            return load_conditions(self.stored_conditions, self.device)
+        if self.stored_sampling_operators is not None:
+            return load_sampling_operators(self.stored_sampling_operators, self.device)
         return self.measurements
 
     @cached_property
-    def execution(self) -> Execution:
+    def execution(self) -> ComputeOptions:
         """How networks are computed: as the protocol says; what it leaves open, as the run has begun."""
         engine, precision = self.protocol.engine, self.protocol.diffusion.precision
         taken = supported(precision, engine, self.device)
-        begun = None if self.stored_tuning is None else load_tuning(self.stored_tuning, self.device)
+        begun = None if self.stored_autotune is None else load_autotune(self.stored_autotune, self.device)
         if begun is None:
             return taken
-        return Execution(
+        return ComputeOptions(
             precision=begun.precision if precision == "auto" else taken.precision,
             memory_format=begun.memory_format if engine.memory_format == "auto" else taken.memory_format,
             compile=begun.compile if engine.compile == "auto" else taken.compile,
@@ -225,7 +225,7 @@ class Experiment:
         slowest = torch.stack(found).amax(0).tolist() if trials else []
         return [replace(trial, seconds=seconds) for trial, seconds in zip(trials, slowest, strict=True)]
 
-    def build_denoiser(self, execution: Execution | None = None) -> Denoiser:
+    def build_denoiser(self, execution: ComputeOptions | None = None) -> Denoiser:
         """Build the network of teacher, fake score and student, with the run's first weights."""
         return build_denoiser(
             self.protocol.backbone,
@@ -336,5 +336,5 @@ def open_run(
             "engine": protocol.engine.model_copy(update={"compile": False}),
         }
     )
-    stored = run.conditions if run.conditions.exists() else None
-    return Experiment(opened, base_dir, stored, run.tuning)
+    stored = run.sampling_operators if run.sampling_operators.exists() else None
+    return Experiment(opened, base_dir, stored, run.autotune)

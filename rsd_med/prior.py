@@ -6,10 +6,10 @@ from typing import Literal
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
-from rsd_med.engine.run_folder import RunFolder
 from rsd_med.experiment import newest_checkpoint, open_run
 from rsd_med.inverse.prior import Prior
 from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.runs.run_folder import RunFolder
 
 
 def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
@@ -35,7 +35,7 @@ def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
     if experiment.channels != 2:
         raise ProtocolError(f"{folder.name}: the run was trained on real images; reconstruction needs complex ones.")
     settings, masks = experiment.protocol.corruption, None
-    operator = experiment.conditions.operator
+    operator = experiment.sampling_operators.operator
     if isinstance(settings, MultiCoilFourierSettings):
         if settings.mask == "file" and isinstance(operator, MultiCoilFourier):
             masks = operator.mask
@@ -43,7 +43,7 @@ def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
         settings = settings.model_copy(update={"further_lines": 0})
     objective = experiment.protocol.teacher.objective.build(settings.build())
     nothing_drawn = generator_for(0, "view")
-    height, width = experiment.conditions.data.shape[-2:]
+    height, width = experiment.sampling_operators.data.shape[-2:]
     return Prior(
         denoiser=network,
         show=lambda seen: objective.view(seen, nothing_drawn),

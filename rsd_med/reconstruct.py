@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rsd_med.calibration.calibrate import CalibrationSettings
     from rsd_med.data.opening import open_scan
-    from rsd_med.engine.run_folder import write_text
     from rsd_med.inverse.scans import Undersampling, prepare
     from rsd_med.inverse.volume import reconstruct_volume
+    from rsd_med.runs.run_folder import write_text
 
     method = options.method or ("l1_wavelet" if options.run == "-" else "a_dps")
     settings = _settings(method, options)
@@ -183,9 +183,9 @@ def _load_prior(folder: Path, method: str, any_size: bool) -> "tuple[Prior | Non
     from dataclasses import replace
 
     from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import open_run
     from rsd_med.prior import load_prior
+    from rsd_med.runs.run_folder import RunFolder
 
     experiment = open_run(RunFolder(folder))
     corruption = experiment.protocol.corruption

@@ -41,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rsd_med.base.errors import ProtocolError
     from rsd_med.diffusion.samplers import SamplerSettings
-    from rsd_med.engine.export import write_images
-    from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
-    from rsd_med.engine.run_folder import RunFolder
+    from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
     from rsd_med.experiment import newest_checkpoint, open_run
+    from rsd_med.runs.export import write_images
+    from rsd_med.runs.run_folder import RunFolder
 
     if options.num < 1 or options.steps < 1 or options.seed < 0:
         raise ProtocolError("--num and --steps must be at least 1, and --seed at least 0.")
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         sampler = SamplerSettings(kind=options.sampler, steps=options.steps)
         draw = teacher_draw(network, sampler, experiment.corruption.sigma)
-    images = draw_images(draw, experiment.objective, experiment.conditions, options.num, options.seed)
+    images = draw_images(draw, experiment.objective, experiment.sampling_operators, options.num, options.seed)
     path = write_images(images, options.out, options.format)
     print(f"{options.num} images of the {options.model} ({checkpoint.images:,} images of training): {path}")
     return 0

@@ -9,11 +9,11 @@ from rsd_med.base.command import run_command
 from rsd_med.base.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from rsd_med.engine.checkpoints import Checkpoint
-    from rsd_med.engine.distribution import Distribution
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import Experiment
     from rsd_med.protocol.protocol import Protocol
+    from rsd_med.runs.checkpoints import Checkpoint
+    from rsd_med.runs.distribution import Distribution
+    from rsd_med.runs.run_folder import RunFolder
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -50,11 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = parse(arguments)
 
-    from rsd_med.engine.signals import StopRequest
+    from rsd_med.training.signals import StopRequest
 
     # Until training begins there is nothing to save: a signal ends the command where it arrives.
     with StopRequest() as stop, stop.at_once():
-        from rsd_med.engine.distribution import connect  # takes seconds
+        from rsd_med.runs.distribution import connect  # takes seconds
 
         distribution = connect()
         try:
@@ -65,16 +65,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def carry_out(options: argparse.Namespace, distribution: "Distribution", arguments: list[str]) -> int:
     """Prepare a run, on all ranks or on none, and train."""
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import Experiment
     from rsd_med.protocol import load_protocol
+    from rsd_med.runs.run_folder import RunFolder
     from rsd_med.workflow import train
 
     with distribution.together():
         protocol = load_protocol(options.protocol, options.set)
         run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
         base_dir = options.protocol.resolve().parent
-        experiment = Experiment(protocol, base_dir, stored_tuning=run.tuning, distribution=distribution)
+        experiment = Experiment(protocol, base_dir, stored_autotune=run.autotune, distribution=distribution)
         if options.dry_run:
             from rsd_med.dry_run import dry_run
 
@@ -102,8 +102,8 @@ def prepare(
     -------
     The experiment with its noise level known, and the checkpoint or None.
     """
-    from rsd_med.engine.checkpoints import verify
     from rsd_med.protocol import dump_protocol, load_protocol
+    from rsd_med.runs.checkpoints import verify
 
     distribution, seed = experiment.distribution, experiment.protocol.seed
     with distribution.together():

@@ -10,23 +10,22 @@ import torch
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
 from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.engine.audit import audit_memorisation
-from rsd_med.engine.checkpoints import Checkpoint
-from rsd_med.engine.conditions import save_conditions
-from rsd_med.engine.evaluation import evaluate_models
-from rsd_med.engine.grids import GALLERY, save_gallery, save_grid
-from rsd_med.engine.journal import Journal
-from rsd_med.engine.loop import Loop
-from rsd_med.engine.run_folder import RunFolder, write_text
-from rsd_med.engine.signals import StopRequest
-from rsd_med.engine.silent_journal import SilentJournal
-from rsd_med.engine.stage import Stage
-from rsd_med.engine.tuning import LEAST_STEPS, fastest, save_tuning, supported
+from rsd_med.evaluation.audit import audit_memorisation
+from rsd_med.evaluation.evaluation import evaluate_models
 from rsd_med.experiment import Experiment, newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
 from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
 from rsd_med.reporting.report import build_report
+from rsd_med.runs.checkpoints import Checkpoint
+from rsd_med.runs.grids import GALLERY, save_gallery, save_grid
+from rsd_med.runs.run_folder import RunFolder, write_text
+from rsd_med.runs.run_logger import RunLogger, SilentRunLogger
+from rsd_med.runs.sampling_operators import save_sampling_operators
+from rsd_med.training.autotune import LEAST_STEPS, fastest, save_autotune, supported
+from rsd_med.training.loop import Loop
+from rsd_med.training.signals import StopRequest
+from rsd_med.training.stage import Stage
 
 Stages = Literal["teacher", "student", "all"]
 
@@ -58,23 +57,23 @@ def train(
     """
     if not experiment.distribution.is_main:
         with StopRequest() as stop:
-            _carry_out(experiment, run, stages, resume_from, command, SilentJournal(), stop)
+            _carry_out(experiment, run, stages, resume_from, command, SilentRunLogger(), stop)
         return
     began = time.monotonic()
-    with Journal(run, quiet) as journal, StopRequest() as stop:
+    with RunLogger(run, quiet) as run_logger, StopRequest() as stop:
         run.set_status("running", command=command)
         try:
-            save_conditions(run.conditions, experiment.measurements)
+            save_sampling_operators(run.sampling_operators, experiment.measurements)
             _save_measurements(experiment, run)
-            _say_noise_level(experiment, journal)
-            _carry_out(experiment, run, stages, resume_from, command, journal, stop)
+            _say_noise_level(experiment, run_logger)
+            _carry_out(experiment, run, stages, resume_from, command, run_logger, stop)
         except (InterruptedRunError, KeyboardInterrupt):
             run.set_status("interrupted", command=command, seconds=time.monotonic() - began)
-            _try_report(run, journal)
+            _try_report(run, run_logger)
             raise
         except DivergedError as error:
             run.set_status("diverged", command=command, reason=str(error))
-            _try_report(run, journal)
+            _try_report(run, run_logger)
             raise
         except Exception as error:
             run.set_status("failed", command=command, reason=str(error))
@@ -82,7 +81,7 @@ def train(
         run.set_status("done", command=command, seconds=time.monotonic() - began)
         build_report(run)
         write_model_card(run)
-        journal.say(f"Done in {time.monotonic() - began:.0f} s. Open {run.report}")
+        run_logger.say(f"Done in {time.monotonic() - began:.0f} s. Open {run.report}")
 
 
 def _carry_out(
@@ -91,24 +90,24 @@ def _carry_out(
     stages: Stages,
     resume_from: Checkpoint | None,
     command: str,
-    journal: Journal,
+    run_logger: RunLogger,
     stop: StopRequest,
 ) -> None:
     """Do what every rank does."""
-    _tune(experiment, run, resume_from, journal)
-    loop = _loop(experiment, run, journal, stop)
+    _tune(experiment, run, resume_from, run_logger)
+    loop = _loop(experiment, run, run_logger, stop)
     if stages != "student":
-        _train_teacher(experiment, run, journal, loop, resume_from)
+        _train_teacher(experiment, run, run_logger, loop, resume_from)
     if stages != "teacher":
-        _train_student(experiment, run, journal, loop, resume_from)
+        _train_student(experiment, run, run_logger, loop, resume_from)
     with stop.at_once():  # all that was trained is saved
-        evaluate(experiment, run, journal, command)
+        evaluate(experiment, run, run_logger, command)
 
 
-def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None, journal: Journal) -> None:
+def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None, run_logger: RunLogger) -> None:
     """Find how to compute the networks, once for a run: one that goes on keeps what it began with."""
     distribution, teacher = experiment.distribution, experiment.protocol.teacher
-    if not distribution.agree(int(distribution.is_main and not run.tuning.exists())):
+    if not distribution.agree(int(distribution.is_main and not run.autotune.exists())):
         return
     trials = []
     if resume_from is None and teacher.images >= LEAST_STEPS * teacher.batch_size:
@@ -117,16 +116,16 @@ def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None
         protocol = experiment.protocol
         untried = supported(protocol.diffusion.precision, protocol.engine, experiment.device)
         execution = fastest(trials) if trials else untried
-        save_tuning(run.tuning, experiment.device, execution, trials)
+        save_autotune(run.autotune, experiment.device, execution, trials)
         tried = ", ".join(f"{trial.execution} {trial.seconds:.3g} s" for trial in trials)
-        journal.say(f"networks: {execution}" + (f" (tried for a batch: {tried})" if tried else ""))
+        run_logger.say(f"networks: {execution}" + (f" (tried for a batch: {tried})" if tried else ""))
     distribution.wait()
 
 
-def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: str) -> dict[str, Any]:
+def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, command: str) -> dict[str, Any]:
     """Measure what the run has learned; rank 0 writes ``metrics.json`` and the gallery of the report."""
     began = time.monotonic()
-    journal.say(f"evaluating on {experiment.protocol.evaluation.num_samples} samples of each model")
+    run_logger.say(f"evaluating on {experiment.protocol.evaluation.num_samples} samples of each model")
     teacher, student = load_models(experiment, run)
     settings = experiment.protocol.evaluation
     metrics, samples = evaluate_models(
@@ -139,7 +138,7 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
         save_gallery(gallery, name, images)
     if experiment.reference is not None:
         save_gallery(gallery, "reference", experiment.reference)
-    metrics |= _audit(experiment, run, journal, samples)
+    metrics |= _audit(experiment, run, run_logger, samples)
     seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
     corruption = experiment.protocol.corruption
     if isinstance(corruption, NoiseLevelSettings) and corruption.estimated is not None:
@@ -150,9 +149,9 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
     if student is not None:
         models["student"] = metrics["student"]
     for name, figures in models.items():
-        journal.say(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+        run_logger.say(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
     if student is not None:
-        journal.say(
+        run_logger.say(
             f"student against the teacher's best sampler ({metrics['best_teacher']}): "
             f"{metrics['ratio']:.2f} x its distance, {metrics['speedup']:.0f} x as fast"
         )
@@ -160,14 +159,14 @@ def evaluate(experiment: Experiment, run: RunFolder, journal: Journal, command: 
 
 
 def _audit(
-    experiment: Experiment, run: RunFolder, journal: Journal, samples: Mapping[str, torch.Tensor]
+    experiment: Experiment, run: RunFolder, run_logger: RunLogger, samples: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
     """Search the training set for what the student has drawn, or the teacher's first sampler without a student."""
     settings, protocol = experiment.protocol.evaluation, experiment.protocol
     if not settings.audited_samples:
         return {}
     model = "student" if "student" in samples else next(iter(samples))
-    journal.say(f"searching {len(experiment.main_group):,} training measurements for what the {model} has drawn")
+    run_logger.say(f"searching {len(experiment.main_group):,} training measurements for what the {model} has drawn")
     result = audit_memorisation(
         samples[model][: settings.audited_samples],
         experiment.reference,
@@ -178,7 +177,7 @@ def _audit(
         reference_is_training=settings.reference == protocol.data,
     )
     if result is None:
-        journal.say("too few training measurements to be searched for copies", warning=True)
+        run_logger.say("too few training measurements to be searched for copies", warning=True)
         return {}
     for name, images in result.pictures.items():
         save_gallery(run.samples / "audit", name, images)
@@ -192,7 +191,7 @@ def load_models(experiment: Experiment, run: RunFolder) -> tuple[Denoiser, Denoi
     return teacher, None if checkpoint is None else experiment.load_network(checkpoint, "student")
 
 
-def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRequest) -> Loop:
+def _loop(experiment: Experiment, run: RunFolder, run_logger: RunLogger, stop: StopRequest) -> Loop:
     evaluator = experiment.evaluator()
 
     def keep_samples(stage: Stage, images: int, samples: torch.Tensor) -> dict[str, float]:
@@ -206,7 +205,7 @@ def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRe
         experiment.dataset,
         experiment.protocol.engine,
         run,
-        journal,
+        run_logger,
         experiment.protocol.seed,
         experiment.device,
         stop,
@@ -215,13 +214,13 @@ def _loop(experiment: Experiment, run: RunFolder, journal: Journal, stop: StopRe
     )
 
 
-def _say_noise_level(experiment: Experiment, journal: Journal) -> None:
+def _say_noise_level(experiment: Experiment, run_logger: RunLogger) -> None:
     corruption = experiment.protocol.corruption.model_dump()
     sentence = describe_noise_level(corruption)
     if sentence is not None:
-        journal.say(sentence)
+        run_logger.say(sentence)
     for doubt in noise_level_doubts(corruption):
-        journal.say(doubt, warning=True)
+        run_logger.say(doubt, warning=True)
 
 
 def _save_measurements(experiment: Experiment, run: RunFolder) -> None:
@@ -230,7 +229,7 @@ def _save_measurements(experiment: Experiment, run: RunFolder) -> None:
 
 
 def _train_teacher(
-    experiment: Experiment, run: RunFolder, journal: Journal, loop: Loop, resume_from: Checkpoint | None
+    experiment: Experiment, run: RunFolder, run_logger: RunLogger, loop: Loop, resume_from: Checkpoint | None
 ) -> None:
     if resume_from is not None and (resume_from.stage == "student" or resume_from.finished):
         return
@@ -238,7 +237,7 @@ def _train_teacher(
 
 
 def _train_student(
-    experiment: Experiment, run: RunFolder, journal: Journal, loop: Loop, resume_from: Checkpoint | None
+    experiment: Experiment, run: RunFolder, run_logger: RunLogger, loop: Loop, resume_from: Checkpoint | None
 ) -> None:
     found = newest_checkpoint(run, "teacher")
     if not found.finished:
@@ -254,9 +253,9 @@ def _train_student(
     loop.drive(experiment.student_stage(teacher), found.images, resume_from)
 
 
-def _try_report(run: RunFolder, journal: Journal) -> None:
+def _try_report(run: RunFolder, run_logger: RunLogger) -> None:
     """Leave a report of what there is; a run that already failed does not fail again over its report."""
     try:
         build_report(run)
     except (OSError, ValueError, KeyError) as error:
-        journal.say(f"no report could be written: {error}", warning=True)
+        run_logger.say(f"no report could be written: {error}", warning=True)

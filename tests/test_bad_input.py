@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsd_med.base.command import run_command
-from rsd_med.engine import checkpoints
+from rsd_med.runs import checkpoints
 from rsd_med.train import main
 
 PROTOCOL = """

@@ -180,7 +180,7 @@ def test_a_run_writes_its_level_everywhere_and_goes_on_with_it(tmp_path, capsys)
     assert metrics["images"] == 300
 
     # Another level in the folder, as if this version estimated a little differently from the one that began the run.
-    other = stored.corruption.told(0.1 + 1e-15, LevelFound(error=0.001, images=77))
+    other = stored.corruption.assuming(0.1 + 1e-15, LevelFound(error=0.001, images=77))
     (folder / "protocol.resolved.yaml").write_text(dump_protocol(stored.model_copy(update={"corruption": other})))
     assert main([str(protocol), "--run-dir", str(folder), "--quiet"]) == 0
     assert load_protocol(folder / "protocol.resolved.yaml").corruption == other

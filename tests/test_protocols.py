@@ -130,10 +130,10 @@ def test_published_protocols_state_the_published_settings(name):
     assert found == (*wanted, multipliers)
     loss = student.loss
     assert (loss.kind, loss.t_min, loss.t_max, loss.from_data_sigma, student.sigma_init) == ("sid", 0, 0.8, False, 2.5)
-    assert student.bounded == (
+    assert student.clip == (
         data in ("brain", "knee")
     )  # the papers clip nothing, and nothing of complex images is clipped
-    assert student.average.half_life == 500_000
+    assert student.ema.half_life == 500_000
     assert teacher.optimiser.betas == (0.9, 0.999)
     masked = "inpaint" in name
     assert protocol.backbone.gated == (masked or data in ("brain", "knee"))

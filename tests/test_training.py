@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rsd_med.engine.run_folder import RunFolder
-from rsd_med.engine.student_stage import StudentStage
-from rsd_med.engine.teacher_stage import TeacherStage
 from rsd_med.metrics.distances import FIGURES
+from rsd_med.runs.run_folder import RunFolder
 from rsd_med.train import main
+from rsd_med.training.student_stage import StudentStage
+from rsd_med.training.teacher_stage import TeacherStage
 
 PROTOCOL = """
 schema_version: 1
@@ -71,7 +71,7 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
         "protocol.yaml",
         "protocol.resolved.yaml",
         "environment.json",
-        "tuning.json",
+        "autotune.json",
         "status.json",
         "metrics.jsonl",
         "metrics.json",

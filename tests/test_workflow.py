@@ -7,14 +7,14 @@ import torch
 
 from rsd_med import workflow
 from rsd_med.base.errors import DataError
-from rsd_med.diffusion.execution import Execution
-from rsd_med.engine.distribution import ALONE
-from rsd_med.engine.tuning import LEAST_STEPS, Trial, load_tuning, save_tuning
+from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.experiment import Experiment
 from rsd_med.protocol import load_protocol
+from rsd_med.runs.distribution import ALONE
+from rsd_med.training.autotune import LEAST_STEPS, Trial, load_autotune, save_autotune
 
 CPU = torch.device("cpu")
-INNER = Execution(memory_format="channels_last")
+INNER = ComputeOptions(memory_format="channels_last")
 PROTOCOL = """
 schema_version: 1
 name: tuned
@@ -36,54 +36,54 @@ def protocol(tmp_path):
 
 
 def test_a_run_goes_on_and_is_opened_as_it_began_unless_the_protocol_says_otherwise(protocol, tmp_path):
-    record = tmp_path / "tuning.json"
-    save_tuning(record, CPU, INNER, [])
+    record = tmp_path / "autotune.json"
+    save_autotune(record, CPU, INNER, [])
 
     def execution(*overrides):
-        return Experiment(load_protocol(protocol, list(overrides)), tmp_path, stored_tuning=record).execution
+        return Experiment(load_protocol(protocol, list(overrides)), tmp_path, stored_autotune=record).execution
 
     assert execution() == INNER
-    assert execution("engine.memory_format=contiguous") == Execution()
+    assert execution("engine.memory_format=contiguous") == ComputeOptions()
     assert execution("diffusion.precision=bfloat16") == INNER.model_copy(update={"precision": "bfloat16"})
 
 
 def test_a_fresh_run_tries_once_and_later_starts_keep_what_it_found(protocol, tmp_path, monkeypatch):
-    run = SimpleNamespace(tuning=tmp_path / "tuning.json")
-    journal = SimpleNamespace(say=lambda sentence: None)
+    run = SimpleNamespace(tuning=tmp_path / "autotune.json")
+    run_logger = SimpleNamespace(say=lambda sentence: None)
     tried = []
 
     def trials(self):
         tried.append(1)
-        return [Trial(Execution(), 1.0), Trial(INNER, 0.5)]
+        return [Trial(ComputeOptions(), 1.0), Trial(INNER, 0.5)]
 
     monkeypatch.setattr(Experiment, "try_executions", trials)
-    made = Experiment(load_protocol(protocol), tmp_path, stored_tuning=run.tuning)
+    made = Experiment(load_protocol(protocol), tmp_path, stored_autotune=run.autotune)
     assert made.protocol.teacher.images == LEAST_STEPS * made.protocol.teacher.batch_size
     for _ in range(2):
-        workflow._tune(made, run, None, journal)
-        assert load_tuning(run.tuning, CPU) == made.execution == INNER
+        workflow._tune(made, run, None, run_logger)
+        assert load_autotune(run.autotune, CPU) == made.execution == INNER
     assert tried == [1]
 
 
 @pytest.mark.parametrize("resume_from", ["checkpoint", None], ids=["begun before trials", "too short"])
 def test_a_run_begun_without_a_trial_or_too_short_for_one_tries_nothing(protocol, tmp_path, monkeypatch, resume_from):
     monkeypatch.setattr(Experiment, "try_executions", lambda self: pytest.fail("tried"))
-    run = SimpleNamespace(tuning=tmp_path / "tuning.json")
+    run = SimpleNamespace(tuning=tmp_path / "autotune.json")
     overrides = [] if resume_from else ["teacher.images=1592"]
-    made = Experiment(load_protocol(protocol, overrides), tmp_path, stored_tuning=run.tuning)
+    made = Experiment(load_protocol(protocol, overrides), tmp_path, stored_autotune=run.autotune)
     workflow._tune(made, run, resume_from, SimpleNamespace(say=lambda sentence: None))
-    assert made.execution == load_tuning(run.tuning, CPU)
+    assert made.execution == load_autotune(run.autotune, CPU)
     assert made.execution.memory_format == "contiguous"
 
 
 def test_the_trial_runs_on_the_runs_own_networks_and_measurements(protocol, tmp_path, monkeypatch):
-    from rsd_med.engine import tuning
+    from rsd_med.training import autotune
 
-    monkeypatch.setattr(tuning, "ROUNDS", 1)
+    monkeypatch.setattr(autotune, "ROUNDS", 1)
     overrides = ["diffusion.precision=float32", "engine.micro_batch=4"]
     made = Experiment(load_protocol(protocol, overrides), tmp_path, distribution=ALONE)
     found = made.try_executions()
-    assert [trial.execution for trial in found] == [Execution(), INNER]
+    assert [trial.execution for trial in found] == [ComputeOptions(), INNER]
     assert all(0 < trial.seconds < 60 for trial in found)
 
 

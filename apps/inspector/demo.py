@@ -63,9 +63,9 @@ def make_demo(run: Path, out: Path) -> None:
     import numpy as np
 
     from rsd_med.base.errors import DataError
-    from rsd_med.engine.conditions import save_conditions
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import newest_checkpoint, open_run
+    from rsd_med.runs.run_folder import RunFolder
+    from rsd_med.runs.sampling_operators import save_sampling_operators
 
     folder = RunFolder(run)
     experiment = open_run(folder)
@@ -78,7 +78,7 @@ def make_demo(run: Path, out: Path) -> None:
         target = out / "checkpoints" / checkpoint.folder.name
         target.mkdir(parents=True)
         _copy_checkpoint(checkpoint.folder, target, stage)
-    save_conditions(made.conditions, experiment.conditions[:CONDITIONS])
+    save_sampling_operators(made.sampling_operators, experiment.sampling_operators[:CONDITIONS])
     gallery = out / "samples" / "gallery"
     gallery.mkdir(parents=True)
     measurements = np.load(folder.samples / "gallery" / "measurements.npy", allow_pickle=False)[:CONDITIONS]

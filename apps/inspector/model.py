@@ -1,7 +1,7 @@
 """A run's teacher and student in the worker: draw images, reproducibly, and hold them against the measurements.
 
 Image k of a seed is what ``python -m rsd_med.sample RUN --seed S`` writes as its k-th: the same latents, views and
-order of draws (``rsd_med.engine.generation``). A truncation ψ below 1 multiplies the latent: less variety, more
+order of draws (``rsd_med.evaluation.generation``). A truncation ψ below 1 multiplies the latent: less variety, more
 typical images.
 """
 
@@ -20,11 +20,11 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers import SamplerSettings, sample
 from rsd_med.diffusion.view import View
-from rsd_med.engine.generation import BATCH
-from rsd_med.engine.run_folder import RunFolder
+from rsd_med.evaluation.generation import BATCH
 from rsd_med.experiment import Experiment, newest_checkpoint, open_run
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.reporting.record import RunRecord, read_run
+from rsd_med.runs.run_folder import RunFolder
 
 MEASUREMENTS = 64
 """Measurements that samples are compared with: those whose images the run folder keeps."""
@@ -86,7 +86,7 @@ class Model:
         sampler = protocol.evaluation.samplers[0]
         return {
             "name": protocol.name,
-            "shape": [self.experiment.channels, *self.experiment.conditions.data.shape[-2:]],
+            "shape": [self.experiment.channels, *self.experiment.sampling_operators.data.shape[-2:]],
             "complex": self.complex,
             "models": {stage: images for stage, (_, images) in self.stages.items()},
             "corruption": protocol.corruption.kind,
@@ -166,10 +166,10 @@ class Model:
     def measured(self) -> torch.Tensor | None:
         """Measurements seen as images, in channels, whose operators are the first conditions; None if not kept."""
         images = self.record.gallery.get("measurements")
-        if images is None or images.shape[2:] != self.experiment.conditions.data.shape[-2:]:
+        if images is None or images.shape[2:] != self.experiment.sampling_operators.data.shape[-2:]:
             return None
         # Images without operators of their own (plain noise) share one condition.
-        stored = len(self.experiment.conditions)
+        stored = len(self.experiment.sampling_operators)
         return images[: min(MEASUREMENTS, stored)] if stored > 1 else images[:MEASUREMENTS]
 
     def nearest(self, images: np.ndarray, progress: Progress, *, everything: bool = False) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Model:
             raise DataError("This run folder keeps no measurements to compare with (samples/gallery/measurements.npy).")
         x = torch.from_numpy(images)
         distances = torch.empty(len(x), len(self.measured))
-        conditions = self.experiment.conditions
+        conditions = self.experiment.sampling_operators
         for number, measurement in enumerate(self.measured):
             seen, target = x, measurement
             if conditions.operator.complex_domain:
@@ -253,8 +253,8 @@ class Model:
         return self.stages[stage][0]
 
     def _draw_latents(self, seed: int, block: int) -> Latents:
-        """Repeat the draws of ``rsd_med.engine.generation.draw_images`` for one block."""
-        conditions, objective = self.experiment.conditions, self.experiment.objective
+        """Repeat the draws of ``rsd_med.evaluation.generation.draw_images`` for one block."""
+        conditions, objective = self.experiment.sampling_operators, self.experiment.objective
         device = conditions.data.device
         channels, height, width = to_channels(conditions[:1].image()).shape[1:]
         generator = generator_for(seed, "images", block * BATCH, device=device)
@@ -264,7 +264,7 @@ class Model:
         return Latents(torch.randn(BATCH, channels, height, width, generator=generator, device=device), view)
 
     def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
-        device = self.experiment.conditions.data.device
+        device = self.experiment.sampling_operators.data.device
         found: dict[int, torch.Tensor] = {}
         blocks = sorted({number // BATCH for number in numbers})
         for done, block in enumerate(blocks):

@@ -100,7 +100,7 @@ def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: boo
         When the scan is undersampled already, or cannot be calibrated.
     """
     corruption = model.experiment.corruption
-    trained = scan.kspace.shape[-2:] == model.experiment.conditions.data.shape[-2:]
+    trained = scan.kspace.shape[-2:] == model.experiment.sampling_operators.data.shape[-2:]
     lines = getattr(corruption, "acs_lines", None) if trained else scan.acs_lines
     try:
         # Maps that do not explain the data are shown as such, not refused: the reader is to see what was read.

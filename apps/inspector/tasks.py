@@ -96,7 +96,7 @@ def _read(model: Model, *, progress: Progress, scan: str | int, acceleration: fl
     prepared = _prepare(model, scan, acceleration)
     found = reconstruction.describe(prepared)
     zero_filled = prepared.calibrated.measurement("this scan").image()[0, 0].abs().numpy()
-    fits = found["shape"] == list(model.experiment.conditions.data.shape[-2:])
+    fits = found["shape"] == list(model.experiment.sampling_operators.data.shape[-2:])
     trained = [stage for stage in model.stages if fits and model.complex]
     return {**found, "zero_filled": zero_filled, "learned": trained}
 

@@ -1,7 +1,7 @@
 """Every task by every method: the papers' systems and their baselines on the same data, backbone and budget.
 
 python -m benchmarks.methods [--quick] [--tasks …] [--methods …] [--seeds …] [--device …] [--run-dir DIR] [--report]
-                             [--student-images N] [--unbounded]
+                             [--student-images N] [--unclipped]
 
 What was measured is kept in the run folder: the same command goes on where it stopped, and prints the table again.
 """
@@ -34,14 +34,14 @@ def _main(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--student-images", type=int, help="another length of the distillation, a table of its own")
-    parser.add_argument("--unbounded", action="store_true", help="nothing clips what students draw, a table of its own")
+    parser.add_argument("--unclipped", action="store_true", help="nothing clips what students draw, a table of its own")
     parser.add_argument("--report", action="store_true", help="print what was measured so far; train nothing")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
     parser.add_argument("--run-dir", type=Path)
     options = parser.parse_args(arguments)
     size, budget = ("quick", QUICK) if options.quick else ("full", FULL)
-    if options.unbounded:
-        size, budget = f"{size}-unbounded", replace(budget, bounded=False)
+    if options.unclipped:
+        size, budget = f"{size}-unclipped", replace(budget, clip=False)
     if options.student_images is not None:
         size, budget = f"{size}-{options.student_images}", replace(budget, student_images=options.student_images)
     folder = options.run_dir or Path("runs") / f"methods_{size}"

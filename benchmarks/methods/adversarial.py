@@ -12,13 +12,13 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
-from rsd_med.engine.average import WeightAverage
-from rsd_med.engine.batches import BatchOrder, load_batch
-from rsd_med.engine.generation import draw_images, student_draw
-from rsd_med.engine.monitor import corrupt_generation
-from rsd_med.engine.settings import AverageSettings
+from rsd_med.evaluation.generation import draw_images, student_draw
+from rsd_med.evaluation.monitor import corrupt_generation
 from rsd_med.experiment import Experiment
 from rsd_med.operators.channels import to_channels
+from rsd_med.training.batches import BatchOrder, load_batch
+from rsd_med.training.ema import EMA
+from rsd_med.training.settings import EMASettings
 
 BATCH = 32
 RATE = 2e-4
@@ -65,7 +65,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
     run.lock.release()
     seed, dataset, corruption = bench.seed, experiment.dataset, experiment.corruption
     generator = experiment.build_denoiser().train()
-    average = WeightAverage(generator, AverageSettings(half_life=2000, ramp_up=0.3))
+    average = EMA(generator, EMASettings(half_life=2000, ramp_up=0.3))
     order = BatchOrder(dataset.groups(), BATCH, seed, "ambient_gan")
     first = load_batch(dataset, order[0], experiment.device)
     shape, one_step = to_channels(first.image()).shape, experiment.protocol.student.one_step
@@ -99,7 +99,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
         if (step + 1) % max(steps // 8, 1) == 0 or step + 1 == steps:
             draw = student_draw(average.module, one_step)
             count = min(1000, bench.budget.samples)
-            images = draw_images(draw, experiment.objective, experiment.conditions, count, seed)
+            images = draw_images(draw, experiment.objective, experiment.sampling_operators, count, seed)
             distance = bench.own.monitor.distance(images) if bool(images.isfinite().all()) else float("inf")
             if distance < best_distance:
                 best, best_distance = copy.deepcopy(average.module), distance

@@ -14,15 +14,15 @@ from benchmarks.methods.data import prepare
 from benchmarks.methods.features import classifier_features
 from benchmarks.methods.tasks import Task
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.engine.journal import Journal
-from rsd_med.engine.loop import Loop
-from rsd_med.engine.run_folder import RunFolder
-from rsd_med.engine.signals import StopRequest
-from rsd_med.engine.stage import Stage
-from rsd_med.engine.teacher_stage import TeacherStage
 from rsd_med.experiment import Experiment
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.protocol import dump_protocol, load_protocol
+from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.run_logger import RunLogger
+from rsd_med.training.loop import Loop
+from rsd_med.training.signals import StopRequest
+from rsd_med.training.stage import Stage
+from rsd_med.training.teacher_stage import TeacherStage
 
 STEPS = 18
 """Of the teachers' samplers."""
@@ -93,16 +93,16 @@ class Bench:
                 "images": budget.teacher_images,
                 "batch_size": 32,
                 "optimiser": {"learning_rate": 2e-3, "warmup_images": 2000, "decay": "cosine"},
-                "average": {"half_life": 4000},
+                "ema": {"half_life": 4000},
                 "evaluate_samples": min(256, budget.samples),
             },
             "student": {
                 "images": self.student_images,
                 "batch_size": 16,
-                "bounded": budget.bounded,
+                "clip": budget.clip,
                 "generator": {"learning_rate": 4e-4, "betas": [0, 0.999], "decay": "cosine"},
                 "fake": {"learning_rate": 1.2e-3, "betas": [0, 0.999], "decay": "cosine"},
-                "average": {"half_life": 2000, "ramp_up": 0.3},
+                "ema": {"half_life": 2000, "ramp_up": 0.3},
                 "evaluate_every": max(self.student_images // 8, 1),
                 "evaluate_samples": min(1000, budget.samples),
             },
@@ -159,10 +159,17 @@ def train_to_end(
     """Train the stage called ``name`` (``teacher`` or ``student``) from where it stopped, and load its network."""
     found, _ = run.checkpoints.newest(name)
     if found is None or not found.finished:
-        with Journal(run, quiet=True) as journal, StopRequest() as stop:
+        with RunLogger(run, quiet=True) as run_logger, StopRequest() as stop:
             protocol = experiment.protocol
             loop = Loop(
-                experiment.dataset, protocol.engine, run, journal, protocol.seed, experiment.device, stop, _no_figures
+                experiment.dataset,
+                protocol.engine,
+                run,
+                run_logger,
+                protocol.seed,
+                experiment.device,
+                stop,
+                _no_figures,
             )
             loop.drive(build(), offset, found)
         found, _ = run.checkpoints.newest(name)
@@ -174,7 +181,7 @@ def train_to_end(
 def continued(experiment: Experiment, weights: Denoiser) -> TeacherStage:
     """Build a teacher's stage that starts from the weights of another."""
     stage = experiment.teacher_stage()
-    for network in (stage.denoiser, stage.average.module):
+    for network in (stage.denoiser, stage.ema.module):
         network.load_state_dict(weights.state_dict())
     return stage
 

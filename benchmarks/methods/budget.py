@@ -23,7 +23,7 @@ class Budget:
         Of the images; None for each task's own.
     labelled
         Whether a classifier is trained for a second opinion.
-    bounded
+    clip
         Whether what students draw ends at black and white while they learn.
     """
 
@@ -37,7 +37,7 @@ class Budget:
     attention: tuple[bool, ...] = (False, False, True)
     side: int | None = None
     labelled: bool = True
-    bounded: bool = True
+    clip: bool = True
 
 
 FULL = Budget()

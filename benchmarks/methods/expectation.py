@@ -13,10 +13,10 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_levels
-from rsd_med.engine.batches import load_batch
 from rsd_med.experiment import Experiment
 from rsd_med.inverse.proximal import data_proximal, posterior_draws
 from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.training.batches import load_batch
 
 STEPS, SIGMA_MAX, SIGMA_MIN = 32, 10.0, 0.02
 BATCH = 64

@@ -11,7 +11,7 @@ from benchmarks.methods.outcome import Outcome
 from benchmarks.methods.wavelet import reconstruct_all
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers import SamplerSettings
-from rsd_med.engine.generation import student_draw, teacher_draw
+from rsd_med.evaluation.generation import student_draw, teacher_draw
 from rsd_med.experiment import Experiment
 
 Method = Callable[[Bench], Outcome]

@@ -11,11 +11,11 @@ import torch
 
 from benchmarks.methods.bench import Bench
 from rsd_med.base.randomness import generator_for
-from rsd_med.engine.generation import BATCH, Draw, draw_images
-from rsd_med.engine.run_folder import write_text
+from rsd_med.evaluation.generation import BATCH, Draw, draw_images
 from rsd_med.experiment import Experiment
 from rsd_med.metrics.distances import compare
 from rsd_med.metrics.views import magnitude_view
+from rsd_med.runs.run_folder import write_text
 
 SHOWN = 16
 """Samples kept for the figure."""
@@ -58,7 +58,7 @@ def measure(bench: Bench, name: str, run: Callable[[Bench], Outcome]) -> dict[st
     outcome = run(bench)
     experiment = outcome.experiment
     images = draw_images(
-        outcome.draw, experiment.objective, experiment.conditions, bench.budget.samples, 1000 + bench.seed
+        outcome.draw, experiment.objective, experiment.sampling_operators, bench.budget.samples, 1000 + bench.seed
     )
     row = distances(bench, images) | {
         "proximal_fd": bench.own.monitor.distance(images),
@@ -115,6 +115,6 @@ def time_draws(experiment: Experiment, draws: dict[str, Draw]) -> dict[str, floa
     for _ in range(TIMED_BATCHES):
         for name, draw in draws.items():
             began = time.perf_counter()
-            draw_images(draw, experiment.objective, experiment.conditions, BATCH, seed=0)
+            draw_images(draw, experiment.objective, experiment.sampling_operators, BATCH, seed=0)
             best[name] = min(best[name], (time.perf_counter() - began) / BATCH)
     return best

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.methods.bench import Bench
 from rsd_med.base.randomness import generator_for
-from rsd_med.engine.batches import load_batch
 from rsd_med.inverse.l1_wavelet import L1WaveletSettings
+from rsd_med.training.batches import load_batch
 
 BATCH = 64
 

@@ -37,7 +37,7 @@ class BlurSettings(NoiseLevelSettings):
 
     def build(self) -> "GaussianBlur":
         """Return the corruption."""
-        return GaussianBlur(self.side, self.std, self.known_level, self.simulated_sigma)
+        return GaussianBlur(self.side, self.std, self.assumed_sigma, self.simulated_sigma)
 
 
 class GaussianBlur(OperatorCorruption):

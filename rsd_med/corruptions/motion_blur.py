@@ -46,7 +46,7 @@ class MotionBlurSettings(NoiseLevelSettings):
 
     def build(self) -> "MotionBlur":
         """Return the corruption."""
-        return MotionBlur(self.side, self.shortest, self.longest, self.known_level, self.simulated_sigma)
+        return MotionBlur(self.side, self.shortest, self.longest, self.assumed_sigma, self.simulated_sigma)
 
 
 class MotionBlur(OperatorCorruption):

@@ -32,7 +32,7 @@ class NoiseSettings(NoiseLevelSettings):
 
     def build(self) -> "GaussianNoise":
         """Return the corruption."""
-        return GaussianNoise(self.known_level, simulate=self.simulate, simulated_sigma=self.simulated_sigma)
+        return GaussianNoise(self.assumed_sigma, simulate=self.simulate, simulated_sigma=self.simulated_sigma)
 
 
 class GaussianNoise(ImageCorruption):

@@ -59,7 +59,7 @@ class NoiseLevelSettings(Settings):
         return level
 
     @property
-    def known_level(self) -> float:
+    def assumed_sigma(self) -> float:
         """Return what training is told.
 
         Raises
@@ -74,7 +74,7 @@ class NoiseLevelSettings(Settings):
             )
         return self.level
 
-    def told(self, level: float, found: LevelFound | None = None) -> Self:
+    def assuming(self, level: float, found: LevelFound | None = None) -> Self:
         """Return the same corruption with another level told to training."""
         return self.model_copy(update={self.level_field: level, "estimated": found})
 

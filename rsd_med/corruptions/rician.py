@@ -34,7 +34,7 @@ class RicianSettings(NoiseLevelSettings):
 
     def build(self) -> "RicianMagnitude":
         """Return the corruption."""
-        return RicianMagnitude(self.known_level, simulate=self.simulate, simulated_noise=self.simulated_sigma)
+        return RicianMagnitude(self.assumed_sigma, simulate=self.simulate, simulated_noise=self.simulated_sigma)
 
 
 class RicianMagnitude(ImageCorruption):

@@ -9,7 +9,7 @@ from torch import nn
 
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.backbones import BackboneKind, LearningNetwork
-from rsd_med.diffusion.execution import Execution
+from rsd_med.diffusion.compute import ComputeOptions
 
 
 class DiffusionSettings(Settings):
@@ -52,7 +52,7 @@ class Denoiser(nn.Module):
         self,
         network: nn.Module,
         sigma_data: float = 0.5,
-        execution: Execution | None = None,
+        execution: ComputeOptions | None = None,
         hidden_std: float = 0.0,
     ) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
         self.hidden_std = hidden_std
         self._told: tuple[torch.Tensor | None, torch.Generator] | None = None
-        self.compute(execution or Execution())
+        self.compute(execution or ComputeOptions())
 
-    def compute(self, execution: Execution) -> None:
+    def compute(self, execution: ComputeOptions) -> None:
         """Compute the network in this way from now on; copies of the denoiser do so, too."""
         self.execution = execution
         self.network.to(memory_format=execution.layout)
@@ -147,7 +147,7 @@ def build_denoiser(
     context_channels: int,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
-    execution: Execution | None = None,
+    execution: ComputeOptions | None = None,
 ) -> Denoiser:
     """Build a denoiser with weights drawn from ``generator`` alone; the global random state is kept.
 

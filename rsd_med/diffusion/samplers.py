@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
-from rsd_med.diffusion.bounds import bounded
+from rsd_med.diffusion.clip import clip_to_range
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
@@ -202,15 +202,15 @@ class OneStep:
     ----------
     sigma_init
         The level that it takes its input for.
-    bounded
+    clip
         Whether pictures end at black and white; see `bounds`.
     """
 
     sigma_init: float
-    bounded: bool = False
+    clip: bool = False
 
     def __call__(self, denoiser: Denoiser, view: View, noise: torch.Tensor) -> torch.Tensor:
         """Generate images ``(b, channels, y, x)`` from as many standard normal numbers."""
         level = torch.full((len(noise),), self.sigma_init, device=noise.device)
         images = view.denoise(denoiser, self.sigma_init * noise, level)
-        return bounded(images) if self.bounded else images
+        return clip_to_range(images) if self.clip else images

@@ -11,7 +11,7 @@ from rsd_med.operators.centring import centring_phases
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.sampled_fourier import SampledFourier, sampled_fourier
 from rsd_med.operators.sampling import require_mask
-from rsd_med.operators.slabs import slabs
+from rsd_med.operators.tiles import tiles
 from rsd_med.operators.weights import KSpaceWeights
 
 
@@ -54,7 +54,7 @@ class MultiCoilFourier(LinearOperator):
     A single coil is one coil map of ones. Mask and maps may each lack the batch dimension the other has.
 
     No call shifts anything: centring is absorbed in phases of the image and in the weights that carry the mask
-    (`centring_phases`), made once. Large data pass through the cache in slabs of items, and of coils or rows.
+    (`centring_phases`), made once. Large data pass through the cache in tiles of items, and of coils or rows.
     docs/operators.md derives and measures.
 
     Parameters
@@ -104,9 +104,9 @@ class MultiCoilFourier(LinearOperator):
         _require_shape("Images", x, self.maps, coils=1)
         phase, fourier = self._image_phase(x.dtype), self._fourier(x.dtype)
         kspace = x.new_empty(*x.shape[:-3], *self.maps.shape[-3:])
-        for items in self._item_slabs():
+        for items in self._item_tiles():
             image, maps, target = x[items] * phase, self.maps[items], kspace[items]
-            for coils in slabs(target.shape[-3], target.numel(), x.device):
+            for coils in tiles(target.shape[-3], target.numel(), x.device):
                 fourier.write(maps[..., coils, :, :] * image, target[..., coils, :, :], items)
         return kspace
 
@@ -119,11 +119,11 @@ class MultiCoilFourier(LinearOperator):
         _require_shape("K-space", y, self.maps, coils=self.maps.shape[-3])
         phase, fourier = self._image_phase(y.dtype), self._fourier(y.dtype)
         image = y.new_empty(*y.shape[:-3], 1, *y.shape[-2:])
-        for items in self._item_slabs():
+        for items in self._item_tiles():
             maps, data = self.maps[items], y[items]
             total = _sum(
                 _weighted_sum(maps[..., coils, :, :], fourier.conjugate_images(data[..., coils, :, :], items))
-                for coils in slabs(data.shape[-3], data.numel(), y.device)
+                for coils in tiles(data.shape[-3], data.numel(), y.device)
             )
             image[items] = total.mul_(phase).conj()
         return image
@@ -132,33 +132,33 @@ class MultiCoilFourier(LinearOperator):
         """Compute A^H A x ``(*batch, 1, y, x)`` without a shift, and for line masks without transforms along y.
 
         F^H M F is a circular convolution. It commutes with the shifts of the centred transform, which cancel; and
-        where the mask is constant along y, so do the transforms along y. Then no row needs another, and a slab of
+        where the mask is constant along y, so do the transforms along y. Then no row needs another, and a tile of
         rows passes through every step while it is in the cache. Conjugation as in `adjoint`.
         """
         _require_shape("Images", x, self.maps, coils=1)
         weights = self._uncentred_weights(x.dtype)
         result = torch.empty_like(x)
-        for items in self._item_slabs():
+        for items in self._item_tiles():
             image, maps, target = x[items], self.maps[items], result[items]
             entries = image.numel() * maps.shape[-3]
             if self.mask.shape[-2] == 1:
-                for rows in slabs(x.shape[-2], entries, x.device):
+                for rows in tiles(x.shape[-2], entries, x.device):
                     spectrum = torch.fft.fft(maps[..., rows, :] * image[..., rows, :])
                     filtered = torch.fft.fft(weights.multiply_(spectrum, items, conjugate=True))
                     target[..., rows, :] = _weighted_sum(maps[..., rows, :], filtered).conj()
             else:
                 parts = []
-                for coils in slabs(maps.shape[-3], entries, x.device):
+                for coils in tiles(maps.shape[-3], entries, x.device):
                     spectrum = torch.fft.fft2(maps[..., coils, :, :] * image)
                     filtered = torch.fft.fft2(weights.multiply_(spectrum, items, conjugate=True))
                     parts.append(_weighted_sum(maps[..., coils, :, :], filtered))
                 target.copy_(_sum(parts).conj())
         return result
 
-    def _item_slabs(self) -> Iterator[slice]:
+    def _item_tiles(self) -> Iterator[slice]:
         """Cut the first dimension of the batch, which mask, maps and data share where they have one."""
         if self.maps.ndim > 3:
-            return slabs(len(self.maps), self.maps.numel(), self.maps.device)
+            return tiles(len(self.maps), self.maps.numel(), self.maps.device)
         return iter([slice(None)])
 
     def _image_phase(self, dtype: torch.dtype) -> Tensor:

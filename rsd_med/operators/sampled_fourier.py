@@ -15,7 +15,7 @@ FEW_COLUMNS = 0.6
 class SampledFourier(ABC):
     """M q F and its adjoint, where M is a mask and q F the centred transform of images times p (`centring_phases`).
 
-    The items of a large batch are taken slab by slab. The plain transforms are not scaled: q carries the scale of the
+    The items of a large batch are taken tile by tile. The plain transforms are not scaled: q carries the scale of the
     orthonormal one, since scaling takes a tenth to a third of a transform's own time.
     """
 

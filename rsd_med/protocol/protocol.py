@@ -32,11 +32,11 @@ from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.nifti import NiftiSettings
 from rsd_med.diffusion.backbones import BackboneKind
 from rsd_med.diffusion.denoiser import DiffusionSettings
-from rsd_med.engine.evaluation import EvaluationSettings
-from rsd_med.engine.settings import EngineSettings
-from rsd_med.engine.student_stage import StudentSettings
-from rsd_med.engine.teacher_stage import TeacherSettings
+from rsd_med.evaluation.evaluation import EvaluationSettings
 from rsd_med.teachers.augmentation import AugmentationSettings
+from rsd_med.training.settings import EngineSettings
+from rsd_med.training.student_stage import StudentSettings
+from rsd_med.training.teacher_stage import TeacherSettings
 
 DataKind = Annotated[
     KneePhantomSettings

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from rsd_med.engine.grids import to_grey_levels
 from rsd_med.reporting.markup import Markup, tag
 from rsd_med.reporting.numbers import compact, significant, whole
 from rsd_med.reporting.pictures import (
@@ -20,6 +19,7 @@ from rsd_med.reporting.pictures import (
     sheet_size,
 )
 from rsd_med.reporting.record import RunRecord, mapping, number
+from rsd_med.runs.grids import to_grey_levels
 
 PAGE = 1232
 """CSS pixels across the page at its widest."""

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from rsd_med.engine.grids import to_grey_levels
 from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.markup import Markup, tag
 from rsd_med.reporting.numbers import significant, whole
 from rsd_med.reporting.pictures import png_uri, sheet, sheet_size
 from rsd_med.reporting.record import RunRecord, mapping, number
+from rsd_med.runs.grids import to_grey_levels
 
 ALARM = 0.01
 """Below this probability, as many near-copies are not put down to chance."""

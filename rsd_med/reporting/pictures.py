@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rsd_med.engine.grids import WHITE, to_grey_levels
+from rsd_med.runs.grids import WHITE, to_grey_levels
 
 GAP_LEVEL = 38
 """Grey level between images: neither black nor part of any image."""

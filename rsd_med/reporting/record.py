@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.engine.grids import GALLERY
-from rsd_med.engine.run_folder import RunFolder
 from rsd_med.protocol.yaml_text import MAX_BYTES, parse_mapping
+from rsd_med.runs.grids import GALLERY
+from rsd_med.runs.run_folder import RunFolder
 
 MAX_SIDE = 4096
 """Longest side of a picture that is believed."""

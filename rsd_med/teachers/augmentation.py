@@ -76,18 +76,18 @@ class Augmentation:
         data = measurement.data
         items, device = len(data), data.device
         chance = torch.rand(items, 9, generator=generator, device=generator.device).to(device)
-        mirrored, upset = chance[:, 0] < 0.5, (chance[:, 1] < 0.5) & (chance[:, 2] < self.probability)
+        mirrored, flipped = chance[:, 0] < 0.5, (chance[:, 1] < 0.5) & (chance[:, 2] < self.probability)
         turned = chance[:, 3] < self.probability
         labels = torch.zeros(items, AUGMENTATION_LABELS, device=device)
-        labels[:, 0], labels[:, 1] = mirrored, upset
+        labels[:, 0], labels[:, 1] = mirrored, flipped
         if self.transforms == "permutations":
             steps = 4 if data.shape[-1] == data.shape[-2] else 2
             quarters = (chance[:, 4] * steps).long() * (4 // steps) * turned
             labels[:, 3:5] = _angle_labels(quarters * (math.pi / 2))
             operator: LinearOperator = Identity()
             if isinstance(measurement.operator, SamplingMask):
-                operator = SamplingMask(permuted(measurement.operator.mask, mirrored, upset, quarters))
-            return replace(measurement, data=permuted(data, mirrored, upset, quarters), operator=operator), labels
+                operator = SamplingMask(permuted(measurement.operator.mask, mirrored, flipped, quarters))
+            return replace(measurement, data=permuted(data, mirrored, flipped, quarters), operator=operator), labels
         normal = torch.randn(items, 4, generator=generator, device=generator.device).to(device)
         angle = (2 * chance[:, 4] - 1) * math.pi * turned
         axis = chance[:, 5] * math.pi
@@ -97,21 +97,21 @@ class Augmentation:
         # Of twice the angle: shortening along an axis and lengthening across it are the same.
         labels[:, 5], labels[:, 6] = aspect * (2 * axis).cos(), aspect * (2 * axis).sin()
         labels[:, 7:] = torch.stack(shift, 1)
-        image = to_channels(permuted(data, mirrored, upset))
+        image = to_channels(permuted(data, mirrored, flipped))
         moved = warped(image, linear_map(scale, angle, aspect, axis), labels[:, 7:] * SHIFT)
         # What is only mirrored is not interpolated.
         image = torch.where(labels[:, 2:].any(1).reshape(-1, 1, 1, 1), moved, image)
         return replace(measurement, data=to_complex(image) if data.is_complex() else image, operator=Identity()), labels
 
 
-def permuted(x: Tensor, mirrored: Tensor, upset: Tensor, quarters: Tensor | None = None) -> Tensor:
+def permuted(x: Tensor, mirrored: Tensor, flipped: Tensor, quarters: Tensor | None = None) -> Tensor:
     """Mirror images left to right, then top to bottom, then turn them counter-clockwise by quarters.
 
     Parameters
     ----------
     x
         ``(b, c, y, x)`` of any type.
-    mirrored, upset
+    mirrored, flipped
         Which, ``(b,)`` bool.
     quarters
         Quarter turns, ``(b,)`` whole numbers from 0 to 3, even ones where images are not square; None for none.
@@ -121,7 +121,7 @@ def permuted(x: Tensor, mirrored: Tensor, upset: Tensor, quarters: Tensor | None
         return torch.where(which.reshape(-1, 1, 1, 1), changed, x)
 
     x = chosen(mirrored, x.flip(-1))
-    x = chosen(upset, x.flip(-2))
+    x = chosen(flipped, x.flip(-2))
     if quarters is None:
         return x
     if x.shape[-1] == x.shape[-2]:

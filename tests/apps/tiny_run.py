@@ -25,12 +25,12 @@ evaluation:
 def make_tiny_run(folder: Path, stages: tuple[str, ...] = ("teacher", "student")) -> Path:
     from safetensors.torch import save_file
 
-    from rsd_med.engine.conditions import save_conditions
-    from rsd_med.engine.grids import save_gallery, save_grid
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.experiment import Experiment
     from rsd_med.operators.channels import to_channels
     from rsd_med.protocol import load_protocol
+    from rsd_med.runs.grids import save_gallery, save_grid
+    from rsd_med.runs.run_folder import RunFolder
+    from rsd_med.runs.sampling_operators import save_sampling_operators
 
     folder.mkdir(parents=True)
     path = folder / "protocol.yaml"
@@ -38,7 +38,7 @@ def make_tiny_run(folder: Path, stages: tuple[str, ...] = ("teacher", "student")
     experiment = Experiment(load_protocol(path), folder)
     run = RunFolder(folder)
     run.create(PROTOCOL, PROTOCOL, 0, folder)
-    save_conditions(run.conditions, experiment.measurements)
+    save_sampling_operators(run.sampling_operators, experiment.measurements)
     images = to_channels(experiment.measurements.image())
     save_gallery(run.samples / "gallery", "measurements", images)
     network = experiment.build_denoiser()
@@ -70,7 +70,7 @@ def make_tiny_run(folder: Path, stages: tuple[str, ...] = ("teacher", "student")
 def _write_manifest(folder: Path, stage: str) -> None:
     import hashlib
 
-    from rsd_med.engine.checkpoints import FORMAT
+    from rsd_med.runs.checkpoints import FORMAT
 
     path = folder / f"{stage}.safetensors"
     files = {path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}

@@ -9,8 +9,8 @@ from torch import nn
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones import MonaiUNetSettings, count_parameters
+from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser
-from rsd_med.diffusion.execution import Execution
 
 from .gaussian import generator
 
@@ -99,7 +99,7 @@ def test_context_reaches_the_network_unscaled():
 def test_low_precision_stays_inside_the_network():
     network = Recorder(lambda x: x.to(torch.bfloat16))
     x, sigma = normal(2, 1, 4, 4), torch.full((2,), 1e-6)
-    found = Denoiser(network, execution=Execution(precision="bfloat16"))(x, sigma)
+    found = Denoiser(network, compute=ComputeOptions(precision="bfloat16"))(x, sigma)
     assert network.autocast
     assert network.seen.dtype == network.label.dtype == found.dtype == torch.float32
     assert torch.allclose(found, x, atol=1e-5)  # the skip path has not been rounded to eight bits
@@ -116,7 +116,7 @@ def test_the_memory_format_changes_no_number_but_by_rounding():
         2,
         1,
         generator_for(0, "weights"),
-        execution=Execution(memory_format="channels_last"),
+        compute=ComputeOptions(memory_format="channels_last"),
     )
     x, sigma, context = normal(2, 2, 8, 8), torch.tensor([0.1, 3.0]), normal(2, 1, 8, 8, seed=1)
     copied = copy.deepcopy(inner)
@@ -130,8 +130,8 @@ def test_the_memory_format_changes_no_number_but_by_rounding():
         assert torch.equal(weights[1][name], weight)
         torch.testing.assert_close(weights[1][name].grad, weight.grad, rtol=1e-3, atol=1e-3)
     assert changed
-    plain.compute(Execution(memory_format="channels_last"))
-    inner.compute(Execution())
+    plain.compute(ComputeOptions(memory_format="channels_last"))
+    inner.compute(ComputeOptions())
     assert all(weight.is_contiguous() for weight in inner.parameters())
     assert plain.network.net.conv_in.conv.weight.stride() == weights[2]["network.net.conv_in.conv.weight"].stride()
 
@@ -140,13 +140,13 @@ def test_copies_are_compiled_as_well(monkeypatch):
     """Copying a module leaves its compiled form behind, and a student's networks are copies of the teacher."""
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
-    denoiser = Denoiser(Recorder(), execution=Execution(compile=True))
+    denoiser = Denoiser(Recorder(), compute=ComputeOptions(compile=True))
     x, sigma = normal(2, 1, 4, 4), torch.ones(2)
     for each in (denoiser, copy.deepcopy(denoiser)):
         each(x, sigma)
         each(x, sigma)
     assert len(compiled) == 2
-    denoiser.compute(Execution())
+    denoiser.compute(ComputeOptions())
     denoiser(x, sigma)
     assert len(compiled) == 2
 

@@ -155,7 +155,7 @@ def test_one_step_is_the_denoiser_on_pure_noise():
     wide = GaussianDenoiser(MEAN, 5.0)
     beyond = OneStep(2.5)(wide, View(), z)
     assert beyond.abs().max() > 1
-    assert torch.equal(OneStep(2.5, bounded=True)(wide, View(), z), beyond.clamp(-1, 1))
+    assert torch.equal(OneStep(2.5, clip=True)(wide, View(), z), beyond.clamp(-1, 1))
 
 
 def test_churn_is_algorithm_2_of_edm():

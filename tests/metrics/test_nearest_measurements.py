@@ -9,8 +9,8 @@ from rsd_med.metrics import nearest_measurements as module
 from rsd_med.metrics.nearest_measurements import nearest_measurements
 from rsd_med.operators import to_complex
 from rsd_med.operators.sampling import SamplingMask
-from tests.engine.toys import Kept, pictures, scans
 from tests.metrics.damage import generator
+from tests.training.toys import Kept, pictures, scans
 
 
 def masked(count, side=6, seed=0):

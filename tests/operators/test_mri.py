@@ -38,11 +38,11 @@ def test_the_scan_owes_what_an_operator_owes(size, coils, dtype, lines):
     check_operator(operator, (2, 1, *size), (2, coils, *size), dtype)
 
 
-@pytest.fixture(params=[False, True], ids=["whole", "slabs"])
+@pytest.fixture(params=[False, True], ids=["whole", "tiles"])
 def cut(request, monkeypatch):
-    """Small test data as they are, and cut into many slabs as large data are."""
+    """Small test data as they are, and cut into many tiles as large data are."""
     if request.param:
-        monkeypatch.setattr("rsd_med.operators.slabs.CACHED_ENTRIES", 30)
+        monkeypatch.setattr("rsd_med.operators.tiles.CACHED_ENTRIES", 30)
 
 
 @pytest.mark.usefixtures("cut")

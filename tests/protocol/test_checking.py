@@ -81,7 +81,7 @@ def test_good_values_pass():
         ({"student": {"images": 1.5}}, "student.images: must be a whole number (got 1.5)"),
         ({"student": {"images": 0}}, "student.images: must be greater than 0 (got 0)"),
         ({"student": {"images": 13}}, "student.images: 13 images are too few to learn from; take 14"),
-        ({"student": {"average": 2}}, "student.average: must be true or false (got 2)"),
+        ({"student": {"average": 2}}, "student.ema: must be true or false (got 2)"),
         ({"student": {"betas": [0.5, "x"]}}, "student.betas.1: must be a number (got 'x')"),
         ({"student": {"betas": 0.5}}, "student.betas: must be a list, [a, b] (got 0.5)"),
         ({"student": {"betas": [1, 2, 3]}}, "student.betas: must have 2 or fewer items, not 3"),

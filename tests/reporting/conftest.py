@@ -11,9 +11,9 @@ import torch
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
-from rsd_med.engine.grids import save_gallery, save_grid
-from rsd_med.engine.run_folder import RunFolder
 from rsd_med.operators.channels import to_channels
+from rsd_med.runs.grids import save_gallery, save_grid
+from rsd_med.runs.run_folder import RunFolder
 
 PROTOCOL = """\
 schema_version: 1

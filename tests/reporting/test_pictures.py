@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from rsd_med.engine.grids import WHITE, save_grid, to_grey_levels
 from rsd_med.reporting.pictures import (
     GAP_LEVEL,
     choose_layout,
@@ -17,6 +16,7 @@ from rsd_med.reporting.pictures import (
     sheet,
     sheet_size,
 )
+from rsd_med.runs.grids import WHITE, save_grid, to_grey_levels
 
 
 def decode(uri: str) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from rsd_med.engine.grids import save_gallery
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.report import NOTICE, POLICY, build_report
+from rsd_med.runs.grids import save_gallery
 
 VOID = {"img", "meta", "br"}
 

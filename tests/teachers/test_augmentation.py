@@ -8,7 +8,6 @@ import torch
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruptionSettings, NoiseSettings
 from rsd_med.corruptions.inpainting import InpaintingSettings
-from rsd_med.engine.parts import BatchPart
 from rsd_med.operators import Identity
 from rsd_med.operators.sampling import SamplingMask
 from rsd_med.teachers.ambient_fourier import AmbientFourierSettings
@@ -16,6 +15,7 @@ from rsd_med.teachers.ambient_masked import AmbientMaskedSettings
 from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
 from rsd_med.teachers.augmentation import SCALE, Augmentation, AugmentationSettings, linear_map, permuted, warped
 from rsd_med.teachers.denoising import DenoisingSettings
+from rsd_med.training.microbatch import BatchPart
 
 from .toys import generator
 
@@ -141,10 +141,10 @@ def test_aspect_lengthens_one_axis_and_shortens_the_other(axis):
 def test_the_labels_say_all_there_is_to_know():
     data = spot(32, 32, 4, 3, count=400)
     found, labels = Augmentation(0.8, "all")(measurement(data), generator(3))
-    mirrored, upset, scale, cos, sin, along, across, right, down = labels.T
+    mirrored, flipped, scale, cos, sin, along, across, right, down = labels.T
     angle = torch.atan2(sin, cos + 1)
     linear = linear_map(scale, angle, torch.hypot(along, across), torch.atan2(across, along) / 2)
-    again = permuted(data, mirrored.bool(), upset.bool())
+    again = permuted(data, mirrored.bool(), flipped.bool())
     again = warped(again, linear, torch.stack([right, down], 1) / 8)
     assert torch.allclose(found.data, again, atol=1e-4)
     drawn = labels[:, [2, 7, 8]]
@@ -160,7 +160,7 @@ def test_transforms_are_as_frequent_as_asked(transforms):
     _, labels = Augmentation(0.12, transforms)(measurement(noise(20_000, 1, 4, 4)), generator())
     share = (labels != 0).float().mean(0)
     assert float(share[0]) == pytest.approx(0.5, abs=0.02)  # mirror images
-    assert float(share[1]) == pytest.approx(0.06, abs=0.01)  # of 12 %, half are upset
+    assert float(share[1]) == pytest.approx(0.06, abs=0.01)  # of 12 %, half are flipped
     turned = {"permutations": 0.12 * 3 / 4, "all": 0.12}[transforms]
     assert float(share[4]) == pytest.approx(turned, abs=0.035 if transforms == "permutations" else 0.01)
     if transforms == "all":

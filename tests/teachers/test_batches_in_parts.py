@@ -7,11 +7,11 @@ from rsd_med.corruptions import GaussianNoise, Measurement, NoCorruption
 from rsd_med.corruptions.inpainting import Inpainting
 from rsd_med.corruptions.measurement import GENERATED
 from rsd_med.diffusion.schedules import LogNormalLevels
-from rsd_med.engine.parts import BatchPart
 from rsd_med.operators import Identity
 from rsd_med.teachers.ambient_masked import AmbientMasked
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, ConsistencySettings
 from rsd_med.teachers.creative import Creative
+from rsd_med.training.microbatch import BatchPart
 
 from .toys import generator
 

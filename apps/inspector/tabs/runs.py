@@ -93,8 +93,8 @@ def name_runs(runs: tuple[Path, ...]) -> dict[str, Path]:
 
 def describe_runs(session: Session, runs: dict[str, Path], stage: str, moment: int) -> tuple[str, str, str]:
     """Return figures and protocol, samples at a moment, and curves of some runs, as HTML."""
-    from rsd_med.engine.run_folder import RunFolder
     from rsd_med.reporting.record import read_run
+    from rsd_med.runs.run_folder import RunFolder
 
     records = {name: read_run(RunFolder(path)) for name, path in runs.items()}
     return (

@@ -11,7 +11,7 @@ from apps.inspector.tasks import build_tasks
 from rsd_med.base.errors import DataError
 from rsd_med.diffusion.samplers import SamplerSettings
 from rsd_med.diffusion.view import View
-from rsd_med.engine.generation import draw_images, student_draw, teacher_draw
+from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
 from rsd_med.operators.channels import to_channels
 from tests.apps.tiny_run import make_tiny_run
 
@@ -34,7 +34,7 @@ def test_image_k_of_a_seed_is_what_the_command_line_draws(model):
     network, _ = model.stages["student"]
     one_step = model.experiment.protocol.student.one_step
     expected = draw_images(
-        student_draw(network, one_step), model.experiment.objective, model.experiment.conditions, 66, seed=5
+        student_draw(network, one_step), model.experiment.objective, model.experiment.sampling_operators, 66, seed=5
     ).numpy()
     np.testing.assert_allclose(model.student(5, [3, 65, 0], 1.0, silent), expected[[3, 65, 0]], atol=2e-6)
     assert not np.allclose(model.student(6, [3], 1.0, silent), expected[[3]], atol=1e-3)
@@ -46,7 +46,7 @@ def test_the_teacher_starts_from_the_same_latents_and_keeps_to_its_budget(model)
     expected = draw_images(
         teacher_draw(network, SamplerSettings(steps=3), 0.0),
         model.experiment.objective,
-        model.experiment.conditions,
+        model.experiment.sampling_operators,
         2,
         seed=0,
     ).numpy()

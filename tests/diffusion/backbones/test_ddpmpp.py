@@ -11,7 +11,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones import DDPMPlusPlus, DDPMPlusPlusSettings, count_parameters
 from rsd_med.diffusion.backbones.layers import Attention, Convolution, ResidualBlock, dropped, embed_level, group_norm
 from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser
-from rsd_med.engine.parts import BatchPart
+from rsd_med.training.microbatch import BatchPart
 from tests.diffusion.gaussian import generator
 
 SMALL = DDPMPlusPlusSettings(

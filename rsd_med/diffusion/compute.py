@@ -1,0 +1,49 @@
+"""How a network is computed: what changes its speed, and what it computes by rounding alone."""
+
+from typing import Literal
+
+import torch
+
+from rsd_med.base.settings import Settings
+
+Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+class ComputeOptions(Settings):
+    """One way of computing a network.
+
+    Attributes
+    ----------
+    precision
+        Of the arithmetic inside the network, by autocast.
+    memory_format
+        Whether the channels of a pixel lie apart (contiguous) or beside one another in memory.
+    compile
+        Whether ``torch.compile`` makes kernels of its own for it.
+    """
+
+    precision: Precision = "float32"
+    memory_format: MemoryFormat = "contiguous"
+    compile: bool = False
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Data type inside the network, or None for float32."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format as torch names it."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
+    def __str__(self) -> str:
+        """Name what differs from float32, contiguous and eager."""
+        return f"{self.precision}, {self.memory_format.replace('_', ' ')}{', compiled' if self.compile else ''}"
+
+
+def has_bfloat16(device: torch.device | str) -> bool:
+    """Say whether a device computes in bfloat16 by itself, without which the conversions cost more than they save."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

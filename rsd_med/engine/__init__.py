@@ -1,1 +1,0 @@
-"""The training loop and what it leaves behind: run folder, checkpoints, averages, logs, figures."""

@@ -1,0 +1,1 @@
+"""How good a run's networks are: samples, distances, early stopping, audits."""

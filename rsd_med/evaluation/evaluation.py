@@ -1,0 +1,170 @@
+"""Teacher against student: samples, distances, seconds per image, side by side."""
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from rsd_med.base.errors import DataError
+from rsd_med.base.randomness import generator_for
+from rsd_med.base.settings import Settings
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import OneStep, SamplerSettings
+from rsd_med.evaluation.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
+from rsd_med.evaluation.monitor import ProximalMonitor
+from rsd_med.metrics.distances import FIGURES, MINIMUM_IMAGES, compare
+from rsd_med.metrics.features import FeatureExtractor, FeatureSettings, RandomConvSettings
+from rsd_med.metrics.views import magnitude_view
+from rsd_med.runs.distribution import ALONE, Distribution
+from rsd_med.teachers.base import Objective
+
+
+class EvaluationSettings(Settings):
+    """What is measured at the end of a run."""
+
+    num_samples: PositiveInt = Field(1000, description="samples behind every distance")
+    seeds: PositiveInt = Field(1, description="draws of all samples; of several, means and standard deviations")
+    features: FeatureSettings = Field(default_factory=RandomConvSettings, description="extractor behind the distances")
+    audited_samples: NonNegativeInt = Field(500, description="samples searched for copies of the data; 0 for none")
+    monitor_images: PositiveInt = Field(1000, description="measurements behind the proximal distance")
+    samplers: tuple[SamplerSettings, ...] = Field((SamplerSettings(),), min_length=1, description="the teacher's")
+
+
+class Evaluator:
+    """Measures one model after the other with the same conditions, noise and reference.
+
+    Parameters
+    ----------
+    objective
+        How networks see images.
+    monitor
+        Proximal distances, and the conditions to sample under.
+    extractor
+        Features behind the distances.
+    reference
+        Clean images for evaluation alone, in channels or complex, ``(n, c, y, x)``, or None.
+    num_samples, seed
+        How many, and which.
+    seeds
+        How often, each time with the next seed.
+    distribution
+        Ranks share the drawing of samples; rank 0 alone compares them with the reference.
+
+    Raises
+    ------
+    DataError
+        If there are too few samples or clean images to compare.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        monitor: ProximalMonitor,
+        extractor: FeatureExtractor,
+        reference: torch.Tensor | None,
+        num_samples: int,
+        seed: int,
+        seeds: int = 1,
+        distribution: Distribution = ALONE,
+    ) -> None:
+        # Said before hours of training, not after.
+        if reference is not None and min(num_samples, len(reference)) < MINIMUM_IMAGES:
+            raise DataError(
+                f"evaluation: {num_samples} samples cannot be compared with {len(reference)} clean images; raise "
+                f"evaluation.num_samples and evaluation.reference to {MINIMUM_IMAGES} images or more, better to 1000."
+            )
+        self.objective = objective
+        self.monitor = monitor
+        self.extractor = extractor
+        self.reference = reference
+        self.num_samples = num_samples
+        self.seed = seed
+        self.seeds = seeds
+        self.distribution = distribution
+
+    def measure(self, draw: Draw) -> tuple[dict[str, float], torch.Tensor]:
+        """Draw samples and measure them.
+
+        Returns
+        -------
+        Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples of the
+        first seed in channels, ``(n, channels, y, x)``. With several seeds each figure is their mean, and
+        ``<figure>_std`` is their standard deviation.
+        """
+        measured = [self._measure_seed(draw, self.seed + number) for number in range(self.seeds)]
+        figures, images = measured[0]
+        if self.seeds == 1:
+            return figures, images
+        values = {name: [each[name] for each, _ in measured] for name in figures}
+        means = {name: mean(found) for name, found in values.items()}
+        return means | {f"{name}_std": stdev(found) for name, found in values.items()}, images
+
+    def _measure_seed(self, draw: Draw, seed: int) -> tuple[dict[str, float], torch.Tensor]:
+        conditions = self.monitor.measurements
+        # One batch beforehand: the first call pays for kernels and memory that the others find ready.
+        draw_images(draw, self.objective, conditions, 1, seed)
+        began = time.perf_counter()
+        images = draw_images(draw, self.objective, conditions, self.num_samples, seed, self.distribution)
+        # Of one process, however many share the work: as many as one that drew most has drawn.
+        most = BATCH * -(-self.num_samples // (BATCH * self.distribution.world_size))
+        seconds = (time.perf_counter() - began) / min(self.num_samples, most)
+        figures = {"proximal_fd": self.monitor.distance(images), "seconds_per_image": seconds}
+        return self.distances(images) | figures, images
+
+    def distances(self, images: torch.Tensor) -> dict[str, float]:
+        """Return the figures against the reference by name; nothing without one, and on ranks other than 0."""
+        if self.reference is None or not self.distribution.is_main:
+            return {}
+        generator = generator_for(self.seed, "distances")
+        found = compare(magnitude_view(images), magnitude_view(self.reference), self.extractor, generator)
+        return {name: found[name] for name in FIGURES}
+
+
+def sampler_name(sampler: SamplerSettings, others: Sequence[SamplerSettings]) -> str:
+    """Name a sampler by its kind, and by its steps where another has the same kind."""
+    alone = sum(other.kind == sampler.kind for other in others) == 1
+    return sampler.kind if alone else f"{sampler.kind}_{sampler.steps}"
+
+
+def evaluate_models(
+    evaluator: Evaluator,
+    teacher: Denoiser,
+    samplers: Sequence[SamplerSettings],
+    student: Denoiser | None,
+    one_step: OneStep,
+) -> tuple[dict[str, Any], Mapping[str, torch.Tensor]]:
+    """Measure the teacher with every sampler, and the student.
+
+    Returns
+    -------
+    The content of ``metrics.json``, and samples by the name of the model.
+    """
+    samples: dict[str, torch.Tensor] = {}
+    teacher_figures: dict[str, dict[str, float]] = {}
+    data_sigma = evaluator.objective.corruption.sigma
+    for sampler in samplers:
+        name = sampler_name(sampler, samplers)
+        figures, images = evaluator.measure(teacher_draw(teacher, sampler, data_sigma))
+        teacher_figures[name] = figures | {"network_calls": sampler.calls(data_sigma)}
+        samples[f"teacher.{name}"] = images
+    metrics: dict[str, Any] = {
+        "teacher": teacher_figures,
+        "features": evaluator.extractor.name,
+        "num_samples": evaluator.num_samples,
+        "num_reference": 0 if evaluator.reference is None else len(evaluator.reference),
+        "seed": evaluator.seed,
+        "seeds": evaluator.seeds,
+    }
+    if student is not None:
+        figures, images = evaluator.measure(student_draw(student, one_step))
+        samples["student"] = images
+        metrics["student"] = figures | {"network_calls": 1}
+        criterion = "fd" if "fd" in figures else "proximal_fd"
+        best = min(teacher_figures, key=lambda name: teacher_figures[name][criterion])
+        metrics["best_teacher"] = best
+        metrics["ratio"] = figures[criterion] / teacher_figures[best][criterion]
+        metrics["speedup"] = teacher_figures[best]["seconds_per_image"] / figures["seconds_per_image"]
+    return metrics, samples

@@ -1,0 +1,77 @@
+"""Drawing images from a teacher or a student, in batches that do not depend on one another."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import Fresh, OneStep, SamplerSettings, sample
+from rsd_med.diffusion.view import View
+from rsd_med.operators.channels import to_channels
+from rsd_med.runs.distribution import ALONE, Distribution
+from rsd_med.teachers.base import Objective
+
+BATCH = 64
+"""Images drawn at once. Part of the result's definition: draw k of a seed does not depend on how many are asked for."""
+
+Draw = Callable[[View, torch.Tensor, Fresh], torch.Tensor]
+"""From a view, unit noise and what else may be drawn to images."""
+
+
+def teacher_draw(teacher: Denoiser, sampler: SamplerSettings, data_sigma: float) -> Draw:
+    """Return a function from view and unit noise to the teacher's samples."""
+    return lambda view, noise, fresh: sample(teacher, view, noise, sampler, data_sigma, fresh)
+
+
+def student_draw(student: Denoiser, one_step: OneStep) -> Draw:
+    """Return a function from view and unit noise to the student's samples."""
+    return lambda view, noise, _: one_step(student, view, noise)
+
+
+@torch.no_grad()
+def draw_images(
+    draw: Draw,
+    objective: Objective,
+    conditions: Measurement,
+    count: int,
+    seed: int,
+    distribution: Distribution = ALONE,
+) -> torch.Tensor:
+    """Draw ``count`` images.
+
+    Parameters
+    ----------
+    draw
+        Sampler of a teacher or a student.
+    objective
+        Decides how the networks see an image.
+    conditions
+        Measurements whose operators (coil maps) stand for those of the data; drawn from with replacement.
+    count, seed
+        How many, and which.
+    distribution
+        Ranks draw the batches in turn, and all of them get all images.
+
+    Returns
+    -------
+    Images in channels on the CPU, ``(count, channels, y, x)`` float32, scaled units.
+    """
+    device = conditions.data.device
+    channels, height, width = to_channels(conditions[:1].image()).shape[1:]
+    batches = []
+    for start in distribution.deal(range(0, count, BATCH)):
+        generator = generator_for(seed, "images", start, device=device)
+        chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
+        fresh = Fresh(generator, partial(_look, objective, conditions[chosen], generator))
+        view = fresh.view()
+        noise = torch.randn(BATCH, channels, height, width, generator=generator, device=device)
+        batches.append(draw(view, noise, fresh).cpu())
+    return torch.cat(distribution.gather(batches))[:count]
+
+
+def _look(objective: Objective, like: Measurement, generator: torch.Generator) -> View:
+    """Draw how networks see images that are measured like ``like``."""
+    return objective.view(objective.corruption.draw(like, generator), generator)

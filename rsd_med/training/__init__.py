@@ -1,0 +1,1 @@
+"""Training: the loop, its two stages, optimiser, EMA, microbatches, readers."""

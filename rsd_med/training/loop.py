@@ -1,0 +1,223 @@
+"""One loop for both stages. Progress is counted in images; all randomness derives from (seed, stage, images)."""
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from rsd_med.base.errors import DivergedError, InterruptedRunError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.runs.background import Background
+from rsd_med.runs.checkpoints import Checkpoint
+from rsd_med.runs.distribution import ALONE, Distribution
+from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.run_logger import RunLogger
+from rsd_med.runs.snapshot import Snapshot
+from rsd_med.training.batches import BatchOrder
+from rsd_med.training.loader import read_batches, watched_readers
+from rsd_med.training.settings import EngineSettings
+from rsd_med.training.signals import StopRequest
+from rsd_med.training.stage import Stage
+
+PATIENCE = 10
+"""Steps in a row with a gradient that is not finite before a run counts as diverged."""
+
+
+class Loop:
+    """Drive a stage from its first image, or from a checkpoint, to its last.
+
+    Parameters
+    ----------
+    dataset
+        The measurements.
+    settings
+        Logging and checkpoint intervals.
+    run, run_logger
+        Where results go.
+    seed
+        The run's seed.
+    device
+        Where batches are put.
+    stop
+        Asked after every step.
+    on_evaluation
+        Given the stage, its images and its samples at every evaluation; may return further figures for the log.
+    distribution
+        The other processes of the run: every rank drives the same stage on its share of each batch, rank 0 writes.
+    """
+
+    def __init__(
+        self,
+        dataset: MeasurementDataset,
+        settings: EngineSettings,
+        run: RunFolder,
+        run_logger: RunLogger,
+        seed: int,
+        device: torch.device,
+        stop: StopRequest,
+        on_evaluation: Callable[[Stage, int, torch.Tensor], dict[str, float]],
+        distribution: Distribution = ALONE,
+    ) -> None:
+        self.dataset = dataset
+        self.settings = settings
+        self.run = run
+        self.run_logger = run_logger
+        self.seed = seed
+        self.device = device
+        self.stop = stop
+        self.on_evaluation = on_evaluation
+        self.distribution = distribution
+
+    def drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None = None) -> None:
+        """Train ``stage`` to its end and leave a finished checkpoint.
+
+        Parameters
+        ----------
+        stage
+            What to train.
+        offset
+            Images of the stages before this one; checkpoints are named by the total.
+        resume_from
+            Where to go on.
+
+        Raises
+        ------
+        DivergedError
+            After ten steps in a row whose gradients were not finite, or all of a shorter stage; names the items of the
+            last one. Where an evaluation finds the stage lost; the state is saved.
+        InterruptedRunError
+            After a signal; the state is saved.
+        OSError
+            Where a checkpoint could not be written. Writing goes on beside the steps, so that a few may have passed.
+        """
+        with watched_readers(self.settings.workers), Background() as writing:
+            self._drive(stage, offset, resume_from, writing)
+
+    def _drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None, writing: Background) -> None:
+        images = 0 if resume_from is None else resume(stage, resume_from)
+        order = BatchOrder(self.dataset.groups(), stage.batch_size, self.seed, f"{stage.name}/order")
+        numbers = range(images // stage.batch_size, -(-stage.images // stage.batch_size))
+        batches = read_batches(
+            self.dataset, order, self.distribution.share, numbers, self.device, self.settings.workers
+        )
+        self.run_logger.begin_stage(stage.name, images, stage.images)
+        window = _Window()
+        bad_steps, patience = 0, min(PATIENCE, numbers.stop)
+        while images < stage.images:
+            before, began = images, time.monotonic()
+            batch = next(batches)
+            generator = generator_for(self.seed, f"{stage.name}/step", before, device=self.device)
+            figures = stage.step(batch, before, generator)
+            images = before + stage.batch_size
+            last = images >= stage.images
+
+            bad_steps = bad_steps + 1 if figures["skipped"] else 0
+            if bad_steps >= patience:
+                raise self.distribution.told_once(self._divergence(stage, bad_steps, images, batch))
+            window.add(figures, stage.batch_size, time.monotonic() - began)
+            if last or crossed(before, images, self.settings.log_every):
+                self.run_logger.record(stage.name, images, window.close())
+            self.run_logger.progress(images)
+            lost = None
+            if last or crossed(before, images, stage.evaluate_every):
+                lost = self._evaluate(stage, images)
+            # Asked once: a signal between saving and leaving must not leave without saving.
+            stop = self._agreed_signal()
+            writing.look()
+            due = last or stop or lost or crossed(before, images, self.settings.checkpoint_every)
+            if due and self.distribution.is_main:
+                writing.finish()  # before the next copy is taken: memory holds one at a time
+                writing.start(
+                    partial(self.run.checkpoints.write, Snapshot.take(stage, images, offset + images, finished=last))
+                )
+            if last or stop or lost:
+                writing.finish()
+                self.distribution.wait()
+            if lost:
+                raise self.distribution.told_once(DivergedError(lost))
+            if stop and not last:
+                raise self.distribution.told_once(
+                    InterruptedRunError(
+                        f"stopped by {stop} after {images:,} of {stage.images:,} {stage.name} images; "
+                        "everything is saved, run the same command again to go on."
+                    )
+                )
+        self.run_logger.end_stage()
+
+    def _agreed_signal(self) -> str | None:
+        """Return the name of the signal that has reached any rank: all of them stop after the same step."""
+        name = self.stop.name
+        number = self.distribution.agree(0 if name is None else int(signal.Signals[name]))
+        return signal.Signals(number).name if number else None
+
+    def _divergence(self, stage: Stage, bad_steps: int, images: int, batch: Measurement) -> DivergedError:
+        found = self.distribution.gather_texts(stage.offenders())
+        held = (
+            f"the loss of {', '.join(found[:8])} was not"
+            if found
+            else f"the last batch held {', '.join(batch.ids[:8])}"
+        )
+        return DivergedError(
+            f"{stage.name}: the gradients of {bad_steps} steps in a row were not finite, {images:,} images in; {held}. "
+            f"Lower {stage.name}'s learning rate, or check these items; the last checkpoint is kept."
+        )
+
+    def _evaluate(self, stage: Stage, images: int) -> str | None:
+        """Measure the stage and log what was found; return why it must not go on, the same on every rank."""
+        began = time.monotonic()
+        figures, samples = stage.evaluate(images)
+        if samples.isfinite().all():
+            figures = figures | self.on_evaluation(stage, images, samples)
+        self.run_logger.record(stage.name, images, figures | {"evaluation_seconds": time.monotonic() - began})
+        named = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.run_logger.say(f"{stage.name} at {images:,} images: {named}")
+        return next(iter(self.distribution.gather_texts([stage.verdict] if stage.verdict else [])), None)
+
+
+def resume(stage: Stage, checkpoint: Checkpoint) -> int:
+    """Put ``stage`` back to where ``checkpoint`` was written; return its count of images."""
+    for name, network in stage.networks().items():
+        checkpoint.load_network(name, network)
+    state = checkpoint.load_state()
+    for name, optimiser in stage.optimisers().items():
+        optimiser.load_state_dict(state["optimisers"][name])
+    stage.load_extra_state(state["extra"])
+    return checkpoint.images
+
+
+def crossed(before: int, after: int, every: int | None) -> bool:
+    """Say whether a multiple of ``every`` lies in ``(before, after]``: batches need not divide intervals."""
+    return every is not None and after // every > before // every
+
+
+class _Window:
+    """Means since the last line of the log, with the rate."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+        self._images = 0
+        self._seconds = 0.0
+
+    def add(self, figures: dict[str, float], images: int, seconds: float) -> None:
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + (value if math.isfinite(value) else 0.0)
+        self._steps += 1
+        self._images += images
+        self._seconds += seconds
+
+    def close(self) -> dict[str, float]:
+        means = {name: value / self._steps for name, value in self._sums.items()}
+        means["skipped"] = self._sums.get("skipped", 0.0)
+        means["seconds"] = self._seconds
+        means["images_per_second"] = self._images / max(self._seconds, 1e-9)
+        self._clear()
+        return means

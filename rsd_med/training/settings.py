@@ -1,0 +1,57 @@
+"""Settings of the loop itself and of optimisation, shared by both stages."""
+
+import math
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from rsd_med.base.settings import Settings
+
+
+class EngineSettings(Settings):
+    """How a run is carried out; nothing here changes what is learned."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
+    log_every: PositiveInt = Field(5_000, description="images between lines of metrics.jsonl")
+    checkpoint_every: PositiveInt = Field(50_000, description="images between checkpoints")
+    keep_checkpoints: PositiveInt = Field(2, description="checkpoints kept per stage; a stage's last one always is")
+    workers: NonNegativeInt = Field(0, description="processes that read and prepare data ahead; same result")
+    micro_batch: PositiveInt | None = Field(
+        None, description="images that a network sees at once, at most; more memory, same result; null: all of them"
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="of the networks; auto: what a trial before the first step finds to be faster"
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="torch.compile; auto: tried on a GPU, where a run of hours repays the minutes it takes"
+    )
+    cache_gib: NonNegativeFloat = Field(4.0, description="memory for prepared measurements, in GiB")
+
+
+class OptimiserSettings(Settings):
+    """Adam with a learning rate that depends on the images seen."""
+
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decay rates")
+    epsilon: float = Field(1e-8, gt=0, description="Adam's ε")
+    warmup_images: NonNegativeInt = Field(0, description="images of linear ramp-up")
+    decay: Literal["constant", "cosine"] = Field("constant", description="after the ramp, to the end of the stage")
+    max_gradient_norm: float | None = Field(
+        1.0, gt=0, description="gradients are scaled down to this norm; null: never"
+    )
+
+    def rate(self, images: int, total: int) -> float:
+        """Return the learning rate after ``images`` of ``total`` images."""
+        rate = self.learning_rate
+        if self.warmup_images:
+            rate *= min(1.0, images / self.warmup_images)
+        if self.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, images / total)))
+        return rate
+
+
+class EMASettings(Settings):
+    """Exponential moving average of the weights, in images (EDM, appendix F)."""
+
+    half_life: PositiveInt = Field(500_000, description="images after which an old weight counts half")
+    ramp_up: float = Field(0.05, gt=0, description="half-life at most this share of the images seen so far")

@@ -1,0 +1,173 @@
+"""What the loop asks of a stage of training."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.runs.distribution import ALONE, Distribution
+from rsd_med.teachers.augmentation import Augmentation
+from rsd_med.teachers.base import Objective
+from rsd_med.training.microbatch import BatchPart
+
+
+class Stage(ABC):
+    """Networks and optimisers that a loop drives through a number of images.
+
+    Attributes
+    ----------
+    name
+        ``"teacher"`` or ``"student"``.
+    images
+        Length of the stage, in images.
+    batch_size
+        Images in a step, on all ranks together.
+    evaluate_every
+        Images between calls of ``evaluate``; None for one at the end.
+    distribution
+        The other processes of the run.
+    micro_batch
+        Images in one pass of a network at most; a rank's share of a batch takes as many passes as it needs.
+    augmentation
+        How measurements are transformed before a network learns from them; None: not at all.
+    verdict
+        Why training must not go on, as the last evaluation found it: a sentence, or None to go on.
+    """
+
+    name: str
+    images: int
+    batch_size: int
+    evaluate_every: int | None
+    distribution: Distribution = ALONE
+    micro_batch: int | None = None
+    augmentation: Augmentation | None = None
+    verdict: str | None = None
+    _share: Measurement | None = None
+
+    @abstractmethod
+    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+        """Take one optimisation step after ``images`` images; return figures for the log.
+
+        ``batch`` is this rank's share. All randomness comes from ``generator``, which the loop derives from the count
+        of images and which is the same on every rank.
+        """
+
+    @abstractmethod
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return the networks whose weights a checkpoint holds, by file name."""
+
+    @abstractmethod
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return the optimisers whose state a checkpoint holds."""
+
+    @abstractmethod
+    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+        """Measure the stage without clean data.
+
+        Returns
+        -------
+        Figures for the log, and the samples behind them in channels, ``(n, channels, y, x)``, always of the same noise.
+        """
+
+    @abstractmethod
+    def extra_state(self) -> dict[str, float | int | None]:
+        """Return further plain numbers that a resumed stage needs."""
+
+    @abstractmethod
+    def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
+        """Take back what ``extra_state`` returned."""
+
+    def accumulate(
+        self, batch: Measurement, generator: torch.Generator, losses: Callable[[Measurement], Tensor]
+    ) -> Tensor:
+        """Compute this rank's part of the gradient of the mean loss of a whole batch.
+
+        Parameters
+        ----------
+        batch
+            This rank's share.
+        generator
+            In the same state on every rank, before and after: draws are those of the whole batch (see ``BatchPart``).
+        losses
+            From items of the share, as many at a time as ``micro_batch`` allows, to the loss of each, ``(b,)``.
+
+        Returns
+        -------
+        Mean loss of the share, a number on the device, without gradient.
+        """
+        passes = self._passes(len(batch))
+        parts = passes * self.distribution.world_size
+        if parts == 1:
+            found = losses(batch)
+            self._watch(found, batch)
+            loss = found.mean()
+            torch.autograd.backward(loss)
+            return loss.detach()
+        items = len(batch) // passes
+        start = generator.get_state()
+        total = torch.zeros((), device=batch.data.device)
+        self._share = batch
+        try:
+            for number in range(passes):
+                generator.set_state(start)
+                part = batch[number * items : (number + 1) * items]
+                with BatchPart(self.distribution.rank * passes + number, parts, items):
+                    found = losses(part)
+                self._watch(found, part)
+                loss = found.mean() / passes
+                torch.autograd.backward(loss)
+                total += loss.detach()
+        finally:
+            self._share = None
+        return total
+
+    def learn(
+        self, network: Denoiser, objective: Objective, measurement: Measurement, generator: torch.Generator
+    ) -> Tensor:
+        """Return the loss of each item, ``(b,)``, of a network that learns from measurements."""
+        labels = None
+        if self.augmentation is not None:
+            measurement, labels = self.augmentation(measurement, generator)
+        return objective(network.learning(generator, labels), measurement, generator)
+
+    def pick(self, batch: Measurement, order: Tensor) -> Measurement:
+        """Return a batch with the operators of other items, also of those that lie with other ranks.
+
+        Parameters
+        ----------
+        batch
+            What ``accumulate`` gave to ``losses``.
+        order
+            ``torch.randperm(len(batch), …)``, drawn inside ``losses``.
+        """
+        if self._share is None:
+            return batch[order]
+        return replace(batch, operator=self.distribution.pick(self._share.operator, order))
+
+    def _passes(self, share: int) -> int:
+        """Count the passes that a rank's share of a batch takes."""
+        passes = -(-share // (self.micro_batch or share))
+        if share % passes:
+            raise ProtocolError(
+                f"engine.micro_batch: a share of {share} images cannot be divided into equal passes of at most "
+                f"{self.micro_batch}; choose a divisor of {share}."
+            )
+        return passes
+
+    def _watch(self, losses: Tensor, batch: Measurement) -> None:
+        """Remember losses; whether they were finite is asked where a step was skipped, and not before."""
+        recent: deque[tuple[Tensor, tuple[str, ...]]] = vars(self).setdefault("_recent", deque(maxlen=32))
+        recent.append((losses.detach(), batch.ids))
+
+    def offenders(self) -> list[str]:
+        """Return the ids of this rank's items whose loss was not finite in the last passes."""
+        found: dict[str, None] = {}
+        for losses, ids in vars(self).get("_recent", ()):
+            found |= {name: None for finite, name in zip(losses.isfinite().tolist(), ids, strict=True) if not finite}
+        return list(found)

@@ -1,0 +1,225 @@
+"""The student: a one-step generator distilled by comparing teacher and fake score on corrupted generations."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import BeforeValidator, Field, PositiveInt
+from torch import nn
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import OneStep
+from rsd_med.evaluation.diagnostics import compare_scores
+from rsd_med.evaluation.generation import draw_images, student_draw
+from rsd_med.evaluation.monitor import ProximalMonitor, corrupt_generation
+from rsd_med.operators.channels import to_channels
+from rsd_med.students.dmd import DMDSettings
+from rsd_med.students.sds import SDSSettings
+from rsd_med.students.sid import SiDSettings
+from rsd_med.teachers.base import Objective
+from rsd_med.training.early_stopping import EarlyStopping, EarlyStoppingSettings
+from rsd_med.training.ema import EMA
+from rsd_med.training.optim import build_optimiser, take_step
+from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.stage import Stage
+
+
+def _sid_by_default(given: object) -> object:
+    """Let a protocol set one option of the loss without naming its kind."""
+    return {"kind": "sid"} | given if isinstance(given, dict) else given
+
+
+StudentLossKind = Annotated[
+    SiDSettings | DMDSettings | SDSSettings, Field(discriminator="kind"), BeforeValidator(_sid_by_default)
+]
+
+
+class StudentSettings(Settings):
+    """Phase II: distillation (methods §2.4).
+
+    The defaults are those that did best at small budgets (docs/results.md): rates far above the published ones, the
+    fake score's three times the generator's, which fall to zero. The published protocols state their own.
+    """
+
+    loss: StudentLossKind = Field(default_factory=SiDSettings)
+    images: PositiveInt = Field(description="length of the stage, in generated images per network")
+    batch_size: PositiveInt = Field(32, description="images in a step")
+    sigma_init: float = Field(2.5, gt=0, description="the generator is the denoiser at this noise level")
+    clip: bool = Field(
+        True,
+        description="whether what it draws darker than black or brighter than white is set to it; real pictures alone",
+    )
+    fake_steps: PositiveInt = Field(
+        1, description="steps of the fake score, if the loss asks it, for each of the generator"
+    )
+    generator: OptimiserSettings = Field(
+        default_factory=lambda: OptimiserSettings(learning_rate=2e-4, betas=(0.0, 0.999), decay="cosine")
+    )
+    fake: OptimiserSettings = Field(
+        default_factory=lambda: OptimiserSettings(learning_rate=6e-4, betas=(0.0, 0.999), decay="cosine")
+    )
+    ema: EMASettings = Field(default_factory=EMASettings)
+    evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
+    evaluate_samples: PositiveInt = Field(512, description="generations behind each proximal distance")
+    early_stopping: EarlyStoppingSettings | None = Field(
+        default_factory=EarlyStoppingSettings, description="when a distillation counts as lost; null: never"
+    )
+
+    @property
+    def one_step(self) -> OneStep:
+        """How the generator's network is asked for an image."""
+        return OneStep(self.sigma_init, self.clip)
+
+
+class StudentStage(Stage):
+    """Distil ``teacher`` (frozen) into a generator.
+
+    Fake score and generator start as copies of the teacher. The fake score is trained with the teacher's own objective
+    on freshly corrupted generations, measurement noise included; the generator's loss sees ``A(G(z))`` without it.
+    A loss that asks no fake score (SDS) gets the teacher in its place: none is held, trained or stored.
+    The student is the averaged generator with the smallest proximal distance so far: no clean data chooses it.
+    """
+
+    name = "student"
+
+    def __init__(
+        self,
+        settings: StudentSettings,
+        teacher: Denoiser,
+        objective: Objective,
+        monitor: ProximalMonitor,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.images = settings.images
+        self.batch_size = settings.batch_size
+        self.evaluate_every = settings.evaluate_every
+        self.objective = objective
+        self.monitor = monitor
+        self.seed = seed
+        self.loss = settings.loss.build()
+        self.teacher = copy.deepcopy(teacher).requires_grad_(False)
+        self.fake = copy.deepcopy(teacher).requires_grad_(True) if self.loss.uses_fake else self.teacher
+        self.generator = copy.deepcopy(teacher).requires_grad_(True)
+        self.ema = EMA(self.generator, settings.ema)
+        self.best = copy.deepcopy(teacher).requires_grad_(False)
+        self.best_distance: float | None = None
+        self.best_images = 0
+        # SDS collapses by its nature, and is run to be measured.
+        self.early_stopping = (
+            EarlyStopping(settings.early_stopping)
+            if settings.early_stopping is not None and self.loss.uses_fake
+            else None
+        )
+        self._shapes: dict[torch.Size, torch.Size] = {}
+        self.fake_optimiser = build_optimiser(self.fake, settings.fake) if self.loss.uses_fake else None
+        self.generator_optimiser = build_optimiser(self.generator, settings.generator)
+
+    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+        """Take ``fake_steps`` steps of the fake score, then one of the generator."""
+        figures: dict[str, float] = {}
+        skipped = False
+        if self.fake_optimiser is not None:
+            for _ in range(self.settings.fake_steps):
+                loss = self.accumulate(batch, generator, lambda part: self._fake_losses(part, generator))
+                loss = self.distribution.average_gradients(self.fake, loss)
+                norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
+                figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
+                skipped |= not finite
+
+        loss = self.accumulate(batch, generator, lambda part: self._generator_losses(part, generator))
+        loss = self.distribution.average_gradients(self.generator, loss)
+        norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
+        if finite:
+            seen = len(batch) * self.distribution.world_size
+            self.ema.update(self.generator, images + seen, seen)
+        skipped |= not finite
+        return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
+
+    def _generate(self, network: Denoiser, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
+        like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
+        view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
+        noise = torch.randn(self._image_shape(batch), generator=generator, device=batch.data.device)
+        return self.settings.one_step(network, view, noise)
+
+    def _image_shape(self, batch: Measurement) -> tuple[int, ...]:
+        """Return the shape of the batch's images in channels; the adjoint is asked once for each shape of data."""
+        shape = batch.data.shape[1:]
+        if shape not in self._shapes:
+            self._shapes[shape] = to_channels(batch[:1].image()).shape[1:]
+        return (len(batch), *self._shapes[shape])
+
+    def _fake_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        with torch.no_grad():
+            images = self._generate(self.generator, batch, generator)
+            measurement = corrupt_generation(self.objective.corruption, images, batch, generator)
+        return self.learn(self.fake, self.objective, measurement, generator)
+
+    def _generator_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+        corruption = self.objective.corruption
+        operator = corruption.draw(batch, generator)
+        view = self.objective.view(operator, generator)
+        images = self._generate(self.generator.learning(generator), batch, generator)
+        observed = self.objective.observe(images, operator)
+        # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.
+        self.fake.requires_grad_(False)
+        try:
+            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, generator)
+        finally:
+            self.fake.requires_grad_(self.fake_optimiser is not None)
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return generator, its average, the student (the best average so far) and, if there is one, the fake score."""
+        networks = {"generator": self.generator, "generator_ema": self.ema.module, "student": self.best}
+        return networks if self.fake_optimiser is None else networks | {"fake_score": self.fake}
+
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return the generator's, and the fake score's where there is one."""
+        optimisers: dict[str, torch.optim.Optimizer] = {"generator": self.generator_optimiser}
+        return optimisers if self.fake_optimiser is None else optimisers | {"fake_score": self.fake_optimiser}
+
+    def extra_state(self) -> dict[str, float | int | None]:
+        """Return what the choice of the student rests on."""
+        watched = {} if self.early_stopping is None else self.early_stopping.state()
+        return {"best_distance": self.best_distance, "best_images": self.best_images} | watched
+
+    def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
+        """Take back what ``extra_state`` returned."""
+        self.best_distance = state["best_distance"]
+        self.best_images = int(state["best_images"] or 0)
+        if self.early_stopping is not None:
+            self.early_stopping.load_state(state)
+
+    def draw(self, count: int) -> torch.Tensor:
+        """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
+        draw = student_draw(self.ema.module, self.settings.one_step)
+        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
+
+    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+        """Measure the averaged generator, keep it as the student where it is the best so far, and watch for a loss."""
+        samples = self.draw(self.settings.evaluate_samples)
+        figures = {"proximal_fd": math.nan}
+        if samples.isfinite().all():
+            distance = self.monitor.distance(samples)
+            if self.best_distance is None or distance < self.best_distance:
+                self.best_distance, self.best_images = distance, images
+                self.best.load_state_dict(self.ema.module.state_dict())
+            figures = {"proximal_fd": distance, "best_proximal_fd": self.best_distance} | self._diagnose(samples)
+        self.verdict = None if self.early_stopping is None else self.early_stopping.read(figures, images)
+        return figures, samples
+
+    def _diagnose(self, samples: torch.Tensor) -> dict[str, float]:
+        """Return the figures that say how the distillation is going."""
+        diversity = self.monitor.diversity(samples)
+        figures = {} if diversity is None else {"diversity": diversity}
+        if self.fake_optimiser is None:
+            return figures
+        return figures | compare_scores(
+            self.loss, self.settings.loss, self.objective, self.teacher, self.fake, samples, self.monitor.measurements,
+            self.seed,
+        )  # fmt: skip

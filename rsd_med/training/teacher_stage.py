@@ -1,0 +1,106 @@
+"""The teacher: one denoiser trained with a corruption-aware objective on the measurements."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.evaluation.generation import draw_images, teacher_draw
+from rsd_med.evaluation.monitor import ProximalMonitor
+from rsd_med.teachers.ambient_fourier import AmbientFourierSettings
+from rsd_med.teachers.ambient_masked import AmbientMaskedSettings
+from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
+from rsd_med.teachers.base import Objective
+from rsd_med.teachers.creative import CreativeSettings
+from rsd_med.teachers.denoising import DenoisingSettings
+from rsd_med.training.ema import EMA
+from rsd_med.training.optim import build_optimiser, take_step
+from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.stage import Stage
+
+ObjectiveKind = Annotated[
+    DenoisingSettings | AmbientTweedieSettings | AmbientMaskedSettings | AmbientFourierSettings | CreativeSettings,
+    Field(discriminator="kind"),
+]
+
+
+class TeacherSettings(Settings):
+    """Phase I: the corruption-aware teacher."""
+
+    objective: ObjectiveKind
+    images: PositiveInt = Field(description="length of the stage, in images")
+    batch_size: PositiveInt = Field(32, description="images in a step")
+    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings)
+    ema: EMASettings = Field(default_factory=EMASettings)
+    evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
+    evaluate_samples: PositiveInt = Field(256, description="samples behind each proximal distance")
+
+
+class TeacherStage(Stage):
+    """Train ``denoiser`` with ``objective``; the average of its weights is the teacher."""
+
+    name = "teacher"
+
+    def __init__(
+        self,
+        settings: TeacherSettings,
+        denoiser: Denoiser,
+        objective: Objective,
+        sampler: SamplerSettings,
+        monitor: ProximalMonitor,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.images = settings.images
+        self.batch_size = settings.batch_size
+        self.evaluate_every = settings.evaluate_every
+        self.denoiser = denoiser
+        self.objective = objective
+        self.sampler = sampler
+        self.monitor = monitor
+        self.seed = seed
+        self.ema = EMA(denoiser, settings.ema)
+        self.optimiser = build_optimiser(denoiser, settings.optimiser)
+
+    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+        """Take one step on measurements."""
+        loss = self.accumulate(
+            batch, generator, lambda part: self.learn(self.denoiser, self.objective, part, generator)
+        )
+        loss = self.distribution.average_gradients(self.denoiser, loss)
+        norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
+        if finite:
+            seen = len(batch) * self.distribution.world_size
+            self.ema.update(self.denoiser, images + seen, seen)
+        return {"loss": float(loss), "gradient_norm": norm, "skipped": float(not finite)}
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return the trained network and its average."""
+        return {"teacher_online": self.denoiser, "teacher": self.ema.module}
+
+    def optimisers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return the one optimiser."""
+        return {"teacher_online": self.optimiser}
+
+    def extra_state(self) -> dict[str, float | int | None]:
+        """Return nothing: weights and optimiser are all there is."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
+        """Take nothing back."""
+
+    def draw(self, count: int) -> torch.Tensor:
+        """Draw ``count`` samples of the averaged teacher with its first sampler; channels, on the CPU."""
+        draw = teacher_draw(self.ema.module, self.sampler, self.objective.corruption.sigma)
+        return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
+
+    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+        """Return the proximal distance of the teacher's samples, and the samples."""
+        samples = self.draw(self.settings.evaluate_samples)
+        return {"proximal_fd": self.monitor.distance(samples)}, samples

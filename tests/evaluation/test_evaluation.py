@@ -1,0 +1,58 @@
+"""Measuring a model: what is said of it, with and without clean images."""
+
+import pytest
+import torch
+
+from rsd_med.base.errors import DataError
+from rsd_med.corruptions import GaussianNoise
+from rsd_med.diffusion.samplers import OneStep
+from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.evaluation.evaluation import Evaluator
+from rsd_med.evaluation.generation import student_draw
+from rsd_med.evaluation.monitor import ProximalMonitor
+from rsd_med.metrics.distances import FIGURES
+from rsd_med.teachers.denoising import Denoising
+from tests.training.toys import Pixels, pictures, tiny_denoiser
+
+NOISE = GaussianNoise(0.2, simulate=True)
+
+
+def evaluator(reference, num_samples=12):
+    monitor = ProximalMonitor(pictures(20), NOISE, Pixels(), seed=3)
+    return Evaluator(Denoising(NOISE, LogNormalLevels()), monitor, Pixels(), reference, num_samples, seed=3)
+
+
+def test_clean_images_are_for_the_distances_to_them_alone():
+    draw = student_draw(tiny_denoiser(1), OneStep(2.5))
+    figures, images = evaluator(pictures(30, seed=9).data).measure(draw)
+    alone, same = evaluator(None).measure(draw)
+    assert figures.keys() == {*FIGURES, "proximal_fd", "seconds_per_image"}
+    assert alone.keys() == {"proximal_fd", "seconds_per_image"}
+    assert figures["proximal_fd"] == alone["proximal_fd"]
+    assert images.equal(same)
+    assert images.shape == (12, 1, 4, 4)
+
+
+@pytest.mark.parametrize(("samples", "references"), [(5, 30), (12, 5)])
+def test_too_few_images_are_refused_before_anything_is_trained(samples, references):
+    with pytest.raises(DataError, match=f"{samples} samples cannot be compared with {references} clean images"):
+        evaluator(pictures(references).data, samples)
+    evaluator(None, 2)
+
+
+def test_several_seeds_give_means_and_their_spread():
+    draw, reference = student_draw(tiny_denoiser(1), OneStep(2.5)), pictures(30, seed=9).data
+    monitor = ProximalMonitor(pictures(20), NOISE, Pixels(), seed=3)
+
+    def measured(seed, seeds):
+        objective = Denoising(NOISE, LogNormalLevels())
+        return Evaluator(objective, monitor, Pixels(), reference, 12, seed, seeds).measure(draw)
+
+    (figures, images), each = measured(5, 3), [measured(5 + k, 1) for k in range(3)]
+    assert images.equal(each[0][1])
+    assert figures.keys() == {*each[0][0], *(f"{name}_std" for name in each[0][0])}
+    for name in (*FIGURES, "proximal_fd"):
+        found = torch.tensor([one[name] for one, _ in each], dtype=torch.float64)
+        assert figures[name] == pytest.approx(float(found.mean()))
+        assert figures[f"{name}_std"] == pytest.approx(float(found.std()))
+    assert figures["fd_std"] > 0

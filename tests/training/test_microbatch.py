@@ -1,0 +1,124 @@
+"""A batch in parts: every item meets the draws that it meets in the whole batch, and gradients add up."""
+
+import pytest
+import torch
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.corruptions import MultiCoilFourierSettings
+from rsd_med.training.microbatch import BatchPart
+from tests.training.test_student_stage import fourier_stage, gaussian_stage
+from tests.training.test_teacher_stage import teacher_stage
+from tests.training.toys import generator, pictures, scans
+
+DRAWS = [
+    lambda n, g: torch.rand(n, generator=g, device=g.device, dtype=torch.float64),
+    lambda n, g: torch.randn((n, 3, 2), generator=g),
+    lambda n, g: torch.randn(n, 3, generator=g),
+    lambda n, g: torch.rand(size=(n, 5), generator=g),
+    lambda n, g: torch.randperm(n, generator=g, device=g.device),
+    lambda n, g: torch.randint(7, (n,), generator=g),
+]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+@pytest.mark.parametrize("draw", DRAWS)
+def test_the_parts_of_a_draw_are_the_draw(draw, count):
+    whole_source = generator()
+    whole = draw(6, whole_source)
+    parts = []
+    for index in range(count):
+        source = generator()
+        with BatchPart(index, count, 6 // count):
+            parts.append(draw(6 // count, source))
+        assert torch.equal(source.get_state(), whole_source.get_state())  # and what is drawn next is the same too
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_draw_for_no_item_is_the_same_for_all_parts():
+    with BatchPart(1, 2, 4):
+        drawn = torch.rand(3, generator=generator())
+    assert torch.equal(drawn, torch.rand(3, generator=generator()))
+
+
+def given_to(stage, names):
+    """Note what the named networks of a stage are given."""
+    given = {name: [] for name in names}
+    for name in names:
+        network = getattr(stage, name)
+        network.register_forward_hook(
+            lambda module, args, out, kept=given[name]: kept.append([a for a in args if a is not None])
+        )
+    return given
+
+
+def joined(calls, passes):
+    """Put the calls of each phase of a step together; passes follow one another within a phase."""
+    phases = [calls[start : start + passes] for start in range(0, len(calls), passes)]
+    return [[torch.cat(tensors) for tensors in zip(*phase, strict=True)] for phase in phases]
+
+
+def compare(make, batch, networks, micro_batch, trained):
+    whole, parted = make(), make()
+    parted.micro_batch = micro_batch
+    passes = len(batch) // micro_batch
+    expected, found = given_to(whole, networks), given_to(parted, networks)
+    first, second = whole.step(batch, 0, generator(3)), parted.step(batch, 0, generator(3))
+    for name in networks:
+        for one, other in zip(joined(expected[name], 1), joined(found[name], passes), strict=True):
+            for x, y in zip(one, other, strict=True):
+                torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+    assert first == pytest.approx(second, rel=1e-4)
+    for name in trained:
+        for x, y in zip(getattr(whole, name).parameters(), getattr(parted, name).parameters(), strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+    return expected, found, passes
+
+
+@pytest.mark.parametrize("micro_batch", [2, 4])
+def test_a_teacher_in_passes_takes_the_step_of_the_whole_batch(micro_batch):
+    expected, found, passes = compare(teacher_stage, pictures(8), ["denoiser"], micro_batch, ["denoiser"])
+    for x, y in zip(joined(expected["denoiser"], 1)[0], joined(found["denoiser"], passes)[0], strict=True):
+        assert torch.equal(x, y)  # data, noise and levels: not to rounding, but the same
+
+
+def test_a_student_in_passes_takes_the_step_of_the_whole_batch():
+    compare(gaussian_stage, pictures(8), ["fake", "teacher"], 2, ["fake", "generator"])
+
+
+def test_a_student_in_passes_meets_the_same_masks_of_files():
+    def stage():
+        made = fourier_stage()
+        made.objective.corruption = MultiCoilFourierSettings(
+            acceleration=1.5, acs_lines=4, further_lines=2, mask="file"
+        ).build()
+        return made
+
+    expected, found, passes = compare(stage, scans(8), ["generator", "fake", "teacher"], 4, ["fake", "generator"])
+    for name in expected:
+        for one, other in zip(joined(expected[name], 1), joined(found[name], passes), strict=True):
+            assert torch.equal(one[2], other[2])
+
+
+def test_a_student_in_passes_meets_the_same_masks_and_the_same_permuted_coil_maps():
+    expected, found, passes = compare(fourier_stage, scans(8), ["generator", "fake"], 4, ["fake", "generator"])
+    for one, other in zip(joined(expected["generator"], 1), joined(found["generator"], passes), strict=True):
+        # The generator sees A^H A z: noise, mask and coil maps, the latter of other items of the batch.
+        torch.testing.assert_close(one[0], other[0], rtol=0, atol=1e-6)
+        assert torch.equal(one[1], other[1])
+        assert torch.equal(one[2], other[2])
+
+
+def test_passes_have_equal_sizes():
+    stage = teacher_stage()
+    stage.micro_batch = 5
+    with pytest.raises(ProtocolError, match=r"engine\.micro_batch: a share of 7 images"):
+        stage.step(pictures(7), 0, generator())
+
+
+def test_items_with_a_loss_that_is_not_finite_are_named():
+    stage = teacher_stage()
+    stage.micro_batch = 2
+    bad = pictures(8)
+    bad.data[[1, 6], 0, 0, 0] = float("nan")
+    assert stage.step(bad, 0, generator())["skipped"] == 1
+    assert stage.offenders() == ["picture 1", "picture 6"]
