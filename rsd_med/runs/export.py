@@ -9,9 +9,9 @@ import torch
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.files import written_aside
-from rsd_med.runs.grids import to_grey_levels
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_complex
+from rsd_med.runs.grids import to_grey_levels
 
 Format = Literal["npy", "png", "nifti", "hdf5"]
 

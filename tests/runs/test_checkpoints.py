@@ -14,7 +14,6 @@ from rsd_med.base.errors import DataError, DivergedError
 from rsd_med.runs import checkpoints
 from rsd_med.runs.checkpoints import CheckpointStore, verify
 from rsd_med.training.loop import resume
-
 from tests.training.toys import CountingStage
 
 FILES = ("teacher.safetensors", "state.pt", "manifest.json")

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from rsd_med.base.errors import ProtocolError
 from rsd_med.runs.distribution import ALONE, Distribution, connect
 from rsd_med.runs.run_folder import RunFolder
+from tests.training.test_teacher_stage import equal
 
 from .ranks_program import findings
-from tests.training.test_teacher_stage import equal
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -145,10 +145,10 @@ def test_a_run_passes_from_two_ranks_to_one(tmp_path):
     assert all(tensor.isfinite().all() for tensor in load_file(stopped.folder / "teacher.safetensors").values())
     lines = RunFolder(folder).read_metrics_lines()
     assert len({line["images"] for line in lines}) == len(lines)  # rank 0 alone has written
-    from rsd_med.runs.checkpoints import verify
-    from rsd_med.training.loop import resume
     from rsd_med.experiment import Experiment
     from rsd_med.protocol import load_protocol
+    from rsd_med.runs.checkpoints import verify
+    from rsd_med.training.loop import resume
 
     experiment = Experiment(load_protocol(folder / "protocol.resolved.yaml"), tmp_path)
     assert resume(experiment.teacher_stage(), verify(stopped.folder)) == stopped.images

@@ -13,7 +13,6 @@ from PIL import Image
 from rsd_med.base.errors import ProtocolError
 from rsd_med.runs.export import write_images
 from rsd_med.runs.grids import WHITE, save_gallery, save_grid, to_grey_levels
-
 from tests.training.toys import generator
 
 

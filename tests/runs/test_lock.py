@@ -7,7 +7,6 @@ import pytest
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.runs.lock import FolderLock
-
 from tests.training.toys import run_folder
 
 

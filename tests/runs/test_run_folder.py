@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from rsd_med.runs.run_folder import describe_environment, write_text
-
 from tests.training.toys import run_folder
 
 

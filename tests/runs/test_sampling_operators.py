@@ -13,12 +13,11 @@ from rsd_med.corruptions import Measurement
 from rsd_med.corruptions.inpainting import Inpainting
 from rsd_med.diffusion.samplers import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
-from rsd_med.runs import sampling_operators
-from rsd_med.runs.sampling_operators import load_sampling_operators, save_sampling_operators
 from rsd_med.evaluation.generation import draw_images, student_draw
 from rsd_med.operators import Identity
+from rsd_med.runs import sampling_operators
+from rsd_med.runs.sampling_operators import load_sampling_operators, save_sampling_operators
 from rsd_med.teachers.ambient_fourier import AmbientFourier
-
 from tests.training.toys import UNDERSAMPLING, generator, pictures, scans, tiny_denoiser
 
 CPU = torch.device("cpu")
@@ -63,8 +62,7 @@ def test_samples_are_the_same_without_the_data(path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_images_keep_their_shape_and_type(path, dtype):
     measurements = pictures(5)
-    data = measurements.data.to(dtype)
-    save_sampling_operators(path, Measurement(data, Identity(), measurements.sigma, measurements.scale, measurements.ids))
+    save_sampling_operators(path, replace(measurements, data=measurements.data.to(dtype), operator=Identity()))
     found = load_sampling_operators(path, CPU)
     assert isinstance(found.operator, Identity)
     assert found.data.shape == (1, 1, 4, 4)
