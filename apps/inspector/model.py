@@ -160,7 +160,7 @@ class Model:
         for number, frame in enumerate(noise):
             images.append(one_step(network, select(latents.view, [row], BATCH), frame[None]))
             progress((number + 1) / frames)
-        return torch.cat(images).numpy()
+        return torch.cat(images).cpu().numpy()
 
     @cached_property
     def measured(self) -> torch.Tensor | None:
@@ -225,17 +225,17 @@ class Model:
         """
         if self.measured is None:
             raise DataError("This run folder keeps no measurements to compare with (samples/gallery/measurements.npy).")
-        x = torch.from_numpy(images)
-        distances = torch.empty(len(x), len(self.measured))
         conditions = self.experiment.sampling_operators
-        for number, measurement in enumerate(self.measured):
+        x = torch.from_numpy(images).to(conditions.data.device)
+        distances = torch.empty(len(x), len(self.measured))
+        for number, measurement in enumerate(self.measured.to(x.device)):
             seen, target = x, measurement
             if conditions.operator.complex_domain:
                 operator = conditions.operator[torch.full((len(x),), number)]
                 seen = to_channels(operator.normal(to_complex(x)))
             gap = _magnitude(seen) - _magnitude(target[None])
             size = _magnitude(target[None]).square().sum().sqrt().clamp_min(1e-6)
-            distances[:, number] = gap.square().sum((1, 2, 3)).sqrt() / size
+            distances[:, number] = (gap.square().sum((1, 2, 3)).sqrt() / size).cpu()
             progress((number + 1) / len(self.measured))
         smallest = distances.min(1)
         return {

@@ -149,11 +149,12 @@ def build_solver(model: Model, method: str, samples: int) -> Solver:
 def reconstruct(
     model: Model, prepared: Prepared, method: str, samples: int, progress: Progress
 ) -> tuple[Reconstruction, torch.Tensor]:
-    """Reconstruct; return that and the zero-filled image, ``(1, y, x)`` complex64."""
-    measurement = prepared.calibrated.measurement("this scan")
+    """Reconstruct where the networks lie; return that and the zero-filled ``(1, y, x)`` complex64, on the CPU."""
+    device = model.experiment.device
+    measurement = prepared.calibrated.measurement("this scan").to(device)
     solver = build_solver(model, method, samples)
-    found = solver(measurement, generator_for(0, "inspector", method), progress)
-    return found, measurement.image()[0]
+    found = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
+    return found.to("cpu"), measurement.image()[0].cpu()
 
 
 def quality(prepared: Prepared, image: torch.Tensor) -> dict[str, float]:

@@ -3,7 +3,8 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,6 +46,16 @@ class Reconstruction:
     interval: tuple[Tensor, Tensor] | None
     residual: Consistency
     seconds: float
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the reconstruction with all its images on a device."""
+        return replace(
+            self,
+            samples=self.samples.to(device),
+            mean=self.mean.to(device),
+            std=None if self.std is None else self.std.to(device),
+            interval=None if self.interval is None else (self.interval[0].to(device), self.interval[1].to(device)),
+        )
 
 
 class Solver(ABC):
