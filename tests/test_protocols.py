@@ -110,7 +110,7 @@ def test_a_published_network_dry_runs_as_it_is(dry_run):
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_published_protocols_state_the_published_settings(name):
-    """Once more, apart from the files: methods §2.7 and §6."""
+    """The published settings once more, apart from the files."""
     protocol = load_protocol(FOLDER / f"{name}.yaml")
     data = name.split("_")[0]
     student, teacher = protocol.student, protocol.teacher

@@ -83,7 +83,7 @@ class Bench:
             "schema_version": 1,
             "name": self.task.name,
             "seed": self.seed,
-            # Files of pictures are clean: the corruption is simulated, once and the same for the run (methods §2.1).
+            # Files of pictures are clean: the corruption is simulated, once and the same for the run.
             "data": raw if self.task.complex_images else self.clean_source("train"),
             "corruption": self.task.corruption,
             "backbone": {"kind": "monai_unet", "channels": budget.channels, "attention": budget.attention},

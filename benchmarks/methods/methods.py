@@ -23,12 +23,12 @@ def teacher_full(bench: Bench) -> Outcome:
 
 
 def teacher_truncated(bench: Bench) -> Outcome:
-    """Return what the teacher makes of its state at the noise of the data (methods §4.3)."""
+    """Return what the teacher makes of its state at the noise of the data (arXiv 2404.10177)."""
     return _diffusion(bench, bench.own, bench.teacher, "truncated", bench.budget.teacher_images, "teacher")
 
 
 def teacher_consistency(bench: Bench) -> Outcome:
-    """Return full samples of the teacher after fine-tuning with the consistency loss (methods §4.2)."""
+    """Return full samples of the teacher after fine-tuning with the consistency loss (arXiv 2404.10177)."""
     images = bench.budget.teacher_images // 4
     objective = bench.task.objective | {"consistency": {}}
     rate = {"learning_rate": 2e-4, "decay": "cosine"}
@@ -45,7 +45,7 @@ def oracle(bench: Bench) -> Outcome:
 
 
 def wavelet_edm(bench: Bench) -> Outcome:
-    """Return samples of EDM trained on L1-wavelet reconstructions (L1-EDM, methods §6.5)."""
+    """Return samples of EDM trained on L1-wavelet reconstructions (L1-EDM, arXiv 2403.08728)."""
     return _plain_edm(bench, "l1_wavelet_edm", {"kind": "arrays", "root": str(reconstruct_all(bench)), "scale": 1.0})
 
 

@@ -21,7 +21,7 @@ class Task:
     corruption, objective
         As in a protocol.
     published
-        The papers' ratio of student and teacher's best sampler (methods §2.9), on images of 64² and more.
+        The papers' ratio of student and teacher's best sampler (arXiv 2505.13377), on images of 64² and more.
     bound
         The largest ratio that is asked for here.
     student_share

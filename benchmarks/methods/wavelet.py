@@ -1,4 +1,4 @@
-"""L1-wavelet reconstructions of a task's measurements, as clean images for EDM (L1-EDM, methods §6.5)."""
+"""L1-wavelet reconstructions of a task's measurements, as clean images for EDM (L1-EDM, arXiv 2403.08728)."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """From noise to images: EDM's Heun sampler, full, truncated or with churn (arXiv 2206.00364), and DDPM's steps.
 
 A view is drawn before the walk and held to its end. For teachers that see images through masks this is the *fixed-mask*
-sampler (Ambient Diffusion; methods §5): what the mask shows follows the law of the images, what it hides becomes its
+sampler (arXiv 2305.19256): what the mask shows follows the law of the images, what it hides becomes its
 mean given the rest. ``guided`` draws further masks and pulls the walk to where all of them lead to the same image.
 """
 
@@ -96,14 +96,14 @@ def sample(
     denoiser
         D(x; σ, context).
     view
-        How the network sees the state; held fixed for the whole walk (methods §5, §6.5).
+        How the network sees the state; held fixed for the whole walk (arXiv 2305.19256, 2403.08728).
     noise
         Standard normal, ``(b, channels, y, x)`` float32.
     settings
         The sampler.
     data_sigma
-        Noise level of the data; ``truncated`` stops before the first level below it and returns D there (methods
-        §4.3: the stop is at σ, not σ²).
+        Noise level of the data; ``truncated`` stops before the first level below it and returns D there
+        (arXiv 2404.10177).
     fresh
         Further draws, which only deterministic samplers do without.
 
@@ -163,7 +163,7 @@ def churned(
 def disagreement(
     denoiser: Denoiser, view: View, others: list[View], x: torch.Tensor, level: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return D under ``view``, and ``∇_x ½ Σ_k ‖D − D_k‖²`` over other views: reconstruction guidance (methods §5)."""
+    """Return D under ``view``, and ``∇_x ½ Σ_k ‖D − D_k‖²`` over other views (arXiv 2305.19256)."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         estimate = view.denoise(denoiser, leaf, level)
@@ -196,7 +196,7 @@ def ancestral_step(
 
 @dataclass(frozen=True)
 class OneStep:
-    """How a denoiser generates in one network call: ``G(z) = D(σ_init z; σ_init)`` (methods §2.4).
+    """How a denoiser generates in one network call: ``G(z) = D(σ_init z; σ_init)`` (arXiv 2404.04057).
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ def karras_levels(
 def karras_quantile(
     u: torch.Tensor, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
 ) -> torch.Tensor:
-    """Map ``u`` in [0, 1] to a level: 0 is σ_min, 1 is σ_max (methods §2.5)."""
+    """Map ``u`` in [0, 1] to a level: 0 is σ_min, 1 is σ_max (EDM, equation 5)."""
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return (low + u * (high - low)) ** rho
 
@@ -47,7 +47,7 @@ class LogNormalLevels(Settings):
         """Draw ``(count,)`` levels from a part of the distribution; either bound is a number, or one for each item.
 
         The truncated normal is inverted exactly, so that no draw is wasted: Ambient Tweedie's clamp spends 37 % of a
-        batch at σ_n = 0.2, and 59 % at σ_n = 0.4, on terms without a gradient (methods §4.1).
+        batch at σ_n = 0.2, and 59 % at σ_n = 0.4, on terms without a gradient (docs/method.md).
         """
         u = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
         lowest = torch.as_tensor(above, dtype=torch.float64, device=u.device)

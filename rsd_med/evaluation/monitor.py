@@ -1,4 +1,4 @@
-"""Proximal distance: how far corrupted generations are from the measurements (methods §2.8). No clean data needed."""
+"""Proximal distance: how far corrupted generations are from the measurements (arXiv 2503.07578)."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A-DPS: diffusion posterior sampling with an ambient teacher (Aali et al. 2024, arXiv 2403.08728; methods §6.5)."""
+"""A-DPS: diffusion posterior sampling with an ambient teacher (Aali et al. 2024, arXiv 2403.08728)."""
 
 from functools import partial
 from itertools import pairwise

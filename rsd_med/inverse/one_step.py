@@ -1,4 +1,4 @@
-"""A-OS: one evaluation of the teacher on the adjoint (Aali et al. 2024, arXiv 2403.08728; methods §6.5)."""
+"""A-OS: one evaluation of the teacher on the adjoint (Aali et al. 2024, arXiv 2403.08728)."""
 
 from typing import Literal
 

@@ -67,7 +67,7 @@ class Prior:
     def training_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
         """Show images as in training: a further mask Ã of a training mask for each sample, with the scan's coil maps.
 
-        The masks are those of the *training* acceleration, whatever that of the scan (methods §6.5).
+        The masks are those of the *training* acceleration, whatever that of the scan (arXiv 2403.08728).
 
         Parameters
         ----------

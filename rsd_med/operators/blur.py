@@ -80,7 +80,7 @@ class Blur(LinearOperator):
 
 
 def gaussian_kernel(side: int, std: float) -> Tensor:
-    """Return the published blurring kernel: a delta image blurred by scipy's ``gaussian_filter`` (methods §2.2).
+    """Return the published blurring kernel: a delta image blurred by scipy's ``gaussian_filter`` (arXiv 2407.01014).
 
     That filter reaches 4 std and reflects at the border of the delta image, which the last bits of the kernel show.
 

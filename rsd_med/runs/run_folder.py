@@ -1,4 +1,4 @@
-"""The folder that a run fills: what was asked, what happened, what came out (DESIGN section 5)."""
+"""The folder that a run fills: what was asked, what happened, what came out."""
 
 import json
 import os

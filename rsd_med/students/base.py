@@ -14,7 +14,7 @@ from rsd_med.operators.noise import complex_or_real_noise
 
 
 class LevelRange(Settings):
-    """Levels σ_t drawn uniformly on the ρ = 7 ramp between two of its quantiles (methods §2.5).
+    """Levels σ_t drawn uniformly on the ρ = 7 ramp between two of its quantiles (arXiv 2404.04057).
 
     The published range is 0 to 0.8: half of its draws lie below 0.085 or above 5.8, where 15 % and 0.7 % of the
     teacher's do. A teacher of thousands of images, not of millions, knows little there, and what it does not know the
@@ -101,6 +101,6 @@ class StudentLoss(ABC):
 
 
 def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor, view: View) -> torch.Tensor:
-    """Return ``ω = 1 / mean|y_θ − a|`` of each item, at most 1e5, without gradient: ``(b,)`` (methods §2.5, §2.6)."""
+    """Return ``ω = 1 / mean|y_θ − a|`` of each item, at most 1e5, without gradient: ``(b,)`` (arXiv 2404.04057)."""
     with torch.no_grad():
         return 1 / view.mean((observed - estimate).abs()).clamp_min(1e-5)

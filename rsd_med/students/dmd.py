@@ -1,4 +1,4 @@
-"""Distribution Matching Distillation (arXiv 2311.18828; methods §8.2): the reverse KL's gradient."""
+"""Distribution Matching Distillation (arXiv 2311.18828): the reverse KL's gradient."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Score Distillation Sampling (arXiv 2209.14988; methods §8.3): the teacher's score alone, without a fake one."""
+"""Score Distillation Sampling (arXiv 2209.14988): the teacher's score alone, without a fake one."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Score identity Distillation (arXiv 2404.04057) as Restoration Score Distillation uses it (methods §2.5)."""
+"""Score identity Distillation (arXiv 2404.04057) as Restoration Score Distillation (arXiv 2505.13377) uses it."""
 
 from typing import Literal
 

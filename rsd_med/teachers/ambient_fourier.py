@@ -1,4 +1,4 @@
-"""Fourier-space Ambient Diffusion: clean images from undersampled k-space alone (arXiv 2403.08728; methods §6.3)."""
+"""Fourier-space Ambient Diffusion: clean images from undersampled k-space alone (arXiv 2403.08728)."""
 
 from typing import Literal
 
@@ -58,7 +58,7 @@ class AmbientFourier(Objective):
         return weighted_error(denoiser, torch.view_as_real(operator.normal(estimate) - target), sigma)
 
     def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
-        """Return the image itself: given the mask, the score describes the whole clean image (methods §2.10)."""
+        """Return the image itself: given the mask, the score describes the whole clean image."""
         return image
 
     def view(self, operator: LinearOperator, generator: torch.Generator) -> View:

@@ -1,4 +1,4 @@
-"""Ambient Diffusion: clean images from images with missing pixels alone (arXiv 2305.19256; methods §5)."""
+"""Ambient Diffusion: clean images from images with missing pixels alone (arXiv 2305.19256)."""
 
 from typing import Literal
 
@@ -55,7 +55,7 @@ class AmbientMasked(Objective):
     pixels that were hidden is independent of all that was shown: there y itself is an unbiased target.
 
     A student's generations are compared at the shown pixels, since there alone do the networks' answers give the score
-    of a law, that of ``Ã ⊙ (x + σn)`` given Ã (methods §2.6).
+    of a law, that of ``Ã ⊙ (x + σn)`` given Ã (docs/method.md).
     """
 
     context_channels = 1

@@ -1,4 +1,4 @@
-"""Ambient Tweedie: the clean posterior mean from noisy data alone (arXiv 2404.10177; methods §4)."""
+"""Ambient Tweedie: the clean posterior mean from noisy data alone (arXiv 2404.10177)."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ Below = Literal["resample", "clamp"]
 
 
 class ConsistencySettings(Settings):
-    """How a network is taught below the noise of the data (methods §4.2); as published: 6 walks of 6 steps."""
+    """How a network is taught below the noise of the data (arXiv 2404.10177); as published: 6 walks of 6 steps."""
 
     coefficient: float = Field(
         1.0, gt=0, description="weight beside the loss above the noise; 10 / w(0.4) as published"

@@ -1,7 +1,7 @@
 """The signature that every objective shares.
 
 The same object trains the teacher on real measurements and the fake score on corrupted generations: mixing
-objectives between the two diverges (methods §2.4).
+objectives between the two diverges (arXiv 2505.13377).
 """
 
 from abc import ABC, abstractmethod

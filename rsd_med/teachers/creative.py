@@ -1,6 +1,6 @@
 """Creative training: large noise is learned from noisy copies alone, small noise from clean images.
 
-What decides the layout of a sample can then not be memorised (arXiv 2502.21278; methods §7).
+What decides the layout of a sample can then not be memorised (arXiv 2502.21278).
 """
 
 from typing import Literal

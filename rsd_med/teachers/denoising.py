@@ -1,4 +1,4 @@
-"""Ordinary denoising score matching on the measurements as they are (methods §2.3, L_SD)."""
+"""Ordinary denoising score matching on the measurements as they are (EDM, arXiv 2206.00364)."""
 
 from typing import Literal
 

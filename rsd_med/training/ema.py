@@ -13,7 +13,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class EMA(Generic[Network]):
-    """``θ_EMA ← β θ_EMA + (1 − β) θ`` with ``β = 0.5^(batch / half-life)`` (EDM, appendix F; methods §1).
+    """``θ_EMA ← β θ_EMA + (1 − β) θ`` with ``β = 0.5^(batch / half-life)`` (EDM, arXiv 2206.00364, appendix F).
 
     The average starts as a copy of ``module`` and never computes gradients; buffers are averaged like weights. All
     tensors move in one call: torch's ``AveragedModel``, which goes through them one by one first, took four times as

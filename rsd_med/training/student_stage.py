@@ -39,7 +39,7 @@ StudentLossKind = Annotated[
 
 
 class StudentSettings(Settings):
-    """Phase II: distillation (methods §2.4).
+    """Phase II: distillation (arXiv 2505.13377).
 
     The defaults are those that did best at small budgets (docs/results.md): rates far above the published ones, the
     fake score's three times the generator's, which fall to zero. The published protocols state their own.

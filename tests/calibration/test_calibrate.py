@@ -70,7 +70,7 @@ def test_every_step_is_reported(scan):
 @pytest.mark.parametrize("noise", ["scan", "edges", "background"])
 @pytest.mark.parametrize("more", [{}, {"virtual_coils": 4}, {"virtual_coils": 4, "compression": "geometric"}])
 def test_sigma_is_that_of_the_combined_image_per_real_component(scan, noise, more):
-    """DESIGN's sentence on the image itself: the same steps on two scans that differ by their noise alone."""
+    """What we mean by σ, on the image itself: the same steps on two scans that differ by their noise alone."""
     other = replace(scan, kspace=1000 * noisy(scan.kspace / 1000, SIGMA, mixing(6), seed=5)[0])
     one = calibrate(scan, settings(noise=noise, **more))
     combined = [(one.maps.conj() * ifft2c(data)).sum(0) for data in (one.kspace, _again(other, scan, one, noise, more))]

@@ -1,4 +1,4 @@
-"""Whitening: DESIGN's sentence about σ holds after the transform and the combination of coils."""
+"""Whitening: what we mean by σ (CONTRIBUTING.md) holds after the transform and the combination of coils."""
 
 import numpy as np
 import pytest
