@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rsd_med.runs.run_folder import describe_environment, write_text
+from rsd_med.base.files import write_text
+from rsd_med.runs.run_folder import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -75,11 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     from tqdm import tqdm
 
+    from rsd_med.base.files import write_text
     from rsd_med.calibration.calibrate import CalibrationSettings
     from rsd_med.data.opening import open_scan
     from rsd_med.inverse.scans import Undersampling, prepare
     from rsd_med.inverse.volume import reconstruct_volume
-    from rsd_med.runs.run_folder import write_text
 
     method = options.method or ("l1_wavelet" if options.run == "-" else "a_dps")
     settings = _settings(method, options)

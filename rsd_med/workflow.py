@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
+from rsd_med.base.files import write_text
 from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.audit import audit_memorisation
@@ -19,7 +20,7 @@ from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doub
 from rsd_med.reporting.report import build_report
 from rsd_med.runs.checkpoints import Checkpoint
 from rsd_med.runs.grids import GALLERY, save_gallery, save_grid
-from rsd_med.runs.run_folder import RunFolder, write_text
+from rsd_med.runs.run_folder import RunFolder
 from rsd_med.runs.run_logger import RunLogger, SilentRunLogger
 from rsd_med.runs.sampling_operators import save_sampling_operators
 from rsd_med.training.autotune import LEAST_STEPS, fastest, save_autotune, supported

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.files import write_text
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SHORTEST = 10
@@ -99,10 +100,8 @@ def add_user(path: Path, name: str, password: str) -> None:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     salt = secrets.token_bytes(16)
     kept = [line for line in lines if line and line.split(":")[0] != name]
-    side = path.with_name(f".{path.name}.writing")
-    side.touch(mode=0o600)
-    side.write_text("\n".join([*kept, f"{name}:{salt.hex()}:{scrypt(password, salt).hex()}"]) + "\n", encoding="utf-8")
-    side.replace(path)
+    lines = [*kept, f"{name}:{salt.hex()}:{scrypt(password, salt).hex()}"]
+    write_text(path, "\n".join(lines) + "\n", private=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

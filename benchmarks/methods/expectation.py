@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.methods.bench import PLAIN, Bench, continued, train_to_end
+from rsd_med.base.files import written_aside
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
@@ -94,6 +95,5 @@ def posterior_samples(
 def _save(path: Path, images: torch.Tensor) -> None:
     """Store images in channels so that the package reads them: complex ones as such, pictures from black to white."""
     stored = to_complex(images)[:, 0] if images.shape[1] == 2 else images.clamp(-1, 1)
-    side = path.with_suffix(".writing.npy")
-    np.save(side, stored.numpy())
-    side.replace(path)
+    with written_aside(path) as side:
+        np.save(side, stored.numpy())

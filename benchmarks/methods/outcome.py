@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from benchmarks.methods.bench import Bench
+from rsd_med.base.files import write_text
 from rsd_med.base.randomness import generator_for
 from rsd_med.evaluation.generation import BATCH, Draw, draw_images
 from rsd_med.experiment import Experiment
 from rsd_med.metrics.distances import compare
 from rsd_med.metrics.views import magnitude_view
-from rsd_med.runs.run_folder import write_text
 
 SHOWN = 16
 """Samples kept for the figure."""

@@ -5,7 +5,7 @@ import json
 from benchmarks.methods.bench import Bench
 from benchmarks.methods.methods import METHODS
 from benchmarks.methods.outcome import time_draws
-from rsd_med.runs.run_folder import write_text
+from rsd_med.base.files import write_text
 
 
 def measure_speed(bench: Bench) -> None:

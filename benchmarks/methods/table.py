@@ -10,7 +10,7 @@ from benchmarks.common import RESULTS, Figure, conclude
 from benchmarks.methods.bench import Bench
 from benchmarks.methods.figure import draw_figure
 from benchmarks.methods.methods import METHODS, TEACHERS
-from rsd_med.runs.run_folder import write_text
+from rsd_med.base.files import write_text
 
 SPEEDUP = 30.0
 ORDER = ("sid", "dmd", "sds")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.methods.bench import Bench
+from rsd_med.base.files import written_aside
 from rsd_med.base.randomness import generator_for
 from rsd_med.inverse.l1_wavelet import L1WaveletSettings
 from rsd_med.training.batches import load_batch
@@ -24,7 +25,6 @@ def reconstruct_all(bench: Bench) -> Path:
             batch = load_batch(experiment.dataset, indices, experiment.device)
             found = solver.solve(batch, generator_for(bench.seed, "l1_wavelet", start), lambda _: None)
             images.append(found[:, 0].cpu())
-        side = path.with_suffix(".writing.npy")
-        np.save(side, torch.cat(images).numpy())
-        side.replace(path)
+        with written_aside(path) as side:
+            np.save(side, torch.cat(images).numpy())
     return path.resolve()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ RESUMABLE = 75
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report a program whose reader went away
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
-_FULL_DISK_TEXT = ("No space left on device", "errno = 28", "Disk quota exceeded")
+_FULL_DISK_TEXT = re.compile(r"No space left on device|errno = 28|Disk quota exceeded|\d+ requested and \d+ written")
+"""What the system, HDF5 and numpy say; theirs are errors without a number."""
 _WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 
 
@@ -83,7 +85,7 @@ def _explain_os_error(error: OSError) -> tuple[str, int]:
 def _is_full_disk(error: BaseException) -> bool:
     """Whether a full disk is behind an error: HDF5, torch and safetensors wrap the system's error in their own."""
     return any(
-        getattr(link, "errno", None) in _FULL_DISK or any(text in str(link) for text in _FULL_DISK_TEXT)
+        getattr(link, "errno", None) in _FULL_DISK or _FULL_DISK_TEXT.search(str(link)) is not None
         for link in _chain(error)
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from platformdirs import user_cache_path
 from pydantic import Field
 from torch import Tensor
 
@@ -183,7 +184,8 @@ def cache_folder(folder: str | None = None) -> Path:
     Parameters
     ----------
     folder
-        The user's choice; None is ``rsd_med`` below ``$XDG_CACHE_HOME``, by default ``~/.cache``.
+        The user's choice; None is the system's place for caches: on Linux ``$XDG_CACHE_HOME``, by default
+        ``~/.cache``.
 
     Returns
     -------
@@ -192,7 +194,7 @@ def cache_folder(folder: str | None = None) -> Path:
     """
     if folder is not None:
         return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rsd_med"
+    return user_cache_path("rsd_med", appauthor=False)
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> Tensor | None:

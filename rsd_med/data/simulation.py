@@ -1,6 +1,5 @@
 """Simulated multi-coil scans of magnitude images, written in the HDF5 layout of the fastMRI data set."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from rsd_med import __version__
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.files import written_aside
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import LinePattern, draw_lines
 from rsd_med.data.coils import birdcage_maps, smooth_phase
@@ -186,33 +186,28 @@ def write_scans(path: Path, images: Sequence[Tensor], scanner: Scanner, spacing:
     keep_reference = scanner.with_reference or not undersampled
     name = path.stem
     masks = [scanner.mask(columns, name, number if scanner.mask_per_slice else "file") for number in range(len(images))]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            file["ismrmrd_header"] = np.bytes_(ismrmrd_header((rows, columns), scanner.coils, len(images), spacing))
-            kspace = file.create_dataset("kspace", shape, np.complex64)
-            maps = file.create_dataset("sensitivity_maps", shape, np.complex64)
-            references = np.zeros((len(images), rows, columns), np.float32)
-            for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-                full, slice_maps = scanner.scan(image, name, number)
-                kspace[number] = torch.where(mask, full, 0).numpy()
-                maps[number] = slice_maps.numpy()
-                references[number] = ifft2c(full).abs().square().sum(0).sqrt().numpy()
-            file.attrs.update(acquisition="SIMULATED", patient_id="simulated", software=f"rsd_med {__version__}")
-            if keep_reference:
-                file["reconstruction_rss"] = references
-                # Of the reference, and therefore only where it is: an undersampled file must not tell its brightness.
-                file.attrs.update(max=float(references.max()), norm=float(np.linalg.norm(references)))
-            if undersampled:
-                file["mask"] = torch.stack(masks).numpy() if scanner.mask_per_slice else masks[0].numpy()
-                file.attrs.update(
-                    acceleration=scanner.acceleration,
-                    achieved_acceleration=achieved_acceleration(torch.stack(masks)),
-                    num_low_frequency=scanner.lines(columns),
-                )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_aside(path) as side, h5py.File(side, "w") as file:
+        file["ismrmrd_header"] = np.bytes_(ismrmrd_header((rows, columns), scanner.coils, len(images), spacing))
+        kspace = file.create_dataset("kspace", shape, np.complex64)
+        maps = file.create_dataset("sensitivity_maps", shape, np.complex64)
+        references = np.zeros((len(images), rows, columns), np.float32)
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            full, slice_maps = scanner.scan(image, name, number)
+            kspace[number] = torch.where(mask, full, 0).numpy()
+            maps[number] = slice_maps.numpy()
+            references[number] = ifft2c(full).abs().square().sum(0).sqrt().numpy()
+        file.attrs.update(acquisition="SIMULATED", patient_id="simulated", software=f"rsd_med {__version__}")
+        if keep_reference:
+            file["reconstruction_rss"] = references
+            # Of the reference, and therefore only where it is: an undersampled file must not tell its brightness.
+            file.attrs.update(max=float(references.max()), norm=float(np.linalg.norm(references)))
+        if undersampled:
+            file["mask"] = torch.stack(masks).numpy() if scanner.mask_per_slice else masks[0].numpy()
+            file.attrs.update(
+                acceleration=scanner.acceleration,
+                achieved_acceleration=achieved_acceleration(torch.stack(masks)),
+                num_low_frequency=scanner.lines(columns),
+            )
 
 
 def ismrmrd_header(shape: tuple[int, int], coils: int, slices: int, spacing: tuple[float, float]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsd_med import __version__
+from rsd_med.base.files import write_text
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.account import stage_seconds, warnings
 from rsd_med.reporting.gallery import model_title
@@ -16,7 +17,7 @@ from rsd_med.reporting.noise_level import describe_noise_level
 from rsd_med.reporting.numbers import duration, significant, spread, whole
 from rsd_med.reporting.record import RunRecord, mapping, number, read_run
 from rsd_med.reporting.verdict import verdict
-from rsd_med.runs.run_folder import RunFolder, write_text
+from rsd_med.runs.run_folder import RunFolder
 
 _FRONT_MATTER = """\
 ---

@@ -3,6 +3,7 @@
 from importlib import resources
 
 from rsd_med import __version__
+from rsd_med.base.files import write_text
 from rsd_med.reporting.account import account_section
 from rsd_med.reporting.figures import curves_section, metrics_section
 from rsd_med.reporting.gallery import pictures_section
@@ -11,7 +12,7 @@ from rsd_med.reporting.memorisation import memorisation_section
 from rsd_med.reporting.numbers import times, whole
 from rsd_med.reporting.record import RunRecord, number, read_run
 from rsd_med.reporting.verdict import compare_models, verdict
-from rsd_med.runs.run_folder import RunFolder, write_text
+from rsd_med.runs.run_folder import RunFolder
 
 NOTICE = "Research use only. Not for diagnosis."
 

@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.files import flush, folder_written_aside
 from rsd_med.runs.snapshot import Snapshot, Trainable
 
 FORMAT = 1
@@ -109,10 +109,9 @@ class CheckpointStore:
 
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True)
-            _flush(self.folder.parent)
+            flush(self.folder.parent)
         target = self.folder / f"{snapshot.total_images:010d}"
-        side = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
-        try:
+        with folder_written_aside(target, durable=True) as side:
             for name, weights in snapshot.networks.items():
                 save_file(dict(weights), side / f"{name}.safetensors")
             with (side / "state.pt").open("wb") as file:  # given a path, torch hides that a disk is full
@@ -125,17 +124,6 @@ class CheckpointStore:
                 "files": {path.name: _fingerprint(path) for path in sorted(side.iterdir())},
             }
             (side / "manifest.json").write_text(json.dumps(manifest | {"seal": _seal(manifest)}, indent=2))
-            os.chmod(side, 0o755)
-            for path in (*side.iterdir(), side):
-                _flush(path)
-            if target.exists():
-                # Out of the way in one step: a process killed here leaves no half of it under its name.
-                os.replace(target, Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder)))
-            os.replace(side, target)
-            _flush(self.folder)
-        except BaseException:
-            shutil.rmtree(side, ignore_errors=True)
-            raise
         self._rotate()
         return target
 
@@ -208,14 +196,6 @@ def _is_good(folder: Path) -> bool:
 def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:

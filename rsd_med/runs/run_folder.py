@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rsd_med import __version__
+from rsd_med.base.files import write_text
 from rsd_med.runs.checkpoints import CheckpointStore
 from rsd_med.runs.lock import FolderLock
 
@@ -113,20 +114,6 @@ class RunFolder:
             if (order.get(line.get("stage", ""), 2), line.get("images", 0)) <= (order[stage], images)
         ]
         write_text(self.metrics_lines, "".join(json.dumps(line) + "\n" for line in keep))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is whole or as it was: to the side, flushed, renamed."""
-    side = path.with_name(f".{path.name}.writing")
-    try:
-        with side.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(side, path)
-    except BaseException:
-        side.unlink(missing_ok=True)
-        raise
 
 
 def describe_environment() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.files import written_aside
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.linear import Identity, LinearOperator
 from rsd_med.operators.mri import MultiCoilFourier
@@ -37,13 +38,8 @@ def save_sampling_operators(path: Path, measurements: Measurement) -> None:
             tensors["acquired"] = measurements.acquired[: len(kept.maps)].cpu().contiguous()
     elif operator.complex_domain:
         raise TypeError(f"conditions of {type(operator).__name__} cannot be stored")
-    side = path.with_name(f".{path.name}.writing")
-    try:
+    with written_aside(path) as side:
         save_file(tensors, side)
-        side.replace(path)
-    except BaseException:
-        side.unlink(missing_ok=True)
-        raise
 
 
 def load_sampling_operators(path: Path, device: torch.device) -> Measurement:

@@ -17,10 +17,10 @@ import torch
 from pydantic import ValidationError
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.files import write_text
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.compute import ComputeOptions, MemoryFormat, Precision, has_bfloat16
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.runs.run_folder import write_text
 from rsd_med.training.settings import EngineSettings
 
 LEAST_STEPS = 200

@@ -47,6 +47,7 @@ def test_what_the_command_returns_is_the_exit_code(returned, code, capsys):
             "no space left on the d",
         ),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 75, "no space left on the disk"),
+        (OSError("102400 requested and 10208 written"), 75, "no space left on the disk"),  # numpy.save
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 2, "runs/x: permission denied"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.h5"), 2, "a.h5: no such file or directory"),
         (OSError(errno.EIO, "Input/output error"), 1, "the system refused: input/output error"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rsd_med.runs.run_folder import describe_environment, write_text
+from rsd_med.runs.run_folder import describe_environment
 from tests.training.toys import run_folder
 
 
@@ -63,17 +63,3 @@ def test_status_is_replaced_as_a_whole(run):
     run.set_status("running", command="a")
     run.set_status("done", seconds=3.0)
     assert json.loads((run.path / "status.json").read_text()) == {"state": "done", "seconds": 3.0}
-
-
-def test_a_text_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
-    path = tmp_path / "metrics.json"
-    write_text(path, "before")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text(path, "after")
-    assert path.read_text() == "before"
-    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]

@@ -82,10 +82,10 @@ def test_only_as_many_maps_as_fit_are_kept(path, monkeypatch, limit, kept):
 def test_a_damaged_file_is_refused_with_a_sentence(path):
     save_sampling_operators(path, scans(2))
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DataError, match=r"conditions\.safetensors of the run is damaged"):
+    with pytest.raises(DataError, match=r"sampling_operators\.safetensors of the run is damaged"):
         load_sampling_operators(path, CPU)
     path.unlink()
-    with pytest.raises(DataError, match=r"conditions\.safetensors"):
+    with pytest.raises(DataError, match=r"sampling_operators\.safetensors"):
         load_sampling_operators(path, CPU)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from rsd_med.base.command import run_command
+from rsd_med.base.files import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,9 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.code:
         print(study.coordinator_code)
     if options.csv is not None:
-        side = options.csv.with_name(f".{options.csv.name}.writing")
-        side.write_text(study.csv(), encoding="utf-8", newline="")
-        side.replace(options.csv)
+        write_text(options.csv, study.csv())
     if options.analysis:
         for table in analyse(study.settings, study.answers()):
             print(f"\n{table.title}\n  " + " | ".join(table.columns))

@@ -1,7 +1,5 @@
 """Volumes to DICOM: a series of secondary captures that say that they were computed and are not for diagnosis."""
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from rsd_med import __version__
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.files import folder_written_aside
 from rsd_med.data.orientation import displayed
 from rsd_med.data.scan import Geometry
 from rsd_med.data.writing.png import grey_levels
@@ -74,10 +73,9 @@ def write_dicom(
     uids = {name: generate_uid(prefix=None) for name in ("StudyInstanceUID", "SeriesInstanceUID")}
     if geometry.affine is not None:
         uids["FrameOfReferenceUID"] = generate_uid(prefix=None)
-    side = folder.with_name(f".writing-{os.getpid()}-{folder.name}")
-    side.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     names = []
-    try:
+    with folder_written_aside(folder) as side:
         for number, image in enumerate(volume[None] if getattr(volume, "ndim", 3) == 2 else volume):  # type: ignore[index]
             levels = grey_levels(image, window, 16)
             if levels.ndim != 2 or 0 in levels.shape:
@@ -88,11 +86,6 @@ def write_dicom(
                 setattr(file, name, uid)
             names.append(f"{number + 1:04d}.dcm")
             file.save_as(side / names[-1], enforce_file_format=True)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(side, folder)
-    finally:
-        shutil.rmtree(side, ignore_errors=True)
     return [folder / name for name in names]
 
 
