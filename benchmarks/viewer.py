@@ -38,9 +38,9 @@ def serve(folder: Path) -> tuple[str, list[Any], Any]:
     import uvicorn
     from fastapi import FastAPI
 
-    from apps.inspector.artefacts import add_volume
-    from apps.inspector.session import SessionStore
     from apps.inspector.viewer.routes import mount_viewer
+    from apps.inspector.web.session import SessionStore
+    from apps.inspector.web.stored import add_volume
 
     session = SessionStore(folder).create()
     generator = np.random.default_rng(0)

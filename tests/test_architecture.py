@@ -1,4 +1,7 @@
-"""The house stands: imports run downwards only, nothing goes in circles, `import rsd_med` and `--help` stay light."""
+"""The house stands: imports run downwards only, nothing goes in circles, `import rsd_med` and `--help` stay light.
+
+The app (apps/inspector) is held to the same: rooms of its own, no circles, and no torch in the process that serves.
+"""
 
 import ast
 import subprocess
@@ -6,12 +9,13 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "rsd_med"
+APP = "apps.inspector"
 
 # From the roof to the cellar: a room may import itself and the rooms after it. "commands" are the files of rsd_med/
 # that can be run with python -m; a new room or a new file beside them is entered here, in its place.
@@ -37,6 +41,9 @@ ROOMS = (
     "operators",
     "base",
 )
+# The app's, likewise. "assembly" are the files that put the rooms together, "shared" those that every room may use.
+APP_ROOMS = ("assembly", "page", "study", "viewer", "web", "compute", "shared")
+ASSEMBLY = {f"{APP}.{name}" for name in ("__main__", "server", "demo")}
 # Seconds to import, each: used inside the functions that need them.
 HEAVY = {
     "finufft",
@@ -57,35 +64,48 @@ HEAVY = {
 
 
 @cache
-def modules() -> dict[str, ast.Module]:
-    """Parse every module of rsd_med, by its dotted name."""
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+def modules(package: str = "rsd_med") -> dict[str, ast.Module]:
+    """Parse every module of a package, by its dotted name."""
+    parsed = {}
+    for path in sorted(ROOT.joinpath(*package.split(".")).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    return found
+        parsed[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return parsed
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Yield the dotted names of everything imported, at any depth; `from a import b` gives a.b."""
+def imported(tree: ast.AST, package: str | None = None) -> Iterator[str]:
+    """Yield the dotted names of everything imported, at any depth; `from a import b` gives a.b.
+
+    ``package`` is the one that relative imports start from; None where they are refused.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: relative import; write the full name"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            module = node.module
+            if node.level:
+                assert package is not None, f"line {node.lineno}: relative import; write the full name"
+                module = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def imported_modules(name: str) -> set[str]:
-    """Return the modules of rsd_med that a module imports."""
-    found = set()
-    for target in imported(modules()[name]):
-        if target.split(".")[0] == "rsd_med":
-            while target not in modules():
+def imported_modules(name: str, package: str = "rsd_med") -> set[str]:
+    """Return the modules of a package that one of them imports."""
+    own = modules(package)
+    targets = set()
+    for target in imported(own[name], None if package == "rsd_med" else package_of(name)):
+        if f"{target}.".startswith(f"{package}."):
+            while target not in own:
                 target = target.rpartition(".")[0]
-            found.add(target)
-    return found - {name, "rsd_med"}
+            targets.add(target)
+    return targets - {name, package}
+
+
+def package_of(name: str) -> str:
+    """Return the package that a module's relative imports start from."""
+    folder = ROOT.joinpath(*name.split("."))
+    return name if folder.is_dir() else name.rpartition(".")[0]
 
 
 def at_module_level(tree: ast.Module) -> Iterator[ast.AST]:
@@ -181,7 +201,55 @@ def test_there_are_commands():
     assert {"rsd_med.train", "rsd_med.schema", "rsd_med.doctor"} <= set(COMMANDS)
 
 
-def _direct(node: ast.AST) -> Iterator[str]:
+def _direct(node: ast.AST, package: str | None = None) -> Iterator[str]:
     """Yield what one node itself imports."""
     if isinstance(node, ast.Import | ast.ImportFrom):
-        yield from imported(node)
+        yield from imported(node, package)
+
+
+# --- The app --------------------------------------------------------------------------------------------------------
+
+
+def app_room(name: str) -> str:
+    room, _, rest = name.removeprefix(f"{APP}.").partition(".")
+    if name in ASSEMBLY:
+        return "assembly"
+    return room if rest or ROOT.joinpath(*name.split(".")).is_dir() else "shared"
+
+
+APP_MODULES = [name for name in modules(APP) if name != APP]
+
+
+@pytest.mark.parametrize("name", APP_MODULES)
+def test_the_apps_imports_are_relative_and_run_downwards(name):
+    assert app_room(name) in APP_ROOMS, f"{name} is in no known room: enter it in APP_ROOMS, in its place"
+    height = APP_ROOMS.index(app_room(name))
+    upwards = {to for to in imported_modules(name, APP) if APP_ROOMS.index(app_room(to)) < height}
+    assert not upwards, f"{name} is below {sorted(upwards)} and must not import it"
+    # Installed, the folder has another name.
+    assert not any(target.split(".")[0] == "apps" for target in imported(modules(APP)[name], "relative.to.here.now"))
+
+
+def test_no_import_of_the_app_goes_in_a_circle():
+    try:
+        TopologicalSorter({name: imported_modules(name, APP) for name in APP_MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail("imports in a circle: " + " -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("name", APP_MODULES)
+def test_the_app_imports_heavy_packages_where_they_are_used(name):
+    tree, package = modules(APP)[name], package_of(name)
+    roots = {target.split(".")[0] for node in at_module_level(tree) for target in _direct(node, package)}
+    assert not roots & HEAVY, f"{name} imports {sorted(roots & HEAVY)} when it is imported itself"
+
+
+def test_the_process_that_serves_does_not_compute():
+    """Pages and slices are served without torch: it belongs to the worker and to the child that opens uploads."""
+    program = (
+        "import sys, apps.inspector.server, apps.inspector.page.page; "
+        "from apps.inspector.page.tabs import reconstruct, runs, samples, study, viewer; "
+        f"print(sorted({{'torch', *{sorted(HEAVY)}}} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.strip() == "[]"

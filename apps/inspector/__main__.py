@@ -12,7 +12,7 @@ DEMO = Path(__file__).parent / "demo_model"
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m apps.inspector",
+        prog=f"python -m {__package__}",
         description="Look at a run's samples, reconstruct scans, follow training, in a browser. "
         "Research use only. Not for diagnosis.",
     )
@@ -71,7 +71,8 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
     try:
         import uvicorn
 
-        from apps.inspector.server import ServerSettings, build_server
+        from .server import build_server
+        from .settings import ServerSettings
     except ImportError as error:
         from rsd_med.base.errors import ProtocolError
 

@@ -24,7 +24,7 @@ COMMAND = "python -m rsd_med.train protocols/quickstart.yaml"
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m apps.inspector.demo", description="Make the app's demo model from a finished quickstart run."
+        prog=f"python -m {__package__}.demo", description="Make the app's demo model from a finished quickstart run."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="finished run folder of protocols/quickstart.yaml")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write (default: the app's own)")

@@ -5,66 +5,29 @@ import contextlib
 import ipaddress
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi import FastAPI
 
-from apps.inspector.artefacts import artefact_routes, current_session
-from apps.inspector.gate import Gate
-from apps.inspector.jobs import JobQueue
-from apps.inspector.presence import STATIC, mount_presence
-from apps.inspector.session import SessionStore
-from apps.inspector.uploads import upload_routes
-from apps.inspector.users import Users
-from apps.inspector.worker import run_worker
-from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.errors import ProtocolError
+
+from .compute.jobs import JobQueue
+from .compute.tasks import run_worker
+from .settings import ServerSettings
+from .study.routes import mount_study
+from .viewer.routes import mount_viewer
+from .web.gate import Gate
+from .web.login import login_routes
+from .web.presence import STATIC, mount_presence
+from .web.routes import artefact_routes
+from .web.session import SessionStore
+from .web.uploads import upload_routes
+from .web.users import COMMAND, Users
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SWEEP_SECONDS = 15.0
 PAGES = 512
 """Open pages that Gradio remembers. It keeps some 160 KiB of settings for each page that was ever opened, closed ones
 too, 10,000 of them if not told otherwise; one that is forgotten while open is set up afresh at its next request."""
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """How the server runs.
-
-    Attributes
-    ----------
-    run
-        Folder of the run, or of the demo model.
-    demo
-        Whether it is the demo model.
-    host, port
-        Where it listens.
-    names
-        Further names it is addressed by (a proxy's, say).
-    users
-        File of logins; required beyond loopback.
-    secure
-        Whether it speaks TLS.
-    upload_bytes
-        Largest upload.
-    study
-        ``study.yaml`` of a reader study, if there is one.
-    compare
-        Further runs for the training tab.
-    """
-
-    run: Path
-    demo: bool = False
-    host: str = "127.0.0.1"
-    port: int = 7860
-    names: tuple[str, ...] = ()
-    users: Path | None = None
-    secure: bool = False
-    upload_bytes: int = 512 << 20
-    study: Path | None = None
-    compare: tuple[Path, ...] = ()
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
 
 
 def is_loopback(host: str) -> bool:
@@ -99,7 +62,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     if settings.users is None and not is_loopback(settings.host):
         raise ProtocolError(
             f"--host {settings.host}: others on the network could reach this server, so it needs logins: "
-            "python -m apps.inspector.users FILE NAME, then --users FILE (and TLS: --certificate, --key, or a proxy)."
+            f"{COMMAND} FILE NAME, then --users FILE (and TLS: --certificate, --key, or a proxy)."
         )
     users = None if settings.users is None else Users(settings.users)
     harden_environment()
@@ -120,9 +83,9 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app.include_router(artefact_routes())
     app.include_router(upload_routes())
     mount_presence(app)
-    _add_routes(app, settings, store, queue, users)
-    _mount_viewer(app)
-    _mount_study(app, settings.study)
+    app.include_router(login_routes(store, users, secure=settings.secure, cancel_jobs=queue.cancel_all))
+    mount_viewer(app)
+    mount_study(app, settings.study)
     page = _mount_page(app, settings, store, queue)
     names = frozenset(name.lower() for name in (*LOOPBACK, settings.host, *settings.names))
     gate = Gate(
@@ -133,26 +96,13 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
         secure=settings.secure,
         upload_bytes=settings.upload_bytes,
     )
-    app.state.gate = gate
     return gate, store, queue
-
-
-def _mount_viewer(app: FastAPI) -> None:
-    from apps.inspector.viewer.routes import mount_viewer
-
-    mount_viewer(app)
-
-
-def _mount_study(app: FastAPI, study: Path | None) -> None:
-    from apps.inspector.study.routes import mount_study
-
-    mount_study(app, study)
 
 
 def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, queue: JobQueue) -> FastAPI:
     import gradio
 
-    from apps.inspector.page import build_page, theme
+    from .page.page import build_page, theme  # after the environment is hardened, which Gradio reads
 
     page = build_page(settings, store, queue)
     page.queue(max_size=256, default_concurrency_limit=64, api_open=False)
@@ -180,57 +130,6 @@ def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, que
         '<script src="/local/presence.js"></script>',
     )
     return mounted
-
-
-def _add_routes(
-    app: FastAPI, settings: ServerSettings, store: SessionStore, queue: JobQueue, users: Users | None
-) -> None:
-    @app.get("/health")
-    def health() -> PlainTextResponse:
-        return PlainTextResponse("ok")
-
-    @app.post("/session/end")
-    async def end(request: Request) -> Response:
-        session = current_session(request)
-        queue.cancel_all(session.name)
-        await asyncio.to_thread(store.end, session)
-        return PlainTextResponse("ended")
-
-    @app.get("/login")
-    def login_page() -> Response:
-        return HTMLResponse(_login_form()) if users is not None else RedirectResponse("/", 303)
-
-    @app.post("/login")
-    async def login(request: Request) -> Response:
-        if users is None:
-            return RedirectResponse("/", 303)
-        form = await request.form(max_files=0, max_fields=4)
-        name, password = str(form.get("name", "")), str(form.get("password", ""))
-        try:
-            right = await asyncio.to_thread(users.check, name, password)
-        except DataError as error:
-            return HTMLResponse(_login_form(str(error)), 429)
-        if not right:
-            return HTMLResponse(_login_form("That name and password do not belong together."), 401)
-        # A session begins with the login: none that existed before it is carried over.
-        session = store.create(name)
-        answer = RedirectResponse("/", 303)
-        answer.headers["set-cookie"] = app.state.gate.cookie(session).decode()
-        return answer
-
-    @app.post("/logout")
-    async def logout(request: Request) -> Response:
-        session = current_session(request)
-        queue.cancel_all(session.name)
-        await asyncio.to_thread(store.end, session)
-        return RedirectResponse("/login", 303)
-
-
-def _login_form(problem: str = "") -> str:
-    from html import escape
-
-    page = (STATIC / "login.html").read_text(encoding="utf-8")
-    return page.replace("{problem}", f'<p role="alert">{escape(problem)}</p>' if problem else "")
 
 
 async def _sweep(store: SessionStore, queue: JobQueue) -> None:

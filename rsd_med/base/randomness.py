@@ -1,8 +1,10 @@
 """Randomness that depends on what is drawn, never on when: every draw derives from (seed, purpose, item)."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, purpose: str, *items: object) -> int:
@@ -11,7 +13,7 @@ def derive_seed(seed: int, purpose: str, *items: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator_for(seed: int, purpose: str, *items: object, device: torch.device | str = "cpu") -> torch.Generator:
+def generator_for(seed: int, purpose: str, *items: object, device: "torch.device | str" = "cpu") -> "torch.Generator":
     """Return a fresh generator for one purpose and item; the global random state is never touched.
 
     Parameters
@@ -25,4 +27,6 @@ def generator_for(seed: int, purpose: str, *items: object, device: torch.device 
     device
         Where the generator lives; it must match the tensors it fills.
     """
+    import torch  # here: a seed alone is asked for in programs that need no torch
+
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, *items))

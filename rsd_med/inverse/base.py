@@ -2,7 +2,6 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,14 +9,12 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DivergedError
+from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import Consistency, consistency
 from rsd_med.inverse.uncertainty import LEVEL, prediction_interval, spread
 from rsd_med.operators.mri import MultiCoilFourier
-
-Progress = Callable[[float], None]
-"""Told the share of the work that is done, in [0, 1]; whatever it raises ends the reconstruction."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rsd_med.data.writing.png import grey_levels
+from rsd_med.data.windowing import grey_levels
 from rsd_med.metrics.views import magnitude_view
 
 GALLERY = 64

@@ -17,11 +17,11 @@ class Served:
         uvicorn = pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
         from fastapi import FastAPI
 
-        from apps.inspector.gate import Gate
-        from apps.inspector.presence import mount_presence
-        from apps.inspector.session import SessionStore
         from apps.inspector.study.routes import mount_study
         from apps.inspector.viewer.routes import mount_viewer
+        from apps.inspector.web.gate import Gate
+        from apps.inspector.web.presence import mount_presence
+        from apps.inspector.web.session import SessionStore
 
         folder.mkdir(exist_ok=True)
         self.store = SessionStore(folder)
@@ -49,7 +49,7 @@ class Served:
     @property
     def cookie(self) -> dict[str, str]:
         """What makes a browser this session's."""
-        from apps.inspector.session import COOKIE
+        from apps.inspector.web.session import COOKIE
 
         return {COOKIE: self.session.token}
 

@@ -3,7 +3,7 @@
 import os
 import time
 
-from apps.inspector.worker import serve
+from apps.inspector.compute.worker import serve
 
 
 def run_toy(pipe) -> None:

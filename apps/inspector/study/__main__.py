@@ -11,7 +11,7 @@ from rsd_med.base.files import write_text
 def main(arguments: list[str] | None = None) -> int:
     """Check the study; print or write what is asked for."""
     parser = argparse.ArgumentParser(
-        prog="python -m apps.inspector.study", description="Check a reader study, and read its answers."
+        prog=f"python -m {__package__}", description="Check a reader study, and read its answers."
     )
     parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study")
     parser.add_argument(
@@ -21,9 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--analysis", action="store_true", help="print the analysis")
     options = parser.parse_args(arguments)
 
-    from apps.inspector.study.analysis import CAVEAT, analyse
-    from apps.inspector.study.study import Study
-    from apps.inspector.study.trials import trials_of
+    from .analysis import CAVEAT, analyse
+    from .study import Study
+    from .trials import trials_of
 
     study = Study(options.study.resolve())
     if options.code:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from apps.inspector.study.settings import EQUAL, REAL, SYNTHETIC, RealOrSyntheticSettings, StudySettings
-from apps.inspector.study.statistics import (
+from .settings import EQUAL, REAL, SYNTHETIC, RealOrSyntheticSettings, StudySettings
+from .statistics import (
     Interval,
     bootstrap_by_case,
     bradley_terry,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.inspector.study.settings import CaseSettings, StudySettings, locate
 from rsd_med.base.errors import DataError
+
+from .settings import CaseSettings, StudySettings, locate
 
 MOST_VOXELS = 2**25
 KEPT = 8

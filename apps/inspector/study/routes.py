@@ -18,13 +18,13 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from apps.inspector.artefacts import current_session
-from apps.inspector.notice import NOTICE
-from apps.inspector.session import Session
-from apps.inspector.study.analysis import CAVEAT, Table, analyse
-from apps.inspector.study.study import Study
-from apps.inspector.viewer.page import POLICY
 from rsd_med.base.errors import DataError
+
+from ..notice import NOTICE
+from ..viewer.page import POLICY
+from ..web.session import Session, current_session
+from .analysis import CAVEAT, Table, analyse
+from .study import Study
 
 STATIC = Path(__file__).parent / "static"
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -8,8 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
-from rsd_med.protocol.checking import check
-from rsd_med.protocol.yaml_text import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 """Of arms, cases and readers. Never a person's name: these stand in files and exports."""
@@ -190,6 +188,9 @@ def read_study(path: Path) -> StudySettings:
     ProtocolError
         If it cannot be read, or says something that a study cannot be.
     """
+    from rsd_med.protocol.checking import check  # here: the protocol brings torch, and most servers have no study
+    from rsd_med.protocol.yaml_text import read_yaml
+
     settings = check(StudySettings, read_yaml(path), path.name)
     for case in settings.cases:
         for name in (*case.images.values(), *([case.reference] if case.reference else [])):

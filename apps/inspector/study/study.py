@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from apps.inspector.study.export import to_csv
-from apps.inspector.study.images import StudyImage, check_images, read_image
-from apps.inspector.study.journal import Journal
-from apps.inspector.study.settings import EQUAL, REAL, SYNTHETIC, StudySettings, read_study
-from apps.inspector.study.trials import Trial, opaque_id, trials_of
 from rsd_med import __version__
 from rsd_med.base.errors import DataError
+
+from .export import to_csv
+from .images import StudyImage, check_images, read_image
+from .journal import Journal
+from .settings import EQUAL, REAL, SYNTHETIC, StudySettings, read_study
+from .trials import Trial, opaque_id, trials_of
 
 LETTERS = "ABCDEF"
 LONGEST_COMMENT = 2000
@@ -196,8 +197,8 @@ class Study:
         raise DataError("Please choose one of the answers; a ranking gives every image a rank of its own.")
 
     def _describe_image(self, opaque: str, title: str, image: StudyImage, affine: np.ndarray | None) -> dict[str, Any]:
-        from apps.inspector.artefacts import Pane
-        from apps.inspector.viewer.page import describe
+        from ..viewer.page import describe
+        from ..web.artefacts import Pane
 
         matrix = None if affine is None else tuple(tuple(row) for row in affine.tolist())
         spacing = image.spacing or self.settings.spacing_mm

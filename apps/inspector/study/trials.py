@@ -6,8 +6,9 @@ import itertools
 import random
 from dataclasses import dataclass
 
-from apps.inspector.study.settings import StudySettings
 from rsd_med.base.randomness import derive_seed
+
+from .settings import StudySettings
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def planes(affine: ArrayLike | None) -> tuple[Plane, Plane, Plane]:
     Parameters
     ----------
     affine
-        Columns are the steps along (x, y, z) of an array (z, y, x), as in `apps.inspector.artefacts.Pane`: RAS+,
+        Columns are the steps along (x, y, z) of an array (z, y, x), as in `web.artefacts.Pane`: RAS+,
         shape (4, 4). None, or one that is not trusted, gives planes as stored, without letters.
 
     Returns

@@ -7,10 +7,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from apps.inspector.artefacts import Pane
-from apps.inspector.notice import NOTICE
-from apps.inspector.viewer.orientation import planes
-from apps.inspector.viewer.volume_view import volume_place
+from ..notice import NOTICE
+from ..web.artefacts import Pane
+from .orientation import planes
+from .volume_view import volume_place
 
 STATIC = Path(__file__).parent / "static"
 MOST_PANES = 6

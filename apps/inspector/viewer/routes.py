@@ -14,13 +14,17 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from apps.inspector.artefacts import Pane, current_session, read_volume
-from apps.inspector.notice import NOTICE
-from apps.inspector.viewer.orientation import planes
-from apps.inspector.viewer.page import MOST_PANES, POLICY, STATIC, viewer_html
-from apps.inspector.viewer.rendering import encode_png, levels, turn
-from apps.inspector.viewer.volume_view import frame_routes
 from rsd_med.base.errors import DataError
+from rsd_med.data.windowing import grey_levels
+
+from ..notice import NOTICE
+from ..web.artefacts import Pane
+from ..web.session import current_session
+from ..web.stored import read_volume
+from .orientation import planes
+from .page import MOST_PANES, POLICY, STATIC, viewer_html
+from .rendering import encode_png, turn
+from .volume_view import frame_routes
 
 # Somebody's anatomy stays in no cache; what is served is never guessed to be something else.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -82,7 +86,8 @@ def _routes() -> APIRouter:
         white = pane.window[1] if high is None else high
         if not (math.isfinite(black) and math.isfinite(white) and black < white):
             raise HTTPException(422, "low must be below high")
-        picture = turn(levels(_cut(volume, axis, number), black, white, invert=invert), planes(pane.affine)[axis])
+        levels = grey_levels(_cut(volume, axis, number), (black, white), invert=invert)
+        picture = turn(levels, planes(pane.affine)[axis])
         return Response(encode_png(picture, NOTICE), media_type="image/png", headers=_HEADERS)
 
     return routes

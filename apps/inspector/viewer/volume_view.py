@@ -15,8 +15,8 @@ import numpy as np
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
-from apps.inspector.artefacts import Pane
-from apps.inspector.viewer.orientation import planes
+from ..web.artefacts import Pane
+from .orientation import planes
 
 FOLDER = Path(__file__).parent / "niivue"
 # Sandboxed by the server too, should somebody open the frame's address by itself. Fonts and the like are data: in it.

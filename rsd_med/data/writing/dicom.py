@@ -12,7 +12,7 @@ from rsd_med.base.errors import ProtocolError
 from rsd_med.base.files import folder_written_aside
 from rsd_med.data.orientation import displayed
 from rsd_med.data.scan import Geometry
-from rsd_med.data.writing.png import grey_levels
+from rsd_med.data.windowing import grey_levels
 
 WARNING = "COMPUTED - RESEARCH ONLY - NOT FOR DIAGNOSIS"
 _BURNT_IN = (WARNING, "COMPUTED - NOT FOR DIAGNOSIS", "NOT FOR DIAGNOSIS", "RESEARCH")

@@ -9,39 +9,8 @@ from torch import Tensor
 from rsd_med.base.files import written_aside
 from rsd_med.data.orientation import displayed
 from rsd_med.data.scan import UNKNOWN, Geometry
+from rsd_med.data.windowing import grey_levels
 from rsd_med.data.writing import NOTE
-
-
-def grey_levels(image: Tensor | np.ndarray, window: tuple[float, float], bits: Literal[8, 16] = 8) -> np.ndarray:
-    """Map values to grey levels: the window's lower end and below black, its upper end and above white.
-
-    Parameters
-    ----------
-    image
-        Any shape; of complex numbers the magnitude is taken. NaN becomes black.
-    window
-        (black, white), rising, in the units of the image.
-    bits
-        8 or 16.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 or uint16 of the same shape.
-
-    Raises
-    ------
-    ValueError
-        If the window does not rise.
-    """
-    low, high = window
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"A display window must rise from black to white, not go from {low} to {high}.")
-    values = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
-    values = np.abs(values) if values.dtype.kind == "c" else values
-    white = 2**bits - 1
-    levels = (values.astype(np.float64) - low) * (white / (high - low))
-    return np.rint(np.nan_to_num(levels, nan=0.0).clip(0, white)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def write_png(

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
+from apps.inspector.compute.model import Model
 from apps.inspector.demo import FOLDER, MOST_BYTES, main
-from apps.inspector.model import Model
 from rsd_med.base.command import run_command
 from tests.apps.tiny_run import make_tiny_run
 

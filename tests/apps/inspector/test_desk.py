@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.desk import Desk, note, one_of, real, whole
-from apps.inspector.jobs import Job, JobQueue
+from apps.inspector.compute.jobs import Job, JobQueue
+from apps.inspector.page.desk import Desk, note, one_of, real, whole
 from rsd_med.base.errors import DataError
 from tests.apps.toy_worker import run_toy
 

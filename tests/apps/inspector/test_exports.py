@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.inspector.artefacts import window_levels
-from apps.inspector.exports import to_csv, write_exports
+from apps.inspector.compute.exports import to_csv, write_exports
 from apps.inspector.notice import NOTICE, burn_in
 from rsd_med.data.scan import Geometry
+from rsd_med.data.windowing import grey_levels
 
 
 def test_every_export_holds_the_notice_and_the_scans_own_units(tmp_path):
@@ -30,7 +30,7 @@ def test_every_export_holds_the_notice_and_the_scans_own_units(tmp_path):
     assert np.allclose(np.linalg.norm(volume.affine[:3, :3], axis=0).prod(), 24)
     assert np.isclose(volume.get_fdata().max(), image.max() * 50, rtol=1e-5)
     picture = np.asarray(Image.open(files["result.png"]))
-    np.testing.assert_array_equal(picture[:120, :130], window_levels(image, 0, 1.25))
+    np.testing.assert_array_equal(picture[:120, :130], grey_levels(image, (0, 1.25)))
     assert (picture[120:] > 200).sum() > 50, "no letters below the picture"
     with zipfile.ZipFile(files["result-dicom.zip"]) as archive:
         (name,) = archive.namelist()

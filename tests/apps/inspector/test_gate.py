@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.artefacts import add_file, add_volume, artefact_routes
-from apps.inspector.gate import Gate
-from apps.inspector.session import CLOSED_SECONDS, COOKIE, IDLE_SECONDS, SessionStore
-from apps.inspector.uploads import upload_routes, uploaded_path
+from apps.inspector.web.gate import Gate
+from apps.inspector.web.routes import artefact_routes
+from apps.inspector.web.session import CLOSED_SECONDS, COOKIE, IDLE_SECONDS, SessionStore
+from apps.inspector.web.stored import add_file, add_volume
+from apps.inspector.web.uploads import upload_routes, uploaded_path
 from rsd_med.base.errors import DataError
 
 LIMIT = 3 << 20
@@ -29,8 +30,8 @@ class Site:
         from fastapi import FastAPI, Request
         from fastapi.responses import PlainTextResponse
 
-        from apps.inspector.presence import mount_presence
         from apps.inspector.viewer.routes import mount_viewer
+        from apps.inspector.web.presence import mount_presence
 
         self.store = SessionStore(folder)
         self.slow = threading.Event()

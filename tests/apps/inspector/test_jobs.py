@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from apps.inspector import jobs
-from apps.inspector.jobs import DIED, MOST_WAITING, JobQueue
+from apps.inspector.compute import jobs
+from apps.inspector.compute.jobs import DIED, MOST_WAITING, JobQueue
 from rsd_med.base.errors import DataError
 from tests.apps.toy_worker import run_toy
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.users import add_user
+from apps.inspector.web.users import add_user
 from tests.apps.running import find_violations, running, watched_page
 from tests.apps.tiny_run import make_tiny_run
 

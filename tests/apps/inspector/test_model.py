@@ -6,8 +6,8 @@ import torch
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.model import Model, select, slerp
-from apps.inspector.tasks import build_tasks
+from apps.inspector.compute.model import Model, select, slerp
+from apps.inspector.compute.tasks import build_tasks
 from rsd_med.base.errors import DataError
 from rsd_med.diffusion.samplers import SamplerSettings
 from rsd_med.diffusion.view import View
@@ -146,7 +146,7 @@ def test_an_example_is_reconstructed_and_kept(run, tmp_path, method):
 
 def test_the_reference_is_in_the_units_of_the_result(run):
     """With everything measured, there is nothing to reconstruct: the image must be about its own reference."""
-    from apps.inspector.reconstruction import arrays, example, prepare, reconstruct
+    from apps.inspector.compute.reconstruction import arrays, example, prepare, reconstruct
 
     model = Model(run)
     prepared = prepare(model, example(model, 0), 1.0, True)

@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from apps.inspector import parsing
-from apps.inspector.parsing import load_item, read_item, read_stack
+from apps.inspector.compute import parsing
+from apps.inspector.compute.parsing import load_item, read_item, read_stack
 from rsd_med.base.errors import DataError
 
 

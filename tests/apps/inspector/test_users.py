@@ -2,8 +2,8 @@
 
 import pytest
 
-from apps.inspector import users
-from apps.inspector.users import Users, add_user
+from apps.inspector.web import users
+from apps.inspector.web.users import Users, add_user
 from rsd_med.base.errors import DataError, ProtocolError
 
 PASSWORD = "correct horse battery"

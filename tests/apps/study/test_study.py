@@ -9,9 +9,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from apps.inspector.csv_cells import safe_cell
 from apps.inspector.study.__main__ import main
 from apps.inspector.study.analysis import analyse
-from apps.inspector.study.export import safe_cell, to_csv
+from apps.inspector.study.export import to_csv
 from apps.inspector.study.settings import read_study
 from apps.inspector.study.study import Study
 from apps.inspector.study.trials import trials_of

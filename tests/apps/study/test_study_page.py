@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.session import CLOSED_SECONDS
+from apps.inspector.web.session import CLOSED_SECONDS
 from tests.apps.conftest import Served
 from tests.apps.study.conftest import PREFERENCE, write_study
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from apps.inspector.viewer.orientation import Plane
-from apps.inspector.viewer.rendering import levels, turn
+from apps.inspector.viewer.rendering import turn
+from rsd_med.data.windowing import grey_levels
 
 
 @pytest.fixture(scope="module")
 def compute(chromium, served):
     """Run an expression on the page's own modules."""
-    from apps.inspector.artefacts import add_volume
+    from apps.inspector.web.stored import add_volume
 
     pane = add_volume(served.session, np.zeros((1, 2, 2)), title="a", unit="", window=(0, 1))
     context = chromium.new_context()
@@ -50,15 +51,15 @@ def test_every_grey_level_is_the_one_numpy_computes(compute, low, high, invert, 
             "invert": invert,
         },
     )
-    expected = turn(levels(values, low, high, invert=invert).astype(int) + 1, plane)
+    expected = turn(grey_levels(values, (low, high), invert=invert).astype(int) + 1, plane)
     expected[np.isnan(turn(values, plane))] = 999
     assert np.array_equal(np.reshape(drawn, expected.shape), expected)
 
 
 def test_levels_are_rounded_and_cut():
-    shown = levels(np.array([-1, 0, 0.5 / 255, 0.49 / 255, 0.5, 1, 7, np.nan]), 0, 1)
+    shown = grey_levels(np.array([-1, 0, 0.5 / 255, 0.49 / 255, 0.5, 1, 7, np.nan]), (0, 1))
     assert shown.tolist() == [0, 0, 1, 0, 128, 255, 255, 0]
-    assert levels(np.array([0.0, 1, np.nan]), 0, 1, invert=True).tolist() == [255, 0, 0]
+    assert grey_levels(np.array([0.0, 1, np.nan]), (0, 1), invert=True).tolist() == [255, 0, 0]
 
 
 def test_percentiles_leave_out_what_is_no_number(compute):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from apps.inspector.viewer.orientation import planes
-from apps.inspector.viewer.rendering import levels, turn
+from apps.inspector.viewer.rendering import turn
+from rsd_med.data.windowing import grey_levels
 from tests.apps.viewer.phantom import asymmetric
 
 RAS = np.diag([2.0, 1.0, 3.0, 1.0])
@@ -18,7 +19,7 @@ BAR, TOP, BOTTOM = 64, 26, 30
 @pytest.fixture(scope="module")
 def panes(served):
     """Return pictures of one phantom: reference, reconstruction, uncertainty, and one whose place is unknown."""
-    from apps.inspector.artefacts import add_volume
+    from apps.inspector.web.stored import add_volume
 
     volume = asymmetric()
     noisy = volume + np.random.default_rng(0).normal(0, 0.05, volume.shape).astype(np.float32)
@@ -35,7 +36,7 @@ def panes(served):
 
 @pytest.fixture(scope="module")
 def arrays(served, panes):
-    from apps.inspector.artefacts import read_volume
+    from apps.inspector.web.stored import read_volume
 
     return {name: np.asarray(read_volume(served.session, pane.artefact)) for name, pane in panes.items()}
 
@@ -83,7 +84,7 @@ def number_of(text):
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "unknown"])
 def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
-    from apps.inspector.artefacts import add_volume
+    from apps.inspector.web.stored import add_volume
     from tests.apps.viewer.test_orientation import affine_of
 
     volume = asymmetric((9, 16, 12))
@@ -97,7 +98,7 @@ def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
         ready(page)
         middle = volume.shape[plane.axis] // 2
         assert shown(page) == middle + 1
-        expected = turn(levels(volume.take(middle, axis=plane.axis), 0.1, 0.8), plane)
+        expected = turn(grey_levels(volume.take(middle, axis=plane.axis), (0.1, 0.8)), plane)
         steps = [step for axis, step in enumerate(spacing) if axis != plane.axis]
         letters = [page.locator(f".mark.{edge}").text_content() for edge in ("left", "right", "top", "bottom")]
         assert letters == (["", "", "", ""] if plane.letters is None else list(plane.letters.values()))
@@ -119,18 +120,18 @@ def test_the_window_is_the_readers(opened, served, panes, arrays):
     page.locator("#low").fill("0.3")
     page.locator("#high").fill("0.5")
     page.keyboard.press("Enter")
-    assert np.array_equal(seen(), levels(middle, 0.3, 0.5))
+    assert np.array_equal(seen(), grey_levels(middle, (0.3, 0.5)))
     page.locator(".stage").focus()
     page.keyboard.press("i")
-    assert np.array_equal(seen(), levels(middle, 0.3, 0.5, invert=True))
+    assert np.array_equal(seen(), grey_levels(middle, (0.3, 0.5), invert=True))
     page.keyboard.press("i")
     page.keyboard.press("3")
-    assert np.array_equal(seen(), levels(middle, float(middle.min()), float(middle.max())))
+    assert np.array_equal(seen(), grey_levels(middle, (middle.min(), middle.max())))
     page.locator("#preset").select_option("auto")
-    assert np.array_equal(seen(), levels(middle, *np.percentile(middle.astype(float), [1, 99])))
+    assert np.array_equal(seen(), grey_levels(middle, np.percentile(middle.astype(float), [1, 99])))
     page.locator(".stage").focus()
     page.keyboard.press("1")
-    assert np.array_equal(seen(), levels(middle, 0, 1))
+    assert np.array_equal(seen(), grey_levels(middle, (0, 1)))
     box = page.locator(".stage").bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 200)
     page.mouse.down()
@@ -139,7 +140,7 @@ def test_the_window_is_the_readers(opened, served, panes, arrays):
     low, high = (float(page.locator(field).input_value()) for field in ("#low", "#high"))
     assert high - low > 1.5  # to the right: broader
     assert (low + high) / 2 < 0.45  # up: lower level, brighter picture
-    assert np.abs(seen().astype(int) - levels(middle, low, high)).max() <= 1  # the fields show six digits
+    assert np.abs(seen().astype(int) - grey_levels(middle, (low, high))).max() <= 1  # the fields show six digits
 
 
 def test_keys_turn_the_slices_of_linked_pictures(opened, served, panes):
@@ -259,7 +260,7 @@ def test_a_difference_is_of_the_numbers(opened, served, panes, arrays):
     ready(page, 3)
     assert page.locator(".title").nth(2).text_content() == "Reference − One step"
     difference = arrays["reference"][12] - arrays["result"][12]
-    expected = turn(levels(difference, -0.25, 0.25), planes(RAS)[0])
+    expected = turn(grey_levels(difference, (-0.25, 0.25)), planes(RAS)[0])
     assert np.array_equal(pixels(page, (40, 30), (1, 2), 2)[..., 0], expected)
     page.keyboard.press("d")
     page.wait_for_function("() => document.querySelectorAll('.pane').length === 2")
@@ -270,10 +271,10 @@ def test_uncertainty_has_its_own_picture_in_viridis_and_lies_over_nothing_unaske
     page = opened(served, served.show(panes["reference"], panes["spread"]))
     ready(page, 2)
     plane = planes(RAS)[0]
-    plain = turn(levels(arrays["reference"][12], 0, 1), plane)
+    plain = turn(grey_levels(arrays["reference"][12], (0, 1)), plane)
     spread = turn(arrays["spread"][12], plane)
     table = np.rint(np.array(matplotlib.colormaps["viridis"].colors) * 255).astype(np.uint8)
-    colours = table[levels(spread, 0, 0.1)]
+    colours = table[grey_levels(spread, (0, 0.1))]
     colours[np.isnan(spread)] = 0
     assert 0 < np.isnan(spread).sum() < spread.size
     assert np.array_equal(pixels(page, (40, 30), (1, 2), 1), colours)
@@ -310,7 +311,7 @@ def test_three_planes_meet_where_the_cross_is_put(opened, served, panes):
 def test_sharp_screens_show_the_same_numbers(opened, served, panes, arrays):
     page = opened(served, served.show(panes["lost"]), device_scale_factor=2)
     ready(page)
-    assert np.array_equal(pixels(page, (40, 30), (1, 1), scale=2)[..., 0], levels(arrays["lost"][12], 0, 1))
+    assert np.array_equal(pixels(page, (40, 30), (1, 1), scale=2)[..., 0], grey_levels(arrays["lost"][12], (0, 1)))
 
 
 def test_help_opens_and_closes_by_key(opened, served, panes):

@@ -9,10 +9,12 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.artefacts import Pane, add_volume
 from apps.inspector.viewer.orientation import planes
-from apps.inspector.viewer.rendering import levels, turn
+from apps.inspector.viewer.rendering import turn
 from apps.inspector.viewer.volume_view import FOLDER, POLICY, vendored, volume_place
+from apps.inspector.web.artefacts import Pane
+from apps.inspector.web.stored import add_volume
+from rsd_med.data.windowing import grey_levels
 from tests.apps.conftest import quiet_pages
 from tests.apps.viewer.phantom import asymmetric
 from tests.apps.viewer.test_orientation import affine_of
@@ -114,7 +116,7 @@ def test_the_planes_are_ours_the_right_way_round(opened, served, codes):
         plane = named.get(name) or named[stored]
         page.keyboard.press(str(2 + number))
         await_drawing(page, 2 + number)
-        expected = turn(levels(volume.take(SHAPE[plane.axis] // 2, axis=plane.axis), 0.1, 0.8), plane)
+        expected = turn(grey_levels(volume.take(SHAPE[plane.axis] // 2, axis=plane.axis), (0.1, 0.8)), plane)
         steps = [step for axis, step in enumerate(SPACING) if axis != plane.axis]
         dy, dx = steps[::-1] if plane.transpose else steps
         keep = away_from_cross(*expected.shape)
@@ -137,7 +139,7 @@ def test_window_cross_and_turning_by_keyboard_and_mouse(opened, served):
     await_drawing(page, 3)
     page.keyboard.press("i")
     await_drawing(page, 5)
-    expected = turn(levels(volume[4], 0.3, 0.5, invert=True), plane)
+    expected = turn(grey_levels(volume[4], (0.3, 0.5), invert=True), plane)
     steps = np.linalg.norm(affine_of("RAS")[:3, :2], axis=0)[::-1]
     keep = away_from_cross(*expected.shape)
     assert np.abs(seen(page, *expected.shape, *steps)[..., 0] - expected.astype(int))[keep].max() <= 1

@@ -13,10 +13,11 @@ from PIL import Image
 from rsd_med.base.errors import ProtocolError
 from rsd_med.data.orientation import displayed
 from rsd_med.data.scan import UNKNOWN, Geometry
+from rsd_med.data.windowing import grey_levels
 from rsd_med.data.writing import nifti
 from rsd_med.data.writing.dicom import write_dicom
 from rsd_med.data.writing.nifti import NiftiWriter, write_nifti
-from rsd_med.data.writing.png import grey_levels, write_png
+from rsd_med.data.writing.png import write_png
 
 # Oblique, left-handed, anisotropic: nothing that a lucky default would get right.
 AFFINE = np.array([[0.1, -1.5, 0.3, 90], [1.4, 0.2, 0.0, -60], [0.0, -0.4, 3.0, 12], [0, 0, 0, 1]])

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from apps.inspector.desk import Desk, note
-from apps.inspector.session import Session
-from apps.inspector.viewer.page import MOST_PANES, viewer_frame
 from rsd_med.base.errors import DataError
+
+from ...viewer.page import MOST_PANES, viewer_frame
+from ...web.session import Session
+from ..desk import Desk, note
 
 NOTHING = "Nothing is here yet: look closely at a sample, or reconstruct a scan, and it can be chosen here."
 

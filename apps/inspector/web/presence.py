@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
-from apps.inspector.artefacts import current_session
-from apps.inspector.gate import PRESENCE
+from .gate import PRESENCE
+from .session import current_session
 
 STATIC = Path(__file__).parent / "static"
 

@@ -1,6 +1,6 @@
 """Reader study: the page readers work in, or how to set one up."""
 
-from apps.inspector.desk import note
+from ..desk import note
 
 HOW = (
     "No reader study is set up. Write a study.yaml (docs/reader_study.md has an example) and start the app with "

@@ -7,10 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from apps.inspector.model import Model
-from apps.inspector.parsing import load_item
-from apps.inspector.worker import Progress
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import CalibratedScan, CalibrationSettings
 from rsd_med.data.scan import Geometry, Picture, Scan
@@ -20,6 +18,9 @@ from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.kinds import METHODS as SOLVERS
 from rsd_med.inverse.kinds import WITH_STUDENT, WITHOUT_PRIOR
 from rsd_med.prior import load_prior
+
+from .model import Model
+from .parsing import load_item
 
 METHODS = {
     "zero_filled": "Zero-filled",

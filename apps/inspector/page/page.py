@@ -1,15 +1,13 @@
 """The page: a header with the permanent notice, and the tabs."""
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from apps.inspector.desk import Desk
-from apps.inspector.jobs import JobQueue
-from apps.inspector.notice import NOTICE
-from apps.inspector.session import SessionStore
-
-if TYPE_CHECKING:
-    from apps.inspector.server import ServerSettings
+from ..compute.jobs import JobQueue
+from ..notice import NOTICE
+from ..settings import ServerSettings
+from ..web.session import SessionStore
+from .desk import Desk
 
 TITLE = "rsd_med inspector"
 
@@ -30,15 +28,15 @@ def theme() -> Any:
     )
 
 
-def build_page(settings: "ServerSettings", store: SessionStore, queue: JobQueue) -> Any:
+def build_page(settings: ServerSettings, store: SessionStore, queue: JobQueue) -> Any:
     """Return the Gradio page."""
     import gradio as gr
 
-    from apps.inspector.tabs.reconstruct import reconstruct_tab
-    from apps.inspector.tabs.runs import runs_tab
-    from apps.inspector.tabs.samples import samples_tab
-    from apps.inspector.tabs.study import study_tab
-    from apps.inspector.tabs.viewer import viewer_tab
+    from .tabs.reconstruct import reconstruct_tab
+    from .tabs.runs import runs_tab
+    from .tabs.samples import samples_tab
+    from .tabs.study import study_tab
+    from .tabs.viewer import viewer_tab
 
     desk = Desk(store, queue)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -58,7 +56,7 @@ def build_page(settings: "ServerSettings", store: SessionStore, queue: JobQueue)
     return page
 
 
-def _header(settings: "ServerSettings") -> str:
+def _header(settings: ServerSettings) -> str:
     model = (
         "Demo model: simulated knees, trained in ten minutes; to see how things work, not what they can do."
         if settings.demo

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from apps.inspector.worker import Progress
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import Progress, silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers import SamplerSettings, sample
@@ -123,7 +123,7 @@ class Model:
                 seed,
                 numbers,
                 truncation,
-                _silent,
+                silent,
                 lambda view, noise: sample(network, view, noise, settings, self.experiment.corruption.sigma),
             )
         finally:
@@ -311,7 +311,3 @@ def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
 
 def _magnitude(images: torch.Tensor) -> torch.Tensor:
     return images.square().sum(1, keepdim=True).sqrt() if images.shape[1] == 2 else images
-
-
-def _silent(_: float) -> None:
-    """Report to nobody: another part of the work reports."""

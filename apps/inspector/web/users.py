@@ -1,4 +1,4 @@
-"""Logins for servers that listen beyond loopback: ``python -m apps.inspector.users FILE NAME`` adds one.
+"""Logins for servers that listen beyond loopback, and the command that adds one: ``python -m …web.users FILE NAME``.
 
 The file holds a line ``name:salt:hash`` for each user (scrypt); it is never served, and passwords are never logged.
 """
@@ -18,6 +18,8 @@ from rsd_med.base.command import run_command
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.files import write_text
 
+COMMAND = f"python -m {__package__}.users"
+"""What adds a login, under the name by which this package was installed."""
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SHORTEST = 10
 TRIES, PAUSE_SECONDS = 5, 60.0
@@ -51,11 +53,9 @@ class Users:
                 name, salt, known = line.split(":")
                 self._stored[name] = (bytes.fromhex(salt), bytes.fromhex(known))
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path.name}: no readable file of logins; make one with python -m apps.inspector.users FILE NAME."
-            ) from error
+            raise DataError(f"{path.name}: no readable file of logins; make one with {COMMAND} FILE NAME.") from error
         if not self._stored:
-            raise DataError(f"{path.name} holds no login; add one with python -m apps.inspector.users FILE NAME.")
+            raise DataError(f"{path.name} holds no login; add one with {COMMAND} FILE NAME.")
         self._failures: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
@@ -106,9 +106,7 @@ def add_user(path: Path, name: str, password: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Ask for a password and store what is needed to know it again."""
-    parser = argparse.ArgumentParser(
-        prog="python -m apps.inspector.users", description="Add a login, or change its password."
-    )
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Add a login, or change its password.")
     parser.add_argument("file", type=Path, metavar="FILE", help="the file that --users names")
     parser.add_argument("name", metavar="NAME", help="the login's name")
     options = parser.parse_args(arguments)

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from apps.inspector.jobs import Job, JobQueue
-from apps.inspector.session import COOKIE, Session, SessionStore
 from rsd_med.base.errors import DataError
+
+from ..compute.jobs import Job, JobQueue
+from ..web.session import COOKIE, Session, SessionStore
 
 QUICK_SECONDS = 0.4
 """What is over by then is told by its result alone."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from apps.inspector.artefacts import window_levels
-from apps.inspector.notice import NOTICE, burn_in
-from apps.inspector.study.export import safe_cell
 from rsd_med.data.scan import Geometry
+from rsd_med.data.windowing import grey_levels
+
+from ..csv_cells import safe_cell
+from ..notice import NOTICE, burn_in
 
 
 def write_exports(
@@ -53,7 +54,7 @@ def write_exports(
         write_nifti(path, image * np.float32(scale), geometry)
         written[path.name] = str(path)
     picture = folder / "result.png"
-    burn_in(window_levels(images["result"], 0.0, white)).save(picture)
+    burn_in(grey_levels(images["result"], (0.0, white))).save(picture)
     written[picture.name] = str(picture)
     table = folder / "figures.csv"
     table.write_text(to_csv([("notice", NOTICE), *figures]), encoding="utf-8")

@@ -20,7 +20,7 @@ from rsd_med.base.errors import DataError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Serve = Callable[[Connection], None]
-"""What the worker process runs; see ``apps.inspector.worker.serve``."""
+"""What the worker process runs; see ``worker.serve``."""
 
 MOST_WAITING = 8
 """Jobs that one user may have in the queue."""

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apps.inspector.artefacts import add_picture, window_levels
-from apps.inspector.session import Session
+from rsd_med.data.windowing import grey_levels
+
+from ..web.session import Session
+from ..web.stored import add_picture
 
 WHITE = 1.25
 """Magnitude shown white: the scale, 1, comes from an image of low resolution, and fine bright tissue exceeds it."""
@@ -36,7 +38,7 @@ def window_of(images: np.ndarray, shown: str = "magnitude") -> tuple[float, floa
 def grey(images: np.ndarray, shown: str = "magnitude") -> np.ndarray:
     """Return images in channels as 8-bit levels at the fixed window, (n, y, x)."""
     values = phase(images) if shown == "phase" else magnitude(images)
-    return window_levels(values, *window_of(images, shown))
+    return grey_levels(values, window_of(images, shown))
 
 
 def sheet(

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from fastapi import HTTPException, Request
 
 from rsd_med.base.errors import DataError
 
-if TYPE_CHECKING:
-    from apps.inspector.artefacts import Artefact
+from .artefacts import Artefact
 
 COOKIE = "inspector_session"
 MAX_SESSIONS = 256
@@ -60,7 +60,7 @@ class Session:
     token: str
     folder: Path
     user: str | None = None
-    artefacts: "dict[str, Artefact]" = field(default_factory=dict)
+    artefacts: dict[str, Artefact] = field(default_factory=dict)
     uploads: dict[str, Path] = field(default_factory=dict)
     waits: int = 0
     last_used: float = field(default_factory=time.monotonic)
@@ -103,6 +103,14 @@ class Session:
             found = self.artefacts.pop(artefact, None)
         if found is not None:
             found.path.unlink(missing_ok=True)
+
+
+def current_session(request: Request) -> Session:
+    """Return the session of a request; 403 without one (the server's gate puts it there)."""
+    session = request.scope.get("inspector.session")
+    if not isinstance(session, Session):
+        raise HTTPException(403, "no session")
+    return session
 
 
 class SessionStore:

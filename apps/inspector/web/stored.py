@@ -1,84 +1,16 @@
-"""What a session shows and gives away: volumes for the viewer, pictures in the page, files to keep.
-
-Volumes reach the eye through the viewer's routes (``apps.inspector.viewer.routes``), slice by slice in float32.
-Pictures and exports come from ``GET /artefact/<id>/file``. Every id is looked up among those of the session that the
-cookie names; what is not there is answered with 404, whether it belongs to another or never was.
-"""
+"""The files behind what a session shows and gives away: written to the session's folder, found by its ids alone."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response
 
-from apps.inspector.session import Session, new_id
 from rsd_med.base.errors import DataError
 
-Kind = Literal["grey", "uncertainty", "difference"]
+from .artefacts import Artefact, Kind, Pane
+from .session import Session, new_id
+
 MAX_SIDE = 4096
-
-# What may be shown in the page; everything else is handed over as an attachment.
-_SHOWN = {".png": "image/png"}
-_SENT = {".png": "image/png", ".csv": "text/csv; charset=utf-8", ".zip": "application/zip", ".json": "application/json"}
-# Somebody's anatomy stays in no cache: the viewer keeps the slices it shows in its own memory.
-_HEADERS = {"Cache-Control": "no-store"}
-
-
-@dataclass(frozen=True)
-class Pane:
-    """A volume as the viewer shows it.
-
-    Attributes
-    ----------
-    artefact
-        Opaque id of the volume.
-    title
-        What is shown, in words.
-    unit
-        Unit of the values, as the reader should see it.
-    window
-        (black, white) in that unit.
-    affine
-        Voxel indices (x, y, z) to millimetres in RAS+, four rows of four; None when it is unknown or not to be
-        trusted, and then no letters are shown.
-    spacing
-        Millimetres (z, y, x); None when unknown.
-    kind
-        What the values mean, which decides the colours.
-    """
-
-    artefact: str
-    title: str
-    unit: str
-    window: tuple[float, float]
-    affine: tuple[tuple[float, ...], ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    kind: Kind = "grey"
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """Something a session owns.
-
-    Attributes
-    ----------
-    id
-        Opaque.
-    path
-        File in the session's folder: a float32 ``.npy`` of shape (z, y, x) for volumes.
-    pane
-        How a volume is shown; None for files.
-    name
-        What the browser calls the file when it is kept; never made of anything a user sent.
-    """
-
-    id: str
-    path: Path
-    pane: Pane | None = None
-    name: str = "file"
 
 
 def add_volume(
@@ -189,13 +121,6 @@ def read_volume(session: Session, artefact: str) -> np.ndarray:
     return volume
 
 
-def window_levels(values: np.ndarray, low: float, high: float, *, invert: bool = False) -> np.ndarray:
-    """Map values to 8 bits: ``low`` and below is 0, ``high`` and above is 255, rounded; what is not finite is 0."""
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
-    levels = np.rint(np.nan_to_num(scaled) * 255).astype(np.uint8)
-    return 255 - levels if invert else levels
-
-
 def _register(session: Session, artefact: Artefact) -> None:
     with session.lock:
         if session.ended:
@@ -211,40 +136,3 @@ def _trusted(affine: np.ndarray | None) -> tuple[tuple[float, ...], ...] | None:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
         return None
     return tuple(tuple(row) for row in matrix.tolist())
-
-
-def current_session(request: Request) -> Session:
-    """Return the session of a request; 403 without one (the server's gate puts it there)."""
-    session = request.scope.get("inspector.session")
-    if not isinstance(session, Session):
-        raise HTTPException(403, "no session")
-    return session
-
-
-def _owned(request: Request, artefact: str) -> Artefact:
-    found = current_session(request).artefacts.get(artefact)
-    if found is None:
-        # The same answer for what belongs to another and for what never was.
-        raise HTTPException(404, "not found")
-    return found
-
-
-def artefact_routes() -> APIRouter:
-    """Return the route described above; it runs in threads, so that reading does not hold up others."""
-    routes = APIRouter()
-
-    @routes.get("/artefact/{artefact}/file")
-    def file(request: Request, artefact: str, keep: bool = False) -> Response:
-        found = _owned(request, artefact)
-        if found.pane is not None:
-            raise HTTPException(404, "not found")
-        try:
-            content = found.path.read_bytes()
-        except OSError:
-            raise HTTPException(404, "not found") from None
-        headers = dict(_HEADERS)
-        if keep or found.path.suffix not in _SHOWN:
-            headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
-        return Response(content, media_type=_SENT.get(found.path.suffix, "application/octet-stream"), headers=headers)
-
-    return routes

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from apps.inspector.artefacts import Pane, add_file, add_stack, add_volume
-from apps.inspector.desk import Desk, note, one_of, result_of, whole
-from apps.inspector.parsing import read_item, read_stack
-from apps.inspector.session import Session
-from apps.inspector.uploads import uploaded_path
-from apps.inspector.viewer.page import viewer_frame
 from rsd_med.base.errors import DataError
+
+from ...compute.parsing import read_item, read_stack
+from ...viewer.page import viewer_frame
+from ...web.artefacts import Pane
+from ...web.session import Session
+from ...web.stored import add_file, add_stack, add_volume
+from ...web.uploads import uploaded_path
+from ..desk import Desk, note, one_of, result_of, whole
 
 METHODS = (
     "Zero-filled",

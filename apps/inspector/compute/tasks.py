@@ -1,14 +1,34 @@
-"""What the worker can do, by name."""
+"""What the worker can do, by name, and the worker's main function."""
 
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from apps.inspector.model import Model
-from apps.inspector.worker import Progress
+from rsd_med.base.progress import Progress, silent
+
+from .worker import serve
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def run_worker(pipe: Connection, run: Path, threads: int) -> None:
+    """Serve the model of a run; the worker's main function."""
+    # Ctrl-C in the terminal reaches every process; the server decides when this one ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Threads that wait by spinning take the processor from the server, and from whoever else works on this machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    torch.set_num_threads(threads)
+    serve(pipe, build_tasks(run))
 
 
 def build_tasks(run: Path) -> dict[str, Callable[..., Any]]:
@@ -17,6 +37,8 @@ def build_tasks(run: Path) -> dict[str, Callable[..., Any]]:
     A model that cannot be loaded is no reason to end: every task then answers with the sentence that says why.
     """
     from rsd_med.base.errors import RsdMedError
+
+    from .model import Model
 
     tasks: dict[str, Callable[..., Any]] = {
         "facts": _facts,
@@ -33,7 +55,7 @@ def build_tasks(run: Path) -> dict[str, Callable[..., Any]]:
         return dict.fromkeys(tasks, partial(_refuse, error))
     # The first picture that everybody sees is ready before anybody asks.
     if "student" in model.stages:
-        model.student(0, range(1), 1.0, lambda _: None)
+        model.student(0, range(1), 1.0, silent)
     return {name: partial(task, model) for name, task in tasks.items()}
 
 
@@ -41,21 +63,21 @@ def _refuse(error: Exception, *, progress: Progress, **_: Any) -> None:
     raise error
 
 
-def _facts(model: Model, *, progress: Progress) -> dict[str, Any]:
+def _facts(model: "Model", *, progress: Progress) -> dict[str, Any]:
     return model.facts()
 
 
-def _grid(model: Model, *, progress: Progress, seed: int, count: int, truncation: float) -> np.ndarray:
+def _grid(model: "Model", *, progress: Progress, seed: int, count: int, truncation: float) -> np.ndarray:
     return model.student(seed, range(count), truncation, progress)
 
 
 def _teacher(
-    model: Model, *, progress: Progress, seed: int, numbers: list[int], truncation: float, calls: int
+    model: "Model", *, progress: Progress, seed: int, numbers: list[int], truncation: float, calls: int
 ) -> dict[str, Any]:
     import time
 
     begun = time.perf_counter()
-    student = model.student(seed, numbers, truncation, lambda _: None)
+    student = model.student(seed, numbers, truncation, silent)
     between = time.perf_counter()
     teacher = model.teacher(seed, numbers, truncation, calls, progress)
     return {
@@ -68,20 +90,20 @@ def _teacher(
 
 
 def _nearest(
-    model: Model, *, progress: Progress, seed: int, numbers: list[int], truncation: float, everything: bool
+    model: "Model", *, progress: Progress, seed: int, numbers: list[int], truncation: float, everything: bool
 ) -> dict[str, Any]:
-    images = model.student(seed, numbers, truncation, lambda _: None)
+    images = model.student(seed, numbers, truncation, silent)
     return {"images": images, **model.nearest(images, progress, everything=everything)}
 
 
 def _between(
-    model: Model, *, progress: Progress, seed: int, first: int, second: int, truncation: float, frames: int
+    model: "Model", *, progress: Progress, seed: int, first: int, second: int, truncation: float, frames: int
 ) -> np.ndarray:
     return model.between(seed, first, second, truncation, frames, progress)
 
 
-def _prepare(model: Model, scan: str | int, acceleration: float | None) -> Any:
-    from apps.inspector import reconstruction
+def _prepare(model: "Model", scan: str | int, acceleration: float | None) -> Any:
+    from . import reconstruction
 
     if isinstance(scan, int):
         return reconstruction.prepare(model, reconstruction.example(model, scan), acceleration, True)
@@ -89,9 +111,9 @@ def _prepare(model: Model, scan: str | int, acceleration: float | None) -> Any:
     return reconstruction.prepare(model, loaded, acceleration, simulated)
 
 
-def _read(model: Model, *, progress: Progress, scan: str | int, acceleration: float | None) -> dict[str, Any]:
+def _read(model: "Model", *, progress: Progress, scan: str | int, acceleration: float | None) -> dict[str, Any]:
     """Calibrate a scan and say what was found; ``scan`` is a file that the child wrote, or the number of an example."""
-    from apps.inspector import reconstruction
+    from . import reconstruction
 
     prepared = _prepare(model, scan, acceleration)
     found = reconstruction.describe(prepared)
@@ -102,7 +124,7 @@ def _read(model: Model, *, progress: Progress, scan: str | int, acceleration: fl
 
 
 def _reconstruct(
-    model: Model,
+    model: "Model",
     *,
     progress: Progress,
     scan: str | int,
@@ -112,8 +134,8 @@ def _reconstruct(
     folder: str,
 ) -> dict[str, Any]:
     """Reconstruct a scan; what is to be kept is written to ``folder``."""
-    from apps.inspector import reconstruction
-    from apps.inspector.exports import write_exports
+    from . import reconstruction
+    from .exports import write_exports
 
     prepared = _prepare(model, scan, acceleration)
     found, zero_filled = reconstruction.reconstruct(model, prepared, method, samples, progress)

@@ -5,10 +5,11 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apps.inspector.artefacts import add_file
-from apps.inspector.desk import Desk, note, one_of, whole
-from apps.inspector.session import Session
 from rsd_med.base.errors import DataError
+
+from ...web.session import Session
+from ...web.stored import add_file
+from ..desk import Desk, note, one_of, whole
 
 if TYPE_CHECKING:
     from rsd_med.reporting.record import RunRecord

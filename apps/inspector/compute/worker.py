@@ -3,14 +3,11 @@
 import contextlib
 import os
 import queue
-import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-Progress = Callable[[float], None]
 Task = Callable[..., Any]
 """Called with ``progress`` and the job's arguments by name; what it returns must be plain data and arrays."""
 
@@ -69,18 +66,3 @@ def explain(error: Exception) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "There is not enough memory for this; choose a smaller image or fewer samples."
     return f"This could not be computed ({type(error).__name__}); please report it if it happens again."
-
-
-def run_worker(pipe: Connection, run: Path, threads: int) -> None:
-    """Serve the model of a run; the worker's main function."""
-    # Ctrl-C in the terminal reaches every process; the server decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    # Threads that wait by spinning take the processor from the server, and from whoever else works on this machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
-    torch.set_num_threads(threads)
-    from apps.inspector.tasks import build_tasks
-
-    serve(pipe, build_tasks(run))

@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.exceptions import HTTPException
 
-from apps.inspector.session import COOKIE, Session, SessionStore
 from rsd_med.base.errors import DataError
+
+from .session import COOKIE, Session, SessionStore
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -139,7 +140,7 @@ class Gate:
                 session = None
             if session is None and path == "/" and not self.logins:
                 session = self.store.create()
-                cookie = self.cookie(session)
+                cookie = session_cookie(session, secure=self.secure).encode()
             if session is None and not _OPEN.fullmatch(path):
                 if self.logins and path == "/":
                     await _answer(send_guarded, 303, "", {b"location": b"/login"})
@@ -154,11 +155,6 @@ class Gate:
             await _answer(send_guarded, refusal.status_code, refusal.detail)
         except DataError as error:
             await _answer(send_guarded, 503, str(error))
-
-    def cookie(self, session: Session) -> bytes:
-        """Return the header that gives a browser its session: unreadable for scripts, never sent from other sites."""
-        secure = "; Secure" if self.secure else ""
-        return f"{COOKIE}={session.token}; Path=/; HttpOnly; SameSite=Strict{secure}".encode()
 
     def _check(self, scope: Scope, headers: dict[bytes, str]) -> str:
         """Check host, origin and path; return the path."""
@@ -246,6 +242,11 @@ class Gate:
         finally:
             session.waits -= 1
             session.last_used = session.last_seen = time.monotonic()
+
+
+def session_cookie(session: Session, *, secure: bool) -> str:
+    """Return the header that gives a browser its session: unreadable for scripts, never sent from other sites."""
+    return f"{COOKIE}={session.token}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
 
 
 def read_cookie(header: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """Uploads: streamed to the session's private folder under a name of our own, refused unless the content is a scan's.
 
 What the browser says about a file (name, type) is never used: the first bytes decide, the suffix is ours, and the
-content is only ever opened in the child process of ``apps.inspector.parsing``.
+content is only ever opened in the child process of ``compute.parsing``.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from apps.inspector.artefacts import current_session
-from apps.inspector.session import QUOTA_BYTES, Session, new_id
 from rsd_med.base.errors import DataError
+
+from .session import QUOTA_BYTES, Session, current_session, new_id
 
 HEAD_BYTES = 352
 MOST_FILES = 1024

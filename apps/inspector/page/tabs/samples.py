@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from apps.inspector.artefacts import Pane, add_volume
-from apps.inspector.desk import Desk, note, one_of, real, result_of, whole
-from apps.inspector.session import Session
-from apps.inspector.sheets import grey, magnitude, phase, sheet, window_of
-from apps.inspector.viewer.page import viewer_frame
 from rsd_med.base.errors import DataError
+
+from ...viewer.page import viewer_frame
+from ...web.artefacts import Pane
+from ...web.session import Session
+from ...web.stored import add_volume
+from ..desk import Desk, note, one_of, real, result_of, whole
+from ..sheets import grey, magnitude, phase, sheet, window_of
 
 COUNTS = (16, 36, 64)
 SHOWN = ("Magnitude", "Phase", "With nearest measurement kept", "With nearest of all training data")

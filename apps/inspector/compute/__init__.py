@@ -1,0 +1,1 @@
+"""The computing side: the queue, the worker process and what it can do, and the child that opens uploads."""

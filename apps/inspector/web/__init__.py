@@ -1,0 +1,1 @@
+"""The web side: who may come in, whose is what, uploads and downloads."""

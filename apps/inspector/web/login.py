@@ -1,0 +1,80 @@
+"""Coming and going: the login page, the end of a session, and whether the server is there."""
+
+import asyncio
+from collections.abc import Callable
+from html import escape
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+
+from rsd_med.base.errors import DataError
+
+from .gate import session_cookie
+from .presence import STATIC
+from .session import Session, SessionStore, current_session
+from .users import Users
+
+
+def login_routes(
+    store: SessionStore, users: Users | None, *, secure: bool, cancel_jobs: Callable[[str], object]
+) -> APIRouter:
+    """Return the routes.
+
+    Parameters
+    ----------
+    store
+        The sessions.
+    users
+        Who may log in; None where nobody has to.
+    secure
+        Whether the session's cookie may travel by TLS alone.
+    cancel_jobs
+        Called with a session's name when it ends.
+    """
+    routes = APIRouter()
+
+    async def end(session: Session) -> None:
+        cancel_jobs(session.name)
+        await asyncio.to_thread(store.end, session)
+
+    @routes.get("/health")
+    def health() -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    @routes.post("/session/end")
+    async def end_session(request: Request) -> Response:
+        await end(current_session(request))
+        return PlainTextResponse("ended")
+
+    @routes.get("/login")
+    def login_page() -> Response:
+        return HTMLResponse(_login_form()) if users is not None else RedirectResponse("/", 303)
+
+    @routes.post("/login")
+    async def login(request: Request) -> Response:
+        if users is None:
+            return RedirectResponse("/", 303)
+        form = await request.form(max_files=0, max_fields=4)
+        name, password = str(form.get("name", "")), str(form.get("password", ""))
+        try:
+            right = await asyncio.to_thread(users.check, name, password)
+        except DataError as error:
+            return HTMLResponse(_login_form(str(error)), 429)
+        if not right:
+            return HTMLResponse(_login_form("That name and password do not belong together."), 401)
+        # A session begins with the login: none that existed before it is carried over.
+        answer = RedirectResponse("/", 303)
+        answer.headers["set-cookie"] = session_cookie(store.create(name), secure=secure)
+        return answer
+
+    @routes.post("/logout")
+    async def logout(request: Request) -> Response:
+        await end(current_session(request))
+        return RedirectResponse("/login", 303)
+
+    return routes
+
+
+def _login_form(problem: str = "") -> str:
+    page = (STATIC / "login.html").read_text(encoding="utf-8")
+    return page.replace("{problem}", f'<p role="alert">{escape(problem)}</p>' if problem else "")
