@@ -57,9 +57,9 @@ def dry_run(experiment: Experiment) -> str:
 
 
 def time_step(experiment: Experiment, stage: Stage) -> float:
-    """Take two steps and time the second, in seconds: the first one also sets up kernels and memory."""
+    """Take two steps of this rank and time the second, in seconds: the first one also sets up kernels and memory."""
     order = BatchOrder(experiment.dataset.groups(), stage.batch_size, experiment.protocol.seed, f"{stage.name}/order")
-    batch = load_batch(experiment.dataset, order[0], experiment.device)
+    batch = load_batch(experiment.dataset, experiment.distribution.share(order[0]), experiment.device)
     for images in (0, stage.batch_size):
         began = time.perf_counter()
         stage.step(batch, images, generator_for(0, "dry run", images, device=experiment.device))

@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
+from rsd_med.base.devices import device_kind
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
@@ -67,12 +68,7 @@ class Experiment:
     @cached_property
     def device(self) -> torch.device:
         """Where networks and batches live."""
-        wanted = self.protocol.engine.device
-        if wanted == "auto":
-            return self.distribution.device("cuda" if torch.cuda.is_available() else "cpu")
-        if wanted == "cuda" and not torch.cuda.is_available():
-            raise ProtocolError("engine.device: cuda is asked for but this machine has no usable GPU; use auto or cpu.")
-        return self.distribution.device(wanted)
+        return self.distribution.device(device_kind(self.protocol.engine.device, "engine.device"))
 
     @cached_property
     def corruption(self) -> Corruption:
@@ -291,7 +287,11 @@ def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
 
 
 def open_run(
-    run: RunFolder, reference: Path | None = None, num_samples: int | None = None, seeds: int | None = None
+    run: RunFolder,
+    reference: Path | None = None,
+    num_samples: int | None = None,
+    seeds: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
 ) -> Experiment:
     """Rebuild the experiment of a run from its own protocol.
 
@@ -305,6 +305,8 @@ def open_run(
         Samples behind every distance, in place of the protocol's.
     seeds
         How often to measure, in place of the protocol's.
+    device
+        Where to compute, in place of the protocol's ``engine.device``.
 
     Raises
     ------
@@ -333,7 +335,7 @@ def open_run(
         update={
             "evaluation": protocol.evaluation.model_copy(update=changes),
             # A few samples are drawn in less time than compiling takes.
-            "engine": protocol.engine.model_copy(update={"compile": False}),
+            "engine": protocol.engine.model_copy(update={"compile": False, "device": device or protocol.engine.device}),
         }
     )
     stored = run.sampling_operators if run.sampling_operators.exists() else None

@@ -12,7 +12,9 @@ from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.runs.run_folder import RunFolder
 
 
-def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
+def load_prior(
+    folder: Path, name: Literal["teacher", "student"], device: Literal["cpu", "cuda"] | None = None
+) -> Prior:
     """Load teacher or student of a run as a prior for inverse problems; the training data are not needed.
 
     Parameters
@@ -21,6 +23,8 @@ def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
         Run folder that ``rsd_med.train`` has filled.
     name
         Which network.
+    device
+        Where it is to lie; None for what the run's protocol says.
 
     Raises
     ------
@@ -30,7 +34,7 @@ def load_prior(folder: Path, name: Literal["teacher", "student"]) -> Prior:
         If the run's images are not complex, so that it knows nothing of k-space.
     """
     run = RunFolder(folder)
-    experiment = open_run(run)
+    experiment = open_run(run, device=device)
     network = experiment.load_network(newest_checkpoint(run, name), name)
     if experiment.channels != 2:
         raise ProtocolError(f"{folder.name}: the run was trained on real images; reconstruction needs complex ones.")

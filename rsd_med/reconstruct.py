@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rsd_med.base.command import run_command
 
@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
         "--set", dest="options", action="append", default=[], metavar="NAME=VALUE", help="an option of the method"
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="default %(default)s: the GPU if there is one",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--dicom", action="store_true", help="write DICOM secondary captures too")
     parser.add_argument("--slices", type=int, metavar="N", help="only the central N slices of each volume")
@@ -75,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from tqdm import tqdm
 
+    from rsd_med.base.devices import device_kind
     from rsd_med.base.files import write_text
     from rsd_med.calibration.calibrate import CalibrationSettings
     from rsd_med.data.opening import open_scan
@@ -83,7 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     method = options.method or ("l1_wavelet" if options.run == "-" else "a_dps")
     settings = _settings(method, options)
-    prior, lines = (None, None) if options.run == "-" else _load_prior(Path(options.run), method, options.any_size)
+    device = device_kind(options.device, "--device")
+    prior, lines = (None, None)
+    if options.run != "-":
+        prior, lines = _load_prior(Path(options.run), method, options.any_size, device)
     solver = settings.build(prior)
     source = open_scan(options.scan)
     stacks = [_central(stack, options.slices) for stack in source.stacks()]
@@ -106,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
                 seed=options.seed,
                 dicom=options.dicom,
                 description=f"rsd_med {method}",
+                device=device,
                 progress=lambda part, done=number: _show(bar, (done + part) / len(stacks)),  # type: ignore[misc]
             )
             volumes.append(result.figures)
@@ -178,7 +189,9 @@ def _settings(method: str, options: argparse.Namespace) -> Any:
         raise ProtocolError(f"--set {name}: {first['msg']}; the options of {method} are: {known}.") from error
 
 
-def _load_prior(folder: Path, method: str, any_size: bool) -> "tuple[Prior | None, int | None]":
+def _load_prior(
+    folder: Path, method: str, any_size: bool, device: Literal["cpu", "cuda"]
+) -> "tuple[Prior | None, int | None]":
     """Load the network that a method needs, and the number of central lines that scaled its training data."""
     from dataclasses import replace
 
@@ -187,12 +200,12 @@ def _load_prior(folder: Path, method: str, any_size: bool) -> "tuple[Prior | Non
     from rsd_med.prior import load_prior
     from rsd_med.runs.run_folder import RunFolder
 
-    experiment = open_run(RunFolder(folder))
+    experiment = open_run(RunFolder(folder), device=device)
     corruption = experiment.protocol.corruption
     lines = corruption.acs_lines if isinstance(corruption, MultiCoilFourierSettings) else None
     if method not in SAMPLING:
         return None, lines
-    prior = load_prior(folder, "student" if method in STUDENTS else "teacher")
+    prior = load_prior(folder, "student" if method in STUDENTS else "teacher", device)
     return replace(prior, any_size=any_size), lines
 
 

@@ -20,6 +20,10 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report a program whose reader went
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _FULL_DISK_TEXT = re.compile(r"No space left on device|errno = 28|Disk quota exceeded|\d+ requested and \d+ written")
 """What the system, HDF5 and numpy say; theirs are errors without a number."""
+_OUT_OF_MEMORY = (
+    "out of memory: in training, let a network see fewer images at once (--set engine.micro_batch=N, the same result); "
+    "elsewhere, lower the number or the size of the images"
+)
 _WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 
 
@@ -65,7 +69,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         where = f" while writing {error.filename}" if isinstance(error, OSError) and error.filename else ""
         return f"no space left on the disk{where}: free some space, then run the same command again", RESUMABLE
     if _is_out_of_memory(error):
-        return "out of memory: lower the batch size or the image size", INTERNAL_ERROR
+        return _OUT_OF_MEMORY, INTERNAL_ERROR
     if isinstance(error, OSError):
         return _explain_os_error(error)
     detail = " ".join(str(error).split()) or "no message"

@@ -60,6 +60,7 @@ def reconstruct_volume(
     dicom: bool = False,
     description: str = "rsd_med",
     progress: Progress | None = None,
+    device: torch.device | str = "cpu",
 ) -> VolumeResult:
     """Reconstruct the slices of one volume and write all results to a folder.
 
@@ -84,6 +85,8 @@ def reconstruct_volume(
         For DICOM: how the images came about.
     progress
         Told the share of the volume done; may raise to cancel, which leaves no partial file.
+    device
+        Where the solver computes: where its prior lies, if it has one.
 
     Raises
     ------
@@ -102,7 +105,8 @@ def reconstruct_volume(
         files: dict[str, NiftiWriter] = {}
         source.expect(items)
         for number, item in enumerate(items):
-            prepared, found = _one_slice(source, item, prepare, solver, seed, _part(progress, number, len(items)))
+            part = _part(progress, number, len(items))
+            prepared, found = _one_slice(source, item, prepare, solver, seed, part, device)
             scale = float(prepared.measurement.scale[0])
             unit = max(unit, scale)
             images = _images(found, scale)
@@ -137,7 +141,13 @@ def reconstruct_volume(
 
 
 def _one_slice(
-    source: Source, item: int, prepare: Callable[[Scan], Prepared], solver: Solver, seed: int, progress: Progress
+    source: Source,
+    item: int,
+    prepare: Callable[[Scan], Prepared],
+    solver: Solver,
+    seed: int,
+    progress: Progress,
+    device: torch.device | str,
 ) -> tuple[Prepared, Reconstruction]:
     scan = source[item]
     if not isinstance(scan, Scan):
@@ -146,7 +156,8 @@ def _one_slice(
             "some from images."
         )
     prepared = prepare(scan)
-    return prepared, solver(prepared.measurement, generator_for(seed, "reconstruct", scan.id), progress)
+    generator = generator_for(seed, "reconstruct", scan.id, device=device)
+    return prepared, solver(prepared.measurement.to(device), generator, progress).to("cpu")
 
 
 def _images(found: Reconstruction, scale: float) -> dict[str, Tensor]:

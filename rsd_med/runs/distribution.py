@@ -14,7 +14,13 @@ from rsd_med.base.errors import InterruptedRunError, ProtocolError, RsdMedError
 from rsd_med.operators.linear import LinearOperator
 
 PATIENCE = timedelta(hours=2)
-"""How long a rank waits for another: one of them may be evaluating alone. A rank that has died is noticed at once."""
+"""How long a rank waits for word from another: one of them may be evaluating alone."""
+
+STUCK = timedelta(minutes=20)
+"""How long a rank waits for another's tensors, which none is late for by more than a checkpoint or a cold cache.
+
+Between GPUs this is what notices a machine that has died: NCCL hears nothing of it.
+"""
 
 Answer = TypeVar("Answer")
 
@@ -118,7 +124,9 @@ class Ranks(Distribution):
         self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        self._guard(lambda: dist.init_process_group(backend, timeout=PATIENCE))
+        self._guard(lambda: dist.init_process_group(backend, timeout=STUCK))
+        # Words travel between CPUs, in a group of their own: theirs is another patience.
+        self._words: Any = self._guard(lambda: dist.new_group(backend="gloo", timeout=PATIENCE))
         self._flat: dict[int, Tensor] = {}
 
     def __getstate__(self) -> dict[str, int]:
@@ -129,9 +137,12 @@ class Ranks(Distribution):
         """Return this process's device: each rank of a machine has its own GPU."""
         if kind != "cuda":
             return torch.device(kind)
-        if self.local_rank >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        if count == 1 and not dist.is_torchelastic_launched():
+            return torch.device(kind, 0)  # a batch system has given each task the one GPU that it sees
+        if self.local_rank >= count:
             raise ProtocolError(
-                f"--nproc-per-node: this machine has {torch.cuda.device_count()} GPUs, and rank {self.rank} needs one "
+                f"--nproc-per-node: this machine has {count} GPUs, and rank {self.rank} needs one "
                 "of its own; start as many processes as there are GPUs, or set engine.device: cpu."
             )
         torch.cuda.set_device(self.local_rank)
@@ -155,13 +166,13 @@ class Ranks(Distribution):
     def agree(self, number: int) -> int:
         """See the base class; between CPUs, so that no GPU is waited for."""
         told = torch.tensor(number)
-        self._guard(lambda: dist.all_reduce(told, op=dist.ReduceOp.MAX))
+        self._guard(lambda: dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self._words))
         return int(told)
 
     def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """See the base class; ranks may hold different numbers of tensors of different shapes."""
         shares: list[list[Tensor]] = [[] for _ in range(self.world_size)]
-        self._guard(lambda: dist.all_gather_object(shares, [tensor.cpu() for tensor in tensors]))
+        self._guard(lambda: dist.all_gather_object(shares, [tensor.cpu() for tensor in tensors], group=self._words))
         device = tensors[0].device if tensors else torch.device("cpu")
         rounds = max(map(len, shares))
         return [share[turn].to(device) for turn in range(rounds) for share in shares if turn < len(share)]
@@ -169,7 +180,7 @@ class Ranks(Distribution):
     def gather_texts(self, texts: Sequence[str]) -> list[str]:
         """See the base class."""
         shares: list[list[str]] = [[] for _ in range(self.world_size)]
-        self._guard(lambda: dist.all_gather_object(shares, list(texts)))
+        self._guard(lambda: dist.all_gather_object(shares, list(texts), group=self._words))
         return [text for share in shares for text in share]
 
     def pick(self, operator: LinearOperator, order: Tensor) -> LinearOperator:
@@ -213,7 +224,7 @@ class Ranks(Distribution):
             error = caught
         code = error.exit_code if isinstance(error, RsdMedError) else int(error is not None)
         codes = [0] * self.world_size
-        self._guard(lambda: dist.all_gather_object(codes, code))
+        self._guard(lambda: dist.all_gather_object(codes, code, group=self._words))
         if not any(codes):
             return
         first = next(rank for rank, found in enumerate(codes) if found)
@@ -226,10 +237,10 @@ class Ranks(Distribution):
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def _guard(self, call: Callable[[], Any]) -> None:
+    def _guard(self, call: Callable[[], Answer]) -> Answer:
         """Turn a broken connection into a sentence."""
         try:
-            call()
+            return call()
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
             raise InterruptedRunError(

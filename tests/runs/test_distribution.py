@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,35 @@ def test_a_batch_is_shared_evenly_or_not_at_all():
 def test_without_torchrun_a_process_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert connect() is ALONE
+
+
+@pytest.fixture
+def rank_3(monkeypatch):
+    """Rank 3 of 4, all alone: what it would ask of torch.distributed is noted; on a machine that shows it one GPU."""
+    asked = {}
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: asked.update({"tensors": k}))
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **k: asked.update({"words": k}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    return connect(), asked
+
+
+def test_tensors_are_waited_for_in_minutes_and_words_in_hours(rank_3):
+    """A machine that dies leaves the others inside NCCL's kernels; lone work is waited for between CPUs."""
+    _, asked = rank_3
+    assert asked["tensors"]["timeout"] <= timedelta(minutes=30)
+    assert asked["words"] == {"backend": "gloo", "timeout": timedelta(hours=2)}
+
+
+def test_a_task_that_sees_one_gpu_takes_it_but_ranks_of_one_torchrun_do_not_share_it(rank_3, monkeypatch):
+    ranks, _ = rank_3
+    assert ranks.device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(ProtocolError, match="this machine has 1 GPUs, and rank 3 needs one"):
+        ranks.device("cuda")
 
 
 def test_a_run_passes_from_two_ranks_to_one(tmp_path):
