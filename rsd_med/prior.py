@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.experiment import newest_checkpoint, open_run
 from rsd_med.inverse.prior import Prior
@@ -40,17 +39,13 @@ def load_prior(
         raise ProtocolError(f"{folder.name}: the run was trained on real images; reconstruction needs complex ones.")
     settings, masks = experiment.protocol.corruption, None
     operator = experiment.sampling_operators.operator
-    if isinstance(settings, MultiCoilFourierSettings):
-        if settings.mask == "file" and isinstance(operator, MultiCoilFourier):
-            masks = operator.mask
-        # With no line to remove, the objective's view of an operator shows that operator itself.
-        settings = settings.model_copy(update={"further_lines": 0})
-    objective = experiment.protocol.teacher.objective.build(settings.build())
-    nothing_drawn = generator_for(0, "view")
+    if isinstance(settings, MultiCoilFourierSettings) and settings.mask == "file":
+        assert isinstance(operator, MultiCoilFourier)
+        masks = operator.mask
     height, width = experiment.sampling_operators.data.shape[-2:]
     return Prior(
         denoiser=network,
-        show=lambda seen: objective.view(seen, nothing_drawn),
+        show=experiment.objective.show,
         corruption=experiment.corruption,
         masks=masks,
         size=(height, width),

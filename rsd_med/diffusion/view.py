@@ -1,38 +1,47 @@
 """What a network is shown of an image, and how to ask it about one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 
 from rsd_med.diffusion.denoiser import Denoiser
-
-
-def _as_is(x: torch.Tensor) -> torch.Tensor:
-    return x
+from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.operators.linear import Identity, LinearOperator, require_batch_index
 
 
 @dataclass(frozen=True)
 class View:
-    """A fixed way of showing images to a network.
+    """A fixed way of showing images to a network. ``view[index]`` is that of some items of the batch.
 
     Attributes
     ----------
-    project
-        Maps an image ``(b, channels, y, x)`` to the network's input: the identity, or ``Ã^H Ã``.
+    projection
+        Maps an image to what of it the network is shown: the identity, or ``Ã^H Ã``. An operator that acts on complex
+        images alone gets them as such; any other acts on the channels.
     context
         Channels that tell the network about that projection, ``(b, context_channels, y, x)``, or None.
     compared
         Pixels at which a student loss compares two networks, boolean ``(b, 1, y, x)``; None is all of them.
     """
 
-    project: Callable[[torch.Tensor], torch.Tensor] = _as_is
+    projection: LinearOperator = field(default_factory=Identity)
     context: torch.Tensor | None = None
     compared: torch.Tensor | None = None
 
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the network is shown of images in channels, ``(b, channels, y, x)``; gradients pass."""
+        if self.projection.complex_domain:
+            return to_channels(self.projection(to_complex(x)))
+        return self.projection(x)
+
     def denoise(self, denoiser: Denoiser, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Ask ``denoiser`` for the clean image behind the noisy image ``x`` at level ``sigma`` ``(b,)``."""
-        estimate: torch.Tensor = denoiser(self.project(x), sigma, self.context)
+        return self.ask(denoiser, self.project(x), sigma)
+
+    def ask(self, denoiser: Denoiser, shown: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """Ask ``denoiser`` about an image that is projected already: several networks can share one projection."""
+        estimate: torch.Tensor = denoiser(shown, sigma, self.context)
         return estimate
 
     def restrict(self, gap: torch.Tensor) -> torch.Tensor:
@@ -45,3 +54,14 @@ class View:
             return gap.flatten(1).mean(1)
         pixels = self.compared.expand_as(gap).flatten(1).sum(1)
         return self.restrict(gap).flatten(1).sum(1) / pixels.clamp_min(1)
+
+    def __getitem__(self, index: slice | torch.Tensor) -> Self:
+        """Select items of the batch by a slice or a 1-D tensor; TypeError for anything else."""
+        require_batch_index(index)
+        context, compared = (None if one is None else one[index] for one in (self.context, self.compared))
+        return type(self)(self.projection[index], context, compared)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the view with its tensors on a device."""
+        context, compared = (None if one is None else one.to(device) for one in (self.context, self.compared))
+        return type(self)(self.projection.to(device), context, compared)

@@ -54,7 +54,7 @@ def compare_scores(
     corruption = objective.corruption
     generator = generator_for(seed, "diagnostics/gap", device=device)
     operator = corruption.draw(like, generator)
-    view = objective.view(operator, generator)
+    view = objective.show(objective.further(operator, generator))
     observed = objective.observe(images, operator)
     a, b = loss.estimates(levels, observed, view, teacher, fake, corruption.sigma, generator)
     gap = view.mean((a - b).abs()) * per_item_weight(observed, a, view)

@@ -65,13 +65,8 @@ def draw_images(
     for start in distribution.deal(range(0, count, BATCH)):
         generator = generator_for(seed, "images", start, device=device)
         chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
-        fresh = Fresh(generator, partial(_look, objective, conditions[chosen], generator))
+        fresh = Fresh(generator, partial(objective.draw_view, conditions[chosen], generator))
         view = fresh.view()
         noise = torch.randn(BATCH, channels, height, width, generator=generator, device=device)
         batches.append(draw(view, noise, fresh).cpu())
     return torch.cat(distribution.gather(batches))[:count]
-
-
-def _look(objective: Objective, like: Measurement, generator: torch.Generator) -> View:
-    """Draw how networks see images that are measured like ``like``."""
-    return objective.view(objective.corruption.draw(like, generator), generator)

@@ -97,7 +97,8 @@ class StudentLoss(ABC):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a and b: what teacher and fake score make of ``y_θ + σ_t n``, one level and noise for each item."""
         noisy, sigma = levels.noised(observed, data_sigma, generator)
-        return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
+        shown = view.project(noisy)
+        return view.ask(teacher, shown, sigma), view.ask(fake, shown, sigma)
 
 
 def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor, view: View) -> torch.Tensor:

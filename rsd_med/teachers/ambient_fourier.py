@@ -48,7 +48,7 @@ class AmbientFourier(Objective):
     def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         operator = _multicoil(measurement.operator)
-        seen = _multicoil(self.corruption.further(operator, generator))
+        seen = self.further(operator, generator)
         sigma = self.levels.draw(len(measurement), generator)
         target = operator.H(measurement.data)
         noise = complex_or_real_noise(target, sigma, generator)
@@ -61,10 +61,13 @@ class AmbientFourier(Objective):
         """Return the image itself: given the mask, the score describes the whole clean image."""
         return image
 
-    def view(self, operator: LinearOperator, generator: torch.Generator) -> View:
-        """Draw a further mask: the networks see ``Ã^H Ã`` of an image and the mask of ``Ã``."""
-        seen = _multicoil(self.corruption.further(operator, generator))
-        return View(lambda x: to_channels(seen.normal(to_complex(x))), mask_context(seen))
+    def further(self, operator: LinearOperator, generator: torch.Generator) -> MultiCoilFourier:
+        """Draw a further mask for each item."""
+        return _multicoil(self.corruption.further(operator, generator))
+
+    def show(self, operator: LinearOperator) -> View:
+        """Show ``Ã^H Ã`` of an image, and the mask of ``Ã``."""
+        return View(operator.gram, mask_context(_multicoil(operator)))
 
 
 def mask_context(operator: MultiCoilFourier) -> torch.Tensor:

@@ -74,7 +74,7 @@ class AmbientMasked(Objective):
 
     def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Return the loss of each item; see the class."""
-        seen = _pixels(self.corruption.further(measurement.operator, generator))
+        seen = self.further(measurement.operator, generator)
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
         sigma = self.levels.draw(len(y), generator, above=sigma_n)
@@ -88,10 +88,14 @@ class AmbientMasked(Objective):
         """Return the image itself: what is compared of it is for the view to say."""
         return image
 
-    def view(self, operator: LinearOperator, generator: torch.Generator) -> View:
-        """Draw a further mask: the networks see ``Ã ⊙ x`` and Ã."""
-        seen = _pixels(self.corruption.further(operator, generator))
-        return View(seen, seen.mask.float(), seen.mask if self.compared == "shown" else None)
+    def further(self, operator: LinearOperator, generator: torch.Generator) -> SamplingMask:
+        """Draw a further mask for each item."""
+        return _pixels(self.corruption.further(operator, generator))
+
+    def show(self, operator: LinearOperator) -> View:
+        """Show ``Ã ⊙ x``, and Ã."""
+        mask = _pixels(operator).mask
+        return View(operator, mask.float(), mask if self.compared == "shown" else None)
 
 
 def _pixels(operator: LinearOperator) -> SamplingMask:

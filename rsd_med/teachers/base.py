@@ -58,9 +58,17 @@ class Objective(ABC):
         ``image`` and the result are in channels, ``(b, channels, y, x)``; gradients pass.
         """
 
-    def view(self, operator: LinearOperator, generator: torch.Generator) -> View:
-        """Draw a way in which the networks see images measured by ``operator``; by default they see all of it."""
+    def further(self, operator: LinearOperator, generator: torch.Generator) -> LinearOperator:
+        """Draw the operator Ã by which the networks see images measured by ``operator``; by default that operator."""
+        return operator
+
+    def show(self, operator: LinearOperator) -> View:
+        """Return how the networks are shown images of which ``operator``, an Ã, is known; by default they see all."""
         return View()
+
+    def draw_view(self, like: Measurement, generator: torch.Generator) -> View:
+        """Draw how the networks see images that are measured afresh, as those of ``like`` were."""
+        return self.show(self.further(self.corruption.draw(like, generator), generator))
 
 
 def apply(operator: LinearOperator, image: torch.Tensor) -> torch.Tensor:

@@ -143,7 +143,7 @@ class StudentStage(Stage):
     def _generate(self, network: Denoiser, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
         like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
-        view = self.objective.view(self.objective.corruption.draw(like, generator), generator)
+        view = self.objective.draw_view(like, generator)
         noise = torch.randn(self._image_shape(batch), generator=generator, device=batch.data.device)
         return self.settings.one_step(network, view, noise)
 
@@ -163,7 +163,7 @@ class StudentStage(Stage):
     def _generator_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
         corruption = self.objective.corruption
         operator = corruption.draw(batch, generator)
-        view = self.objective.view(operator, generator)
+        view = self.objective.show(self.objective.further(operator, generator))
         images = self._generate(self.generator.learning(generator), batch, generator)
         observed = self.objective.observe(images, operator)
         # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.

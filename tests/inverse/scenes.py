@@ -76,13 +76,10 @@ def gaussian_prior(std: float, size: int = SIZE, sigma_init: float | None = None
 
 def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
     """A prior that sees Ã^H Ã x, with Ã of its own distribution."""
-    from rsd_med.operators.channels import to_channels, to_complex
-
-    def show(operator: MultiCoilFourier) -> View:
-        return View(lambda x: to_channels(operator.normal(to_complex(x))))
-
     corruption = MultiCoilUndersampling(2, 4, removed_lines=1)
-    return Prior(GaussianDenoiser(0.5), show, corruption, None, (size, size), sigma_init)  # type: ignore[arg-type]
+    return Prior(
+        GaussianDenoiser(0.5), lambda operator: View(operator.gram), corruption, None, (size, size), sigma_init
+    )  # type: ignore[arg-type]
 
 
 def posterior(measurement: Measurement, std: float) -> tuple[Tensor, Tensor]:

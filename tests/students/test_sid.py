@@ -5,7 +5,7 @@ import torch
 
 from rsd_med.diffusion.schedules import karras_fraction
 from rsd_med.diffusion.view import View
-from rsd_med.operators import complex_or_real_noise
+from rsd_med.operators import SamplingMask, complex_or_real_noise
 from rsd_med.students.sid import SiDSettings
 from tests.diffusion.gaussian import GaussianDenoiser, generator
 
@@ -110,19 +110,22 @@ def test_equal_networks_leave_nothing_to_learn():
 def test_both_networks_are_shown_the_same_view():
     calls = []
     context = torch.ones(4, 1, 3, 3)
+    left = torch.arange(3) < 2
 
     def network(x, sigma, context):
         calls.append((x, sigma, context))
         return 0.5 * x
 
-    SiDSettings().build()(images(4), View(lambda x: 2 * x, context), network, network, 0.0, generator())
+    SiDSettings().build()(
+        images(4), View(SamplingMask(left.reshape(1, 1, 3)), context), network, network, 0.0, generator()
+    )
     (x, sigma, told), (other, level, also) = calls
     assert x.equal(other)
     assert sigma.equal(level)
     assert told is also is context
     source = generator()
     drawn = SiDSettings().draw_levels(4, 0.0, source)
-    assert torch.equal(x, 2 * (images(4) + complex_or_real_noise(images(4), drawn, source)))
+    assert torch.equal(x, left * (images(4) + complex_or_real_noise(images(4), drawn, source)))
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.2])

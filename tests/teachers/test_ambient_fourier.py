@@ -128,7 +128,7 @@ def test_the_network_sees_the_further_masked_image_and_its_mask():
     spy = Spy(law.shape)
     loss = objective(spy, measurement, generator(3))
     source = generator(3)
-    view = objective.view(measurement.operator, source)
+    view = objective.show(objective.further(measurement.operator, source))
     sigma = LogNormalLevels().draw(7, source)
     noise = complex_or_real_noise(to_complex(images), sigma, source)
     assert torch.equal(spy.sigma, sigma)
@@ -142,7 +142,8 @@ def test_the_network_sees_the_further_masked_image_and_its_mask():
 def test_a_view_hides_lines_of_its_operator_and_keeps_the_centre():
     law, maps = knee(2, 4)
     images, measurement = scan(law, maps, 50)
-    view = AmbientFourier(CORRUPTION, LogNormalLevels()).view(measurement.operator, generator(3))
+    objective = AmbientFourier(CORRUPTION, LogNormalLevels())
+    view = objective.show(objective.further(measurement.operator, generator(3)))
     shown, acquired = view.context[:, 0, 0].bool(), measurement.operator.mask[:, 0, 0]
     assert view.context.shape == (50, 1, 4, WIDTH)
     assert not (shown & ~acquired).any()

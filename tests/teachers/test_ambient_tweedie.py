@@ -130,7 +130,7 @@ def test_the_students_image_is_observed_without_noise():
     objective = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())
     image = torch.randn(2, 1, 3, 3, generator=generator())
     assert torch.equal(objective.observe(image, Identity()), image)
-    view = objective.view(Identity(), generator())
+    view = objective.show(objective.further(Identity(), generator()))
     assert view.context is None
     assert torch.equal(view.project(image), image)
 

@@ -252,8 +252,8 @@ def test_the_generators_maps_are_drawn_apart_from_those_it_is_measured_with():
     stage = fourier_stage()
     shown = []
     objective = stage.objective
-    view = objective.view
-    objective.view = lambda operator, source: shown.append(operator.maps) or view(operator, source)
+    show = objective.show
+    objective.show = lambda operator: shown.append(operator.maps) or show(operator)
     batch = scans(8)
     stage.step(batch, 0, generator())
     generator_of_fake, of_loss, generator_of_loss = shown

@@ -158,7 +158,7 @@ class Model:
         noise = torch.stack([slerp(a, b, k / max(1, frames - 1)) for k in range(frames)]) * truncation
         images = []
         for number, frame in enumerate(noise):
-            images.append(one_step(network, select(latents.view, [row], BATCH), frame[None]))
+            images.append(one_step(network, latents.view[row : row + 1], frame[None]))
             progress((number + 1) / frames)
         return torch.cat(images).cpu().numpy()
 
@@ -260,7 +260,7 @@ class Model:
         generator = generator_for(seed, "images", block * BATCH, device=device)
         chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
         like = conditions[chosen]
-        view = objective.view(objective.corruption.draw(like, generator), generator)
+        view = objective.draw_view(like, generator)
         return Latents(torch.randn(BATCH, channels, height, width, generator=generator, device=device), view)
 
     def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
@@ -270,8 +270,8 @@ class Model:
         for done, block in enumerate(blocks):
             rows = [number % BATCH for number in numbers if number // BATCH == block]
             latents = self.latents(seed, block)
-            noise = truncation * latents.noise[torch.tensor(rows, device=device)]
-            images = draw(select(latents.view, rows, BATCH), noise).cpu()
+            index = torch.tensor(rows, device=device)
+            images = draw(latents.view[index], truncation * latents.noise[index]).cpu()
             found.update({block * BATCH + row: image for row, image in zip(rows, images, strict=True)})
             progress((done + 1) / len(blocks))
         return torch.stack([found[number] for number in numbers]).numpy()
@@ -282,21 +282,6 @@ def _modest(experiment: Experiment) -> Experiment:
     engine = experiment.protocol.engine
     smaller = engine.model_copy(update={"cache_gib": min(engine.cache_gib, CACHE_GIB)})
     return replace(experiment, protocol=experiment.protocol.model_copy(update={"engine": smaller}))
-
-
-def select(view: View, rows: Sequence[int], total: int) -> View:
-    """Return the view of some items of a block of ``total``, each at most once."""
-    if list(rows) == list(range(total)):
-        return view
-    index = torch.tensor(list(rows))
-
-    def project(x: torch.Tensor) -> torch.Tensor:
-        block = torch.zeros(total, *x.shape[1:], dtype=x.dtype, device=x.device)
-        block[index.to(x.device)] = x
-        return view.project(block)[index.to(x.device)]
-
-    context = None if view.context is None else view.context[index.to(view.context.device)]
-    return View(project, context)
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:

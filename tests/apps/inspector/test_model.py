@@ -6,11 +6,10 @@ import torch
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.compute.model import Model, select, slerp
+from apps.inspector.compute.model import Model, slerp
 from apps.inspector.compute.tasks import build_tasks
 from rsd_med.base.errors import DataError
 from rsd_med.diffusion.samplers import SamplerSettings
-from rsd_med.diffusion.view import View
 from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
 from rsd_med.operators.channels import to_channels
 from tests.apps.tiny_run import make_tiny_run
@@ -102,14 +101,6 @@ def test_a_walk_begins_at_its_first_sample_and_moves_little_by_little(model):
     # Half way between latents of one length lies a latent of that length.
     b = b * a.norm() / b.norm()
     torch.testing.assert_close(slerp(a, b, 0.5).norm(), a.norm())
-
-
-def test_a_part_of_a_view_sees_its_own_items():
-    scale = torch.arange(6.0).reshape(6, 1, 1, 1)
-    part = select(View(lambda x: x * scale, scale), [4, 1], 6)
-    torch.testing.assert_close(part.project(torch.ones(2, 1, 1, 1)).flatten(), torch.tensor([4.0, 1.0]))
-    assert part.context is not None
-    torch.testing.assert_close(part.context.flatten(), torch.tensor([4.0, 1.0]))
 
 
 def test_a_run_without_a_student_says_so(tmp_path):
