@@ -3,7 +3,7 @@
 Patient coordinates inside the package are millimetres in RAS+ (x to the right, y to the front, z to the head), as in
 NIfTI. DICOM and ISMRMRD count in LPS+ (left, back, head): their first two coordinates change sign, here and nowhere
 else. An affine maps (row y, column x, slice) of an image to these millimetres. Arrays are never turned to fit: flips
-are for eyes, and happen in :func:`displayed` alone.
+are for eyes, by the rule of ``display.py`` alone.
 
 *Vendors.* No scanner's data are mirrored after reading. Siemens, GE and Philips differ in the signs of their gradients
 and in the order of their lines, and the converters to ISMRMRD undo that: in an ISMRMRD file, index y of the image
@@ -19,11 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsd_med.data.display import Letters, plane_across, turn
 from rsd_med.data.scan import Geometry
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
-
-_STRAIGHT = 0.9  # cosine: up to about 26 degrees off its axis an edge still gets that axis's letter
 
 
 def _unit(vector: Sequence[float]) -> np.ndarray | None:
@@ -135,23 +134,19 @@ class Displayed:
     ----------
     image
         The pixels, turned.
-    edges
-        The letters at (left, right, top, bottom): R L A P S I of the patient; None where the orientation is unknown
-        or the slice so oblique that letters would mislead.
+    letters
+        At the four edges; None where the orientation is unknown.
     geometry
         Of the turned image: the pixels lie where they lay.
     """
 
     image: np.ndarray
-    edges: tuple[str, str, str, str] | None
+    letters: Letters | None
     geometry: Geometry
 
 
 def displayed(image: np.ndarray, geometry: Geometry) -> Displayed:
-    """Turn a slice to the radiological convention, if its orientation is known; leave it alone otherwise.
-
-    The patient's right is on the viewer's left (axial, coronal), the front at the top (axial) or on the left
-    (sagittal), the head at the top (coronal, sagittal). Pixels are transposed and mirrored, never resampled.
+    """Turn a slice for the eye (:func:`rsd_med.data.display.plane_across`); leave it alone if it may lie anyhow.
 
     Parameters
     ----------
@@ -160,25 +155,16 @@ def displayed(image: np.ndarray, geometry: Geometry) -> Displayed:
     geometry
         The slice's.
     """
-    if geometry.affine is None:
+    plane = plane_across(geometry.affine, 2)
+    if geometry.affine is None or plane.letters is None:
         return Displayed(image, None, geometry)
-    affine = np.array(geometry.affine, dtype=np.float64)
-    spacing = geometry.spacing_mm
-    cosines = affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)
-    plane = int(np.argmax(np.abs(np.cross(cosines[:, 0], cosines[:, 1]))))  # the patient's axis across the slice
-    horizontal, vertical = (axis for axis in (0, 1, 2) if axis != plane)
-    straight = abs(cosines[vertical, 0]) + abs(cosines[horizontal, 1])
-    if abs(cosines[horizontal, 0]) + abs(cosines[vertical, 1]) > straight:
-        image = np.swapaxes(image, 0, 1)
-        affine, cosines = affine[:, [1, 0, 2, 3]], cosines[:, ::-1]
+    turned = np.ascontiguousarray(turn(image, plane))
+    affine, spacing = np.array(geometry.affine, dtype=np.float64), geometry.spacing_mm
+    if plane.transpose:
+        affine = affine[:, [1, 0, 2, 3]]
         spacing = None if spacing is None else (spacing[1], spacing[0], *spacing[2:])
-    # To the viewer's right and downwards the patient's coordinates fall: left, back, feet.
-    for axis, along in ((0, vertical), (1, horizontal)):
-        if affine[along, axis] > 0:
-            image = np.flip(image, axis)
-            affine[:, 3] += affine[:, axis] * (image.shape[axis] - 1)
+    for axis, flip in enumerate((plane.flip_down, plane.flip_across)):
+        if flip:
+            affine[:, 3] += affine[:, axis] * (turned.shape[axis] - 1)
             affine[:, axis] *= -1
-    edges = None
-    if min(abs(cosines[vertical, 0]), abs(cosines[horizontal, 1])) > _STRAIGHT:
-        edges = ("RAS"[horizontal], "LPI"[horizontal], "RAS"[vertical], "LPI"[vertical])
-    return Displayed(np.ascontiguousarray(image), edges, Geometry(affine, spacing))
+    return Displayed(turned, plane.letters, Geometry(affine, spacing))

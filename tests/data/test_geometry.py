@@ -70,7 +70,7 @@ def test_a_scan_comes_out_upright_however_it_was_encoded(tmp_path, down, across)
     bright = np.argwhere(pixels > 240).mean(0)
     assert bright[0] < 0.45 * height  # the front at the top
     assert bright[1] < 0.45 * width  # the patient's right on the viewer's left
-    assert displayed(pixels, again[1].geometry).edges == tuple("RLAP")
+    assert "".join((displayed(pixels, again[1].geometry).letters or {}).values()) == "RLAP"
 
 
 def test_lps_and_ras_versions_of_a_head_come_out_the_same(shared_data, tmp_path):

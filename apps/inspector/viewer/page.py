@@ -7,13 +7,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from rsd_med.data.display import volume_planes
+
 from ..notice import NOTICE
 from ..web.artefacts import Pane
-from .orientation import planes
 from .volume_view import volume_place
 
 STATIC = Path(__file__).parent / "static"
 MOST_PANES = 6
+AXES = ("Slices", "Rows", "Columns")
+"""What is counted across z, y and x where nobody knows how the patient lies."""
 NOTES = {
     "grey": "",
     "uncertainty": "Standard deviation over the samples; not a probability of error.",
@@ -96,14 +99,14 @@ def describe(pane: Pane, shape: tuple[int, ...]) -> dict[str, Any]:
         "place": volume_place(pane),
         "planes": [
             {
-                "name": plane.name,
+                "name": plane.name or AXES[plane.axis],
                 "axis": plane.axis,
                 "transpose": plane.transpose,
                 "flipDown": plane.flip_down,
                 "flipAcross": plane.flip_across,
                 "letters": plane.letters,
             }
-            for plane in planes(pane.affine)
+            for plane in volume_planes(pane.affine)
         ],
     }
 
@@ -116,7 +119,7 @@ def _plain(panes: Sequence[Pane], shapes: Sequence[tuple[int, ...]], slice_numbe
     for pane, shape in zip(panes, shapes, strict=True):
         here = min(number, shape[0] - 1)
         title = html.escape(pane.title)
-        letters = planes(pane.affine)[0].letters
+        letters = volume_planes(pane.affine)[0].letters
         turned = f"patient's {letters['left']} on the left" if letters else "orientation unknown"
         window = f"{pane.window[0]:.4g} to {pane.window[1]:.4g} {html.escape(pane.unit)}"
         named = f"{title}, slice {here + 1} of {shape[0]}"

@@ -7,6 +7,7 @@
 - ``GET /niivue``: the frame for 3-D, which holds nothing of anybody (``volume_view``).
 """
 
+import io
 import math
 
 import numpy as np
@@ -15,15 +16,14 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from rsd_med.base.errors import DataError
+from rsd_med.data.display import turn, volume_planes
 from rsd_med.data.windowing import grey_levels
 
-from ..notice import NOTICE
+from ..notice import burn_in
 from ..web.artefacts import Pane
 from ..web.session import current_session
 from ..web.stored import read_volume
-from .orientation import planes
 from .page import MOST_PANES, POLICY, STATIC, viewer_html
-from .rendering import encode_png, turn
 from .volume_view import frame_routes
 
 # Somebody's anatomy stays in no cache; what is served is never guessed to be something else.
@@ -52,6 +52,13 @@ def _cut(volume: np.ndarray, axis: int, number: int) -> np.ndarray:
     if axis not in (0, 1, 2) or not 0 <= number < volume.shape[axis]:
         raise HTTPException(404, "not found")
     return np.ascontiguousarray(volume.take(number, axis=axis), dtype="<f4")
+
+
+def _encode(picture: np.ndarray) -> bytes:
+    """Encode grey levels (y, x) as PNG, with the notice burnt in below."""
+    buffer = io.BytesIO()
+    burn_in(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _routes() -> APIRouter:
@@ -87,7 +94,7 @@ def _routes() -> APIRouter:
         if not (math.isfinite(black) and math.isfinite(white) and black < white):
             raise HTTPException(422, "low must be below high")
         levels = grey_levels(_cut(volume, axis, number), (black, white), invert=invert)
-        picture = turn(levels, planes(pane.affine)[axis])
-        return Response(encode_png(picture, NOTICE), media_type="image/png", headers=_HEADERS)
+        picture = turn(levels, volume_planes(pane.affine)[axis])
+        return Response(_encode(picture), media_type="image/png", headers=_HEADERS)
 
     return routes

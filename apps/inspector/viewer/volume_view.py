@@ -15,8 +15,9 @@ import numpy as np
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
+from rsd_med.data.display import volume_planes
+
 from ..web.artefacts import Pane
-from .orientation import planes
 
 FOLDER = Path(__file__).parent / "niivue"
 # Sandboxed by the server too, should somebody open the frame's address by itself. Fonts and the like are data: in it.
@@ -52,7 +53,7 @@ def volume_place(pane: Pane) -> dict[str, Any]:
     Letters need a trusted affine whose grid follows the patient's axes: NiiVue writes one letter at each edge, which
     would be wrong where it leans. Without a trusted affine the volume is shown as stored, as everywhere here.
     """
-    three = planes(pane.affine)
+    three = volume_planes(pane.affine)
     if pane.affine is None or three[0].letters is None:
         z, y, x = pane.spacing if pane.spacing is not None and len(pane.spacing) == 3 else (1.0, 1.0, 1.0)
         # Under NiiVue's radiological convention R, A and S lie left and up: there the first index must be.

@@ -51,6 +51,6 @@ def write_png(
     turned = displayed(levels, geometry)
     note = PngImagePlugin.PngInfo()
     note.add_text("Comment", NOTE)
-    note.add_text("Orientation", "unknown" if geometry.affine is None else "radiological")
+    note.add_text("Orientation", "unknown" if turned.letters is None else "radiological")
     with written_aside(path) as side:
         Image.fromarray(turned.image).save(side, "PNG", pnginfo=note)

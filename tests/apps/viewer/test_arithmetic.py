@@ -1,10 +1,11 @@
 """The numbers of the page's scripts, computed in the browser, against numpy."""
 
+from base64 import b64decode, b64encode
+
 import numpy as np
 import pytest
 
-from apps.inspector.viewer.orientation import Plane
-from apps.inspector.viewer.rendering import turn
+from rsd_med.data.display import Plane, turn
 from rsd_med.data.windowing import grey_levels
 
 
@@ -35,7 +36,7 @@ def test_every_grey_level_is_the_one_numpy_computes(compute, low, high, invert, 
     generator = np.random.default_rng(5)
     values = generator.normal(0.4, 0.6, (37, 23)).astype(np.float32)
     values[0, :6] = [np.nan, np.inf, -np.inf, low, high, (low + high) / 2]
-    plane = Plane("Axial", 0, *turning)
+    plane = Plane(0, "Axial", *turning)
     drawn = compute(
         """
         const slice = { values: new Float32Array(Uint8Array.from(given.bytes).buffer), rows: 37, columns: 23 };
@@ -56,10 +57,24 @@ def test_every_grey_level_is_the_one_numpy_computes(compute, low, high, invert, 
     assert np.array_equal(np.reshape(drawn, expected.shape), expected)
 
 
-def test_levels_are_rounded_and_cut():
-    shown = grey_levels(np.array([-1, 0, 0.5 / 255, 0.49 / 255, 0.5, 1, 7, np.nan]), (0, 1))
-    assert shown.tolist() == [0, 0, 1, 0, 128, 255, 255, 0]
-    assert grey_levels(np.array([0.0, 1, np.nan]), (0, 1), invert=True).tolist() == [255, 0, 0]
+@pytest.mark.parametrize("window", [(0.0, 510.0), (-0.3, 2.7), (-1024.0, 3071.0)])
+def test_every_16_bit_value_and_every_half_gets_the_level_of_the_files(compute, window):
+    patterns = np.arange(65536, dtype=np.uint16)
+    with np.errstate(invalid="ignore"):  # some halves are signalling NaNs
+        values = np.concatenate([patterns, patterns / 2, patterns.view(np.float16)]).astype(np.float32)
+    for invert in (False, True):
+        drawn = compute(
+            """
+            const values = new Float32Array(Uint8Array.from(atob(given.bytes), (c) => c.charCodeAt(0)).buffer);
+            const pixels = new Uint32Array(values.length);
+            const lut = Uint32Array.from({ length: 256 }, (_, i) => i);
+            m.paint(pixels, { values, rows: 1, columns: values.length }, {}, given, lut, 0);
+            return btoa(Array.from(pixels, (level) => String.fromCharCode(level)).join(""));
+            """,
+            {"bytes": b64encode(values.tobytes()).decode(), "low": window[0], "high": window[1], "invert": invert},
+        )
+        levels = np.frombuffer(b64decode(drawn), np.uint8)
+        np.testing.assert_array_equal(levels, grey_levels(values, window, invert=invert))
 
 
 def test_percentiles_leave_out_what_is_no_number(compute):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.inspector.viewer.orientation import planes
 from apps.inspector.viewer.page import viewer_frame
-from apps.inspector.viewer.rendering import turn
 from apps.inspector.web.session import COOKIE
 from apps.inspector.web.stored import add_volume
+from rsd_med.data.display import turn, volume_planes
 from rsd_med.data.windowing import grey_levels
 from tests.apps.viewer.phantom import asymmetric
 
@@ -45,7 +44,7 @@ def test_slices_come_bit_for_bit(ask, pane, axis):
 
 def test_a_drawn_slice_is_turned_windowed_and_marked(ask, pane):
     picture = Image.open(io.BytesIO(ask(f"/viewer/still/{pane.artefact}/0/2.png?low=0.1&high=0.9&invert=1").content))
-    expected = turn(grey_levels(asymmetric((5, 7, 6))[2], (0.1, 0.9), invert=True), planes(AFFINE)[0])
+    expected = turn(grey_levels(asymmetric((5, 7, 6))[2], (0.1, 0.9), invert=True), volume_planes(AFFINE)[0])
     drawn = np.asarray(picture)
     assert np.array_equal(drawn[:7, :6], expected)
     assert drawn[7:].max() > 200  # the notice below

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.inspector.viewer.orientation import planes
-from apps.inspector.viewer.rendering import turn
+from rsd_med.data.display import turn, volume_planes
 from rsd_med.data.windowing import grey_levels
 from tests.apps.viewer.phantom import asymmetric
 
@@ -85,7 +84,7 @@ def number_of(text):
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "unknown"])
 def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
     from apps.inspector.web.stored import add_volume
-    from tests.apps.viewer.test_orientation import affine_of
+    from tests.data.test_display import affine_of
 
     volume = asymmetric((9, 16, 12))
     affine = None if codes == "unknown" else affine_of(codes)
@@ -93,7 +92,7 @@ def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
     pane = add_volume(served.session, volume, title=codes, unit="", window=(0.1, 0.8), affine=affine, spacing=spacing)
     page = opened(served, served.show(pane))
     ready(page)
-    for plane in planes(affine):
+    for plane in volume_planes(affine):
         page.locator("#plane").select_option(str(plane.axis))
         ready(page)
         middle = volume.shape[plane.axis] // 2
@@ -197,7 +196,7 @@ def test_lengths_and_regions_by_mouse(opened, served, panes, arrays):
     assert number_of(re.search(r": (\S+) mm", item.text_content())[1]) == pytest.approx(10.0, abs=0.4)
     drag("roi", (6, 4), (20, 18))
     told = item.nth(1).text_content()
-    plane = planes(RAS)[0]
+    plane = volume_planes(RAS)[0]
     y, x = np.indices((40, 30)) + 0.5
     inside = ((y - 13) / 7) ** 2 + ((x - 11) / 7) ** 2 <= 1
     for title, name in (("Reference", "reference"), ("One step", "result")):
@@ -260,7 +259,7 @@ def test_a_difference_is_of_the_numbers(opened, served, panes, arrays):
     ready(page, 3)
     assert page.locator(".title").nth(2).text_content() == "Reference − One step"
     difference = arrays["reference"][12] - arrays["result"][12]
-    expected = turn(grey_levels(difference, (-0.25, 0.25)), planes(RAS)[0])
+    expected = turn(grey_levels(difference, (-0.25, 0.25)), volume_planes(RAS)[0])
     assert np.array_equal(pixels(page, (40, 30), (1, 2), 2)[..., 0], expected)
     page.keyboard.press("d")
     page.wait_for_function("() => document.querySelectorAll('.pane').length === 2")
@@ -270,7 +269,7 @@ def test_uncertainty_has_its_own_picture_in_viridis_and_lies_over_nothing_unaske
     matplotlib = pytest.importorskip("matplotlib")
     page = opened(served, served.show(panes["reference"], panes["spread"]))
     ready(page, 2)
-    plane = planes(RAS)[0]
+    plane = volume_planes(RAS)[0]
     plain = turn(grey_levels(arrays["reference"][12], (0, 1)), plane)
     spread = turn(arrays["spread"][12], plane)
     table = np.rint(np.array(matplotlib.colormaps["viridis"].colors) * 255).astype(np.uint8)

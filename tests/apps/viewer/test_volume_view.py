@@ -9,15 +9,14 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from apps.inspector.viewer.orientation import planes
-from apps.inspector.viewer.rendering import turn
 from apps.inspector.viewer.volume_view import FOLDER, POLICY, vendored, volume_place
 from apps.inspector.web.artefacts import Pane
 from apps.inspector.web.stored import add_volume
+from rsd_med.data.display import turn, volume_planes
 from rsd_med.data.windowing import grey_levels
 from tests.apps.conftest import quiet_pages
 from tests.apps.viewer.phantom import asymmetric
-from tests.apps.viewer.test_orientation import affine_of
+from tests.data.test_display import affine_of
 
 SHAPE = (9, 15, 11)
 SPACING = (3.0, 0.7, 1.1)
@@ -110,7 +109,7 @@ def test_the_planes_are_ours_the_right_way_round(opened, served, codes):
     page.keyboard.press("v")
     await_drawing(page)
     assert ("Orientation unknown" in page.locator("#solid-place").inner_text()) == (affine is None)
-    named = {plane.name: plane for plane in planes(affine)}
+    named = {plane.name: plane for plane in volume_planes(affine)}
     wanted = zip(("Axial", "Coronal", "Sagittal"), ("Slices", "Rows", "Columns"), strict=True)
     for number, (name, stored) in enumerate(wanted):
         plane = named.get(name) or named[stored]
@@ -132,7 +131,7 @@ def test_window_cross_and_turning_by_keyboard_and_mouse(opened, served):
     await_drawing(page)
     page.get_by_role("button", name="Axial").click()
     await_drawing(page, 2)
-    plane = planes(affine_of("RAS"))[0]
+    plane = volume_planes(affine_of("RAS"))[0]
     page.locator("#solid-low").fill("0.3")
     page.locator("#solid-high").fill("0.5")
     page.keyboard.press("Tab")

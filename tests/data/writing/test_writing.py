@@ -126,21 +126,6 @@ def test_slices_must_go_together(tmp_path):
 # --- PNG ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (16, np.uint16)])
-def test_grey_levels_reach_from_black_to_white(bits, dtype):
-    levels = grey_levels(np.array([-1.0, 0.0, 0.5, 1.0, 2.0, np.nan]), (0.0, 1.0), bits)
-    white = 2**bits - 1
-    assert levels.dtype == dtype
-    assert levels.tolist() == [0, 0, round(white / 2), white, white, 0]
-    assert grey_levels(torch.tensor([3 + 4j]), (0.0, 5.0), bits).tolist() == [white]
-
-
-@pytest.mark.parametrize("window", [(1.0, 1.0), (2.0, 1.0), (0.0, np.nan)])
-def test_a_window_must_rise(window):
-    with pytest.raises(ValueError, match="window"):
-        grey_levels(np.zeros(3), window)
-
-
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_picture_is_lossless_and_turned_where_the_orientation_is_known(tmp_path, bits):
     image = volume(40, 30)
