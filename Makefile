@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_N
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format schema app bench clean
+.PHONY: help install demo test lint format schema docs app bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,7 +26,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(INSTALLED): $(CORE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,app]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,app,docs]'
 	@touch $@
 
 demo: $(CORE)  ## from corrupted scans to a one-step generator, about 10 minutes on two cores
@@ -47,6 +47,10 @@ format: $(INSTALLED)  ## mend style and format where a machine can
 
 schema: $(INSTALLED)  ## renew the JSON schema that editors use to complete and check protocols
 	$(BIN)/python -m rsd_med.schema --out docs/protocol.schema.json
+
+docs: $(INSTALLED)  ## build the site of the documentation into build/site; fails on a broken link or docstring
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html (open it in a browser)"
 
 app: $(INSTALLED)  ## open the browser app, on the demo model or on a run: make app RUN=runs/quickstart
 	$(BIN)/python -m apps.inspector $(RUN)

@@ -1,0 +1,25 @@
+"""The examples of the documentation run, and show what their text says."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> dict:
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def test_own_scans_become_samples(tmp_path):
+    samples = np.load(example("train_on_own_scans")["main"](tmp_path))
+    assert samples.shape == (4, 2, 32, 32)
+    assert np.isfinite(samples).all()
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_scan_is_reconstructed_and_better_than_zero_filled(tmp_path):
+    quality = example("reconstruct_a_scan")["main"](tmp_path)
+    assert quality["l1_wavelet"] > quality["zero_filled"] + 1
+    assert list(tmp_path.glob("l1_wavelet/png/*.png"))
