@@ -16,8 +16,8 @@ import torch
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.metrics.distances import compare
-from rsd_med.metrics.features import RandomConvSettings
 from rsd_med.metrics.pca import PCAFeatures
+from rsd_med.metrics.random_conv import RandomConvSettings
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.runs.run_folder import RunFolder
 

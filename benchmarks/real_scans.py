@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.common import ROOT, Figure, conclude, shared_data
-from rsd_med.inverse.kinds import METHODS, WITHOUT_PRIOR
+from rsd_med.inverse.kinds import SOLVERS
 
 DEMO = ROOT / "apps" / "inspector" / "demo_model"
 
@@ -64,12 +64,12 @@ def main() -> int:
         return 0
     rows = [row for scan in table.values() for row in scan.values()]
     figures = [
-        Figure("results of all scans and methods", len(rows), len(CASES) * len(METHODS), at_most=False),
+        Figure("results of all scans and methods", len(rows), len(CASES) * len(SOLVERS), at_most=False),
         Figure("results that stand upright", sum(row["upright"] for row in rows), len(rows), at_most=False),
         Figure("results that explain the measurement", sum(row["explains"] for row in rows)),
     ]
     for name, scan in table.items():
-        best = max(scan[method]["psnr"] for method in WITHOUT_PRIOR)
+        best = max(row["psnr"] for method, row in scan.items() if not SOLVERS[method].needs)
         figures.append(Figure(f"{name}: A-DPS - best method without a prior, PSNR in dB", scan["a_dps"]["psnr"] - best))
     prior = json.loads((options.run / "metrics.json").read_text())["command"]
     return conclude("real_scans", figures, {"table": table, "prior": prior, "samples": options.samples})
@@ -82,10 +82,10 @@ def _rows(case: Case, folder: Path, options: argparse.Namespace) -> dict[str, di
     scan = shared_data(case.folder) / case.file
     left = ["--acceleration", str(case.acceleration), "--acs-lines", str(case.acs_lines)]
     rows = {}
-    for method in METHODS:
+    for method in SOLVERS:
         out = folder / method
         if not (out / "metrics.json").exists():
-            learned = method not in WITHOUT_PRIOR
+            learned = SOLVERS[method].needs is not None
             how = [str(options.run), "--samples", str(options.samples), "--any-size"] if learned else ["-"]
             reconstruct([*how, str(scan), "--method", method, *left, "--out", str(out)])
         found = json.loads((out / "metrics.json").read_text())["volumes"][0]
@@ -120,12 +120,12 @@ def _upright(image: np.ndarray, reference: np.ndarray) -> bool:
 
 def _picture(folder: Path, target: Path) -> None:
     """Put results and reference side by side, four in a row, and the uncertainties below."""
-    panels = [(method, _panel(folder / method, "slice")) for method in METHODS]
+    panels = [(method, _panel(folder / method, "slice")) for method in SOLVERS]
     panels.append(("full scan", _panel(folder / "zero_filled", "reference")))
     panels += [
         (f"{method}: spread x 10", _panel(folder / method, "uncertainty"))
-        for method in METHODS
-        if method not in WITHOUT_PRIOR
+        for method in SOLVERS
+        if SOLVERS[method].needs
     ]
     height, width = panels[0][1].shape
     label, columns = 14, 4

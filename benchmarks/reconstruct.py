@@ -28,7 +28,7 @@ from rsd_med.inverse.a_dps import ADPSSettings
 from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.cg_sense import CGSenseSettings
 from rsd_med.inverse.l1_wavelet import L1WaveletSettings
-from rsd_med.inverse.one_step import OneStepSettings
+from rsd_med.inverse.one_step import AmbientOneStepSettings
 from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.student_latent import StudentLatentSettings
 from rsd_med.inverse.student_pnp import StudentPnPSettings
@@ -98,7 +98,7 @@ def main() -> int:
             "zero_filled": ZeroFilledSettings().build(),
             "cg_sense": CGSenseSettings(regularisation=chosen["cg_sense"]).build(),
             "l1_wavelet": L1WaveletSettings(regularisation=chosen["l1_wavelet"]).build(),
-            "one_step": OneStepSettings(samples=8).build(teacher),
+            "one_step": AmbientOneStepSettings(samples=8).build(teacher),
             "a_dps": ADPSSettings().build(teacher),
             "student_pnp": StudentPnPSettings().build(student),
             "student_latent": StudentLatentSettings().build(student),

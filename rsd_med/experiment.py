@@ -16,7 +16,6 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.noise_level import LevelFound, NoiseLevelSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.noise_level import estimate_noise_level
-from rsd_med.diffusion.backbones import DDPMPlusPlusSettings
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.evaluation.evaluation import Evaluator
@@ -86,7 +85,7 @@ class Experiment:
         settings = self.protocol.augmentation
         if settings is None:
             return None
-        if not isinstance(self.protocol.backbone, DDPMPlusPlusSettings):
+        if not self.protocol.backbone.takes_augmentation:
             raise ProtocolError(
                 f"augmentation: a {self.protocol.backbone.kind} cannot be told how images were augmented, and would "
                 "generate such images; use backbone.kind: ddpmpp or leave augmentation out."

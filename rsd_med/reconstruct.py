@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsd_med.base.command import run_command
+from rsd_med.inverse.kinds import SOLVERS
 
 if TYPE_CHECKING:
     from rsd_med.data.scan import Scan
+    from rsd_med.inverse.base import SolverSettings
     from rsd_med.inverse.prior import Prior
-
-METHODS = ("zero_filled", "cg_sense", "l1_wavelet", "one_step", "a_dps", "student_latent", "student_pnp")
-SAMPLING = ("one_step", "a_dps", "student_latent", "student_pnp")
-STUDENTS = ("student_latent", "student_pnp")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,8 +25,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("scan", type=Path, metavar="SCAN", help="file or folder of raw data: fastMRI HDF5, ISMRMRD")
     parser.add_argument(
         "--method",
-        choices=METHODS,
-        help="default: a_dps with a run, l1_wavelet without; the first three need no run, student_* a trained student",
+        choices=list(SOLVERS),
+        help="default: a_dps with a run, l1_wavelet without; what each needs: docs/reconstruction.md",
     )
     parser.add_argument("--samples", type=int, metavar="N", help="posterior samples (default: the method's, 8)")
     parser.add_argument(
@@ -93,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     device = device_kind(options.device, "--device")
     prior, lines = (None, None)
     if options.run != "-":
-        prior, lines = _load_prior(Path(options.run), method, options.any_size, device)
+        prior, lines = _load_prior(Path(options.run), settings, options.any_size, device)
     solver = settings.build(prior)
     source = open_scan(options.scan)
     stacks = [_central(stack, options.slices) for stack in source.stacks()]
@@ -138,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     from rsd_med.base.errors import ProtocolError
 
+    method = None if options.method is None else SOLVERS[options.method]
     for name, least in (
         ("samples", 1),
         ("slices", 1),
@@ -151,7 +150,7 @@ def _check(options: argparse.Namespace) -> None:
             raise ProtocolError(f"--{name.replace('_', '-')} must be at least {least}, not {value:g}.")
     if options.acceleration is None and options.acs_lines is not None:
         raise ProtocolError("--acs-lines goes with --acceleration: without it the scan is taken as it was measured.")
-    if options.run == "-" and options.method in SAMPLING:
+    if options.run == "-" and method is not None and method.needs:
         raise ProtocolError(f"--method {options.method} needs a prior: give a run folder in place of -.")
     if options.run == "-" and options.crop_kspace:
         raise ProtocolError("--crop-kspace brings a scan to the prior's size: it needs a run in place of -.")
@@ -159,38 +158,37 @@ def _check(options: argparse.Namespace) -> None:
         raise ProtocolError("--any-size is about a prior: it needs a run in place of -.")
     if options.any_size and options.crop_kspace:
         raise ProtocolError("--any-size keeps the scan's matrix and --crop-kspace takes the prior's; choose one.")
-    if options.samples is not None and options.method not in (None, *SAMPLING):
+    if options.samples is not None and method is not None and not method.gives_samples():
         raise ProtocolError(f"--method {options.method} gives one image; leave --samples out.")
     if options.out.exists() and not options.out.is_dir():
         raise ProtocolError(f"--out {options.out.name} is a file; name a folder.")
 
 
-def _settings(method: str, options: argparse.Namespace) -> Any:
+def _settings(method: str, options: argparse.Namespace) -> "SolverSettings":
     """Build the method's settings from ``--samples`` and ``--set``."""
     from pydantic import ValidationError
 
     from rsd_med.base.errors import ProtocolError
-    from rsd_med.inverse.kinds import METHODS as KINDS
 
-    values: dict[str, object] = {}
+    settings, values = SOLVERS[method], dict[str, object]()
     for text in options.options:
         name, separator, value = text.partition("=")
         if not separator:
             raise ProtocolError(f"--set {text}: write NAME=VALUE.")
         values[name] = value
-    if options.samples is not None and method in SAMPLING:
+    if options.samples is not None and settings.gives_samples():
         values["samples"] = options.samples
     try:
-        return KINDS[method].model_validate(values)
+        return settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        known = ", ".join(name for name in KINDS[method].model_fields if name != "kind") or "none"
+        known = ", ".join(name for name in settings.model_fields if name != "kind") or "none"
         raise ProtocolError(f"--set {name}: {first['msg']}; the options of {method} are: {known}.") from error
 
 
 def _load_prior(
-    folder: Path, method: str, any_size: bool, device: Literal["cpu", "cuda"]
+    folder: Path, method: "SolverSettings", any_size: bool, device: Literal["cpu", "cuda"]
 ) -> "tuple[Prior | None, int | None]":
     """Load the network that a method needs, and the number of central lines that scaled its training data."""
     from dataclasses import replace
@@ -203,9 +201,9 @@ def _load_prior(
     experiment = open_run(RunFolder(folder), device=device)
     corruption = experiment.protocol.corruption
     lines = corruption.acs_lines if isinstance(corruption, MultiCoilFourierSettings) else None
-    if method not in SAMPLING:
+    if method.needs is None:
         return None, lines
-    prior = load_prior(folder, "student" if method in STUDENTS else "teacher", device)
+    prior = load_prior(folder, method.needs, device)
     return replace(prior, any_size=any_size), lines
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from rsd_med.base.command import run_command
+from rsd_med.diffusion.kinds import SAMPLERS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -17,8 +18,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--from", dest="model", choices=["student", "teacher"], default="student", help="which model")
     parser.add_argument(
         "--sampler",
-        choices=["heun", "truncated", "stochastic", "ancestral", "guided"],
-        default="heun",
+        choices=list(SAMPLERS),
+        default=SAMPLERS.default,
         help="the teacher's sampler (default: heun); guided compares masks, for teachers that see images through them",
     )
     parser.add_argument("--steps", type=int, default=18, help="noise levels of the teacher's sampler (default: 18)")
@@ -40,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
 
     from rsd_med.base.errors import ProtocolError
-    from rsd_med.diffusion.samplers import SamplerSettings
     from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
     from rsd_med.experiment import newest_checkpoint, open_run
     from rsd_med.runs.export import write_images
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.model == "student":
         draw = student_draw(network, experiment.protocol.student.one_step)
     else:
-        sampler = SamplerSettings(kind=options.sampler, steps=options.steps)
+        sampler = SAMPLERS[options.sampler].model_validate({"steps": options.steps})
         draw = teacher_draw(network, sampler, experiment.corruption.sigma)
     images = draw_images(draw, experiment.objective, experiment.sampling_operators, options.num, options.seed)
     path = write_images(images, options.out, options.format)

@@ -10,7 +10,7 @@ from benchmarks.methods.expectation import train_by_expectation
 from benchmarks.methods.outcome import Outcome
 from benchmarks.methods.wavelet import reconstruct_all
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.kinds import SAMPLERS
 from rsd_med.evaluation.generation import student_draw, teacher_draw
 from rsd_med.experiment import Experiment
 
@@ -91,7 +91,7 @@ def _plain_edm(bench: Bench, name: str, data: dict[str, Any]) -> Outcome:
 def _diffusion(
     bench: Bench, experiment: Experiment, denoiser: Denoiser, kind: str, images: int, *trainings: str
 ) -> Outcome:
-    sampler = SamplerSettings.model_validate({"kind": kind, "steps": STEPS})
+    sampler = SAMPLERS[kind].model_validate({"steps": STEPS})
     sigma = experiment.corruption.sigma
     draw = teacher_draw(denoiser, sampler, sigma)
     return Outcome(draw, experiment, sampler.calls(sigma), images, bench.seconds(*trainings))

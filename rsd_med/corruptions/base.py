@@ -5,9 +5,18 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.measurement import GENERATED, Measurement
 from rsd_med.operators.linear import Identity, LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
+
+
+class CorruptionSettings(KindSettings):
+    """What happened to the data, or is done to them."""
+
+    @abstractmethod
+    def build(self) -> "Corruption":
+        """Return the corruption."""
 
 
 class Corruption(ABC):

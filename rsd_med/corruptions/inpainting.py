@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
@@ -17,7 +17,7 @@ from rsd_med.operators.sampling import SamplingMask
 Shape = Literal["pixels", "block"]
 
 
-class InpaintingSettings(Settings):
+class InpaintingSettings(CorruptionSettings):
     """Pixels that were not seen; which ones is known, and the same in all channels.
 
     Attributes

@@ -7,14 +7,14 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.operators.motion import ShotMotion
 
 Order = Literal["sequential", "interleaved"]
 
 
-class KSpaceMotionSettings(Settings):
+class KSpaceMotionSettings(CorruptionSettings):
     """A patient who moves between the groups of k-space columns (shots) of a single-coil scan; the rest is seen whole.
 
     Attributes

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
-from rsd_med.corruptions.base import Corruption
+from rsd_med.corruptions.base import Corruption, CorruptionSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.masks import (
@@ -40,7 +39,7 @@ Pattern = LinePattern | PlanePattern
 MaskOrigin = Literal["draw", "file"]
 
 
-class UndersamplingSettings(Settings):
+class UndersamplingSettings(CorruptionSettings):
     """Cartesian undersampling of k-space.
 
     Attributes

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import CorruptionSettings
 
 Estimate = Literal["estimate"]
 
@@ -31,7 +32,7 @@ class LevelFound(Settings):
     clipped: float = Field(default=0.0, ge=0, le=1)
 
 
-class NoiseLevelSettings(Settings):
+class NoiseLevelSettings(CorruptionSettings):
     """What corruptions share whose noise can be measured in the images: it is white where they are measured.
 
     ``sigma`` (of magnitudes: ``noise``) is what training is told. It is a number, or ``estimate``: the level is then

@@ -2,11 +2,10 @@
 
 from typing import Literal
 
-from rsd_med.base.settings import Settings
-from rsd_med.corruptions.base import ImageCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 
 
-class NoCorruptionSettings(Settings):
+class NoCorruptionSettings(CorruptionSettings):
     """Clean images, taken as they are."""
 
     kind: Literal["none"] = "none"

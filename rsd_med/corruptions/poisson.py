@@ -7,12 +7,11 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
-from rsd_med.corruptions.base import ImageCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.operators.linear import LinearOperator
 
 
-class PoissonSettings(Settings):
+class PoissonSettings(CorruptionSettings):
     """Images made of counted quanta: the darker, the noisier in proportion.
 
     Attributes

@@ -6,13 +6,13 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.super_resolution import Downsampling, NearestUpsampling
 
 
-class SuperResolutionSettings(Settings):
+class SuperResolutionSettings(CorruptionSettings):
     """Anti-aliased downsampling, shown on the grid of the full image by repeating its pixels.
 
     Attributes

@@ -8,14 +8,14 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.base.settings import Settings
+from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.operators.tomography import ParallelBeam, filtered_back_projection
 
 
-class SparseViewSettings(Settings):
+class SparseViewSettings(CorruptionSettings):
     """Parallel-beam tomography of square images with few views; the data are the filtered back-projections.
 
     Attributes

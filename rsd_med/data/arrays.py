@@ -12,11 +12,10 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.data.fitting import fit
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 MAX_NPZ_BYTES = 8 * 2**30
 """Largest array read from an ``.npz``, which has to be held in memory; an ``.npy`` is read in place."""
@@ -24,7 +23,7 @@ MAX_NPZ_BYTES = 8 * 2**30
 PICTURE_CHANNELS = (1, 3)
 
 
-class ArraysSettings(Settings):
+class ArraysSettings(SourceSettings):
     """Images stored as one NumPy array.
 
     The array is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 (grey) or 3 (RGB); C = 2 in floating point is

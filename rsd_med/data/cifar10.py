@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 FOLDER = "cifar-10-batches-bin"
 FILES = {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)}
@@ -19,7 +18,7 @@ IMAGES_PER_FILE = 10_000
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes, row by row
 
 
-class Cifar10Settings(Settings):
+class Cifar10Settings(SourceSettings):
     """CIFAR-10 (Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), binary version.
 
     Attributes

@@ -11,19 +11,18 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.data.dicom_file import Frame, file_error, is_dicom, read_frames, read_pixels
 from rsd_med.data.fitting import fit
 from rsd_med.data.intensity import Intensities, Percentiles
 from rsd_med.data.orientation import slice_affine
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Geometry, Picture
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 MAX_FILES = 100_000
 
 
-class DicomSettings(Settings):
+class DicomSettings(SourceSettings):
     """Slices of the DICOM series in a folder, or of one file; needs the extra ``dicom``.
 
     Files are grouped to series by what they say, slices ordered by where they lie; nothing depends on file names but

@@ -15,7 +15,6 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.calibration.scale import central_run
 from rsd_med.data.hdf5 import checked_dataset, read
 from rsd_med.data.ismrmrd_header import Header, stored_header
@@ -23,7 +22,7 @@ from rsd_med.data.open_files import OpenFiles
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.readout import central_rows, sampled_rows, without_oversampling
 from rsd_med.data.scan import Geometry, Scan
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 if TYPE_CHECKING:
     import h5py
@@ -34,7 +33,7 @@ MAX_COILS = 128
 _SUFFIXES = {".h5", ".hdf5"}
 
 
-class FastMRIHDF5Settings(Settings):
+class FastMRIHDF5Settings(SourceSettings):
     """Settings of the ``fastmri_hdf5`` reader.
 
     Attributes

@@ -7,18 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_error, image_size, to_unit_range
 from rsd_med.data.fitting import fit
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 Side = Annotated[int, Field(ge=1, le=8192)]
 
 
-class ImageFolderSettings(Settings):
+class ImageFolderSettings(SourceSettings):
     """Images in a folder and the folders below it.
 
     Attributes

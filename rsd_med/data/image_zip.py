@@ -12,13 +12,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_size, to_unit_range
 from rsd_med.data.fitting import fit
 from rsd_med.data.image_folder import Side
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 MAX_BYTES = 32 * 2**20
 """Largest entry that is unpacked: a few bytes of an archive can stand for any number."""
@@ -26,7 +25,7 @@ MAX_BYTES = 32 * 2**20
 PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
-class ImageZipSettings(Settings):
+class ImageZipSettings(SourceSettings):
     """Images of one size in a zip archive; a ``dataset.json`` beside them, with labels, is not needed and not read.
 
     Attributes

@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.calibration.scale import central_run
 from rsd_med.data.hdf5 import MAX_READ_BYTES, MAX_SIDE, opened
 from rsd_med.data.ismrmrd_header import Header, stored_header
@@ -28,7 +27,7 @@ from rsd_med.data.orientation import centred_affine
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.readout import sampled_rows, without_oversampling
 from rsd_med.data.scan import Geometry, Scan
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 if TYPE_CHECKING:
     import h5py
@@ -37,7 +36,7 @@ _SUFFIXES = {".h5", ".hdf5", ".mrd"}
 _KEYS = ("set", "repetition", "phase", "contrast", "slice")
 
 
-class ISMRMRDSettings(Settings):
+class ISMRMRDSettings(SourceSettings):
     """Settings of the ``ismrmrd`` reader.
 
     Attributes

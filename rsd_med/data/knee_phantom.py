@@ -8,18 +8,17 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.base.settings import Settings
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.knee_anatomy import Weighting, draw_knee
 from rsd_med.data.scan import Geometry, Scan
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 from rsd_med.operators.fourier import fft2c
 from rsd_med.operators.noise import complex_or_real_noise
 
 FIELD_OF_VIEW_MM = 160.0
 
 
-class KneePhantomSettings(Settings):
+class KneePhantomSettings(SourceSettings):
     """Simulated multi-coil scans of knees, fully sampled, with the coil maps of a calibration scan.
 
     Attributes

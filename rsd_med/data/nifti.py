@@ -10,16 +10,15 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
 from rsd_med.data.fitting import fit
 from rsd_med.data.intensity import Intensities, Percentiles
 from rsd_med.data.nifti_file import NiftiVolume, VoxelFiles, file_error, read_header
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Geometry, Picture
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, SourceSettings
 
 
-class NiftiSettings(Settings):
+class NiftiSettings(SourceSettings):
     """Slices of the NIfTI volumes in a folder, or of one file.
 
     Slices are kept in the order of the file: never flipped, never reoriented. The first remaining axis of the

@@ -2,8 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from rsd_med.base.settings import KindSettings
 from rsd_med.data.scan import Picture, Scan
+
+
+class SourceSettings(KindSettings):
+    """Where scans or pictures are read from."""
+
+    @abstractmethod
+    def build(self, base_dir: Path | None = None, seed: int = 0) -> "Source":
+        """Return the source; at most an index of its files is read.
+
+        Parameters
+        ----------
+        base_dir
+            Folder that a relative path starts from; None: the working directory.
+        seed
+            Of the run, for sources that simulate.
+
+        Raises
+        ------
+        DataError
+            If the files are missing or cannot be used.
+        """
 
 
 class Source(ABC):

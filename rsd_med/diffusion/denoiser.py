@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from rsd_med.base.settings import Settings
-from rsd_med.diffusion.backbones import BackboneKind, LearningNetwork
+from rsd_med.diffusion.backbones import BackboneSettings, LearningNetwork
 from rsd_med.diffusion.compute import ComputeOptions
 
 
@@ -141,7 +141,7 @@ class Denoiser(nn.Module):
 
 
 def build_denoiser(
-    backbone: BackboneKind,
+    backbone: BackboneSettings,
     diffusion: DiffusionSettings,
     channels: int,
     context_channels: int,

@@ -6,7 +6,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.monitor import corrupt_generation
-from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
+from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
 from rsd_med.teachers.base import Objective
 
 ITEMS = 64
@@ -16,7 +16,7 @@ ITEMS = 64
 @torch.no_grad()
 def compare_scores(
     loss: StudentLoss,
-    levels: LevelRange,
+    levels: LossSettings,
     objective: Objective,
     teacher: Denoiser,
     fake: Denoiser,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -12,11 +12,16 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import OneStep, SamplerSettings
+from rsd_med.diffusion.kinds import SAMPLERS
+from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.samplers.base import SamplerSettings
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.metrics.distances import FIGURES, MINIMUM_IMAGES, compare
-from rsd_med.metrics.features import FeatureExtractor, FeatureSettings, RandomConvSettings
+from rsd_med.metrics.features import FeatureExtractor, FeatureSettings
+from rsd_med.metrics.kinds import FEATURES
+from rsd_med.metrics.random_conv import RandomConvSettings
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.runs.distribution import ALONE, Distribution
 from rsd_med.teachers.base import Objective
@@ -27,10 +32,14 @@ class EvaluationSettings(Settings):
 
     num_samples: PositiveInt = Field(1000, description="samples behind every distance")
     seeds: PositiveInt = Field(1, description="draws of all samples; of several, means and standard deviations")
-    features: FeatureSettings = Field(default_factory=RandomConvSettings, description="extractor behind the distances")
+    features: Annotated[FeatureSettings, FEATURES] = Field(
+        default_factory=RandomConvSettings, description="extractor behind the distances"
+    )
     audited_samples: NonNegativeInt = Field(500, description="samples searched for copies of the data; 0 for none")
     monitor_images: PositiveInt = Field(1000, description="measurements behind the proximal distance")
-    samplers: tuple[SamplerSettings, ...] = Field((SamplerSettings(),), min_length=1, description="the teacher's")
+    samplers: tuple[Annotated[SamplerSettings, SAMPLERS], ...] = Field(
+        (HeunSettings(),), min_length=1, description="the teacher's; the first also draws while it trains"
+    )
 
 
 class Evaluator:

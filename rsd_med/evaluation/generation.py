@@ -8,7 +8,8 @@ import torch
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import Fresh, OneStep, SamplerSettings, sample
+from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.samplers.base import Fresh, SamplerSettings
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels
 from rsd_med.runs.distribution import ALONE, Distribution
@@ -23,7 +24,7 @@ Draw = Callable[[View, torch.Tensor, Fresh], torch.Tensor]
 
 def teacher_draw(teacher: Denoiser, sampler: SamplerSettings, data_sigma: float) -> Draw:
     """Return a function from view and unit noise to the teacher's samples."""
-    return lambda view, noise, fresh: sample(teacher, view, noise, sampler, data_sigma, fresh)
+    return lambda view, noise, fresh: sampler.sample(teacher, view, noise, data_sigma, fresh)
 
 
 def student_draw(student: Denoiser, one_step: OneStep) -> Draw:

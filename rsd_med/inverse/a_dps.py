@@ -8,57 +8,20 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
-from rsd_med.inverse.base import Progress, Solver, repeat, sample_generators
-from rsd_med.inverse.prior import Prior, require_prior
+from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
 from rsd_med.inverse.proximal import data_proximal, data_score, guess_variance, posterior_draws
 from rsd_med.operators.channels import to_channels, to_complex
 
 Guidance = Literal["proximal", "likelihood", "published"]
 
 
-class ADPSSettings(Settings):
-    """Walk down the noise levels along the posterior's probability flow.
-
-    Given the state at level σ, the clean image is taken as normal around the teacher's estimate D with variance τ², so
-    that y is normal around ``A D`` with covariance ``σ_y² + τ² A A^H`` (Song et al. 2023, pseudoinverse guidance).
-
-    ``proximal`` puts the mean of x given D and y in D's place; nothing is differentiated.
-    ``likelihood`` adds the gradient of ln p(y | state), through the network, to the score.
-    ``published`` moves by ``ℓ ∇‖y − A D‖² / ‖y − A D‖``, as A-DPS was published, with ℓ = ``strength``.
-
-    An ambient teacher sees only ``Ã^H Ã x``, so its estimate errs however small σ is. τ² is therefore estimated from
-    the residual itself, and the walk ends (σ_min) where the noise drops below that error. From there the step to σ = 0,
-    the last one, draws from the normal law of x given D and y: without it, samples would differ far less than they err.
-    The published guidance takes a plain Euler step instead. Either way the *last* state is returned.
-    """
-
-    kind: Literal["a_dps"] = "a_dps"
-    samples: PositiveInt = Field(8, description="posterior samples")
-    steps: PositiveInt = Field(20, description="noise levels, a network call each; 300 with published guidance")
-    sigma_max: float = Field(10.0, gt=0)
-    sigma_min: float = Field(0.2, gt=0, description="last level before 0; 0.004 with published guidance")
-    guidance: Guidance = Field("proximal", description="how the measurement pulls")
-    strength: float = Field(1.0, ge=0, description="ℓ of the published guidance")
-    image_std: float | None = Field(
-        None, gt=0, description="√v: take τ² = σ² v / (σ² + v), exact for white Gaussian images; null: measure τ²"
-    )
-    batch: PositiveInt = Field(8, description="samples that share a network call")
-
-    def build(self, prior: Prior | None = None) -> "ADPS":
-        """Build the solver; ProtocolError without a prior."""
-        return ADPS(self, require_prior(prior, self.kind))
-
-
-class ADPS(Solver):
+class ADPS(PriorSolver):
     """Euler steps from σ_max over σ_min to 0; returns the last state."""
 
-    def __init__(self, settings: ADPSSettings, prior: Prior) -> None:
-        self.settings = settings
-        self.prior = prior
+    settings: "ADPSSettings"
 
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
         """Draw the samples, ``batch`` at a time."""
@@ -124,6 +87,36 @@ class ADPS(Solver):
             return guess_variance(image, like)
         v = self.settings.image_std**2
         return torch.full((len(image), 1, 1, 1), sigma**2 * v / (sigma**2 + v), device=image.device)
+
+
+class ADPSSettings(PriorSolverSettings):
+    """Walk down the noise levels along the posterior's probability flow.
+
+    Given the state at level σ, the clean image is taken as normal around the teacher's estimate D with variance τ², so
+    that y is normal around ``A D`` with covariance ``σ_y² + τ² A A^H`` (Song et al. 2023, pseudoinverse guidance).
+
+    ``proximal`` puts the mean of x given D and y in D's place; nothing is differentiated.
+    ``likelihood`` adds the gradient of ln p(y | state), through the network, to the score.
+    ``published`` moves by ``ℓ ∇‖y − A D‖² / ‖y − A D‖``, as A-DPS was published, with ℓ = ``strength``.
+
+    An ambient teacher sees only ``Ã^H Ã x``, so its estimate errs however small σ is. τ² is therefore estimated from
+    the residual itself, and the walk ends (σ_min) where the noise drops below that error. From there the step to σ = 0,
+    the last one, draws from the normal law of x given D and y: without it, samples would differ far less than they err.
+    The published guidance takes a plain Euler step instead. Either way the *last* state is returned.
+    """
+
+    solver = ADPS
+
+    kind: Literal["a_dps"] = "a_dps"
+    steps: PositiveInt = Field(20, description="noise levels, a network call each; 300 with published guidance")
+    sigma_max: float = Field(10.0, gt=0)
+    sigma_min: float = Field(0.2, gt=0, description="last level before 0; 0.004 with published guidance")
+    guidance: Guidance = Field("proximal", description="how the measurement pulls")
+    strength: float = Field(1.0, ge=0, description="ℓ of the published guidance")
+    image_std: float | None = Field(
+        None, gt=0, description="√v: take τ² = σ² v / (σ² + v), exact for white Gaussian images; null: measure τ²"
+    )
+    batch: PositiveInt = Field(8, description="samples that share a network call")
 
 
 def _within(progress: Progress, start: float, share: float, part: float) -> None:

@@ -3,16 +3,19 @@
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from rsd_med.base.errors import DivergedError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
+from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import Consistency, consistency
+from rsd_med.inverse.prior import Prior, require_prior
 from rsd_med.inverse.uncertainty import LEVEL, prediction_interval, spread
 from rsd_med.operators.mri import MultiCoilFourier
 
@@ -59,7 +62,15 @@ class Solver(ABC):
     """Measurement of one slice in, reconstruction out; the same for the same generator.
 
     A subclass writes `solve`.
+
+    Parameters
+    ----------
+    settings
+        Of this kind.
     """
+
+    def __init__(self, settings: "SolverSettings") -> None:
+        self.settings = settings
 
     def __call__(
         self, measurement: Measurement, generator: torch.Generator, progress: Progress | None = None
@@ -100,6 +111,70 @@ class Solver(ABC):
     @abstractmethod
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
         """Return samples ``(n, 1, y, x)`` complex64."""
+
+
+class PriorSolver(Solver):
+    """A solver that asks a network.
+
+    Parameters
+    ----------
+    settings
+        Of this kind.
+    prior
+        The network.
+    """
+
+    def __init__(self, settings: "PriorSolverSettings", prior: Prior) -> None:
+        super().__init__(settings)
+        self.prior = prior
+
+
+class SolverSettings(KindSettings):
+    """How a measurement is reconstructed.
+
+    Attributes
+    ----------
+    solver
+        The class that does it.
+    needs
+        The network that it asks, if any.
+    """
+
+    solver: ClassVar[type[Solver]]
+    needs: ClassVar[Literal["teacher", "student"] | None] = None
+
+    @classmethod
+    def gives_samples(cls) -> bool:
+        """Whether there are ``samples`` to ask for, and not one image alone."""
+        return "samples" in cls.model_fields
+
+    def build(self, prior: Prior | None = None) -> Solver:
+        """Build the solver.
+
+        Parameters
+        ----------
+        prior
+            Teacher or student; not used by methods that need none.
+
+        Raises
+        ------
+        ProtocolError
+            If the prior that the method needs is not given.
+        """
+        return self.solver(self)
+
+
+class PriorSolverSettings(SolverSettings):
+    """How a measurement is reconstructed with the help of a network."""
+
+    solver: ClassVar[type[PriorSolver]]
+    needs: ClassVar[Literal["teacher", "student"] | None] = "teacher"
+
+    samples: PositiveInt = Field(8, description="posterior samples")
+
+    def build(self, prior: Prior | None = None) -> Solver:
+        """Build the solver; ProtocolError without the network that it needs."""
+        return self.solver(self, require_prior(prior, self.kind, student=self.needs == "student"))
 
 
 def summarise(samples: Tensor, measurement: Measurement, seconds: float, level: float = LEVEL) -> Reconstruction:

@@ -6,31 +6,15 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.inverse.base import Progress, Solver
+from rsd_med.inverse.base import Progress, Solver, SolverSettings
 from rsd_med.inverse.conjugate_gradient import conjugate_gradient
-from rsd_med.inverse.prior import Prior
-
-
-class CGSenseSettings(Settings):
-    """``argmin ‖A x − y‖² + λ ‖x‖²`` by conjugate gradients."""
-
-    kind: Literal["cg_sense"] = "cg_sense"
-    regularisation: float = Field(1e-2, ge=0, description="λ; the largest eigenvalue of A^H A is 1")
-    iterations: PositiveInt = Field(40, description="conjugate-gradient steps, at most")
-    tolerance: float = Field(1e-5, ge=0, description="stop at this residual, as a share of the right-hand side")
-
-    def build(self, prior: Prior | None = None) -> "CGSense":
-        """Build the solver; the prior is not used."""
-        return CGSense(self)
 
 
 class CGSense(Solver):
     """Solve ``(A^H A + λ) x = A^H y``."""
 
-    def __init__(self, settings: CGSenseSettings) -> None:
-        self.settings = settings
+    settings: "CGSenseSettings"
 
     @torch.no_grad()
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
@@ -43,3 +27,14 @@ class CGSense(Solver):
             tolerance=self.settings.tolerance,
             report=progress,
         )
+
+
+class CGSenseSettings(SolverSettings):
+    """``argmin ‖A x − y‖² + λ ‖x‖²`` by conjugate gradients."""
+
+    solver = CGSense
+
+    kind: Literal["cg_sense"] = "cg_sense"
+    regularisation: float = Field(1e-2, ge=0, description="λ; the largest eigenvalue of A^H A is 1")
+    iterations: PositiveInt = Field(40, description="conjugate-gradient steps, at most")
+    tolerance: float = Field(1e-5, ge=0, description="stop at this residual, as a share of the right-hand side")

@@ -1,38 +1,18 @@
-"""The methods of reconstruction, by name; a new one is one more line."""
+"""The list of reconstruction methods."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from rsd_med.base.kinds import Kind, Kinds
 
-from rsd_med.inverse.a_dps import ADPSSettings
-from rsd_med.inverse.cg_sense import CGSenseSettings
-from rsd_med.inverse.l1_wavelet import L1WaveletSettings
-from rsd_med.inverse.one_step import OneStepSettings
-from rsd_med.inverse.student_latent import StudentLatentSettings
-from rsd_med.inverse.student_pnp import StudentPnPSettings
-from rsd_med.inverse.zero_filled import ZeroFilledSettings
+if TYPE_CHECKING:
+    from rsd_med.inverse.base import SolverSettings
 
-SolverSettings = (
-    ZeroFilledSettings
-    | CGSenseSettings
-    | L1WaveletSettings
-    | OneStepSettings
-    | ADPSSettings
-    | StudentLatentSettings
-    | StudentPnPSettings
+SOLVERS: "Kinds[SolverSettings]" = Kinds(
+    Kind("zero_filled", "rsd_med.inverse.zero_filled:ZeroFilledSettings", "Zero-filled"),
+    Kind("cg_sense", "rsd_med.inverse.cg_sense:CGSenseSettings", "CG-SENSE"),
+    Kind("l1_wavelet", "rsd_med.inverse.l1_wavelet:L1WaveletSettings", "L1 wavelet"),
+    Kind("student_pnp", "rsd_med.inverse.student_pnp:StudentPnPSettings", "Student, plug and play"),
+    Kind("student_latent", "rsd_med.inverse.student_latent:StudentLatentSettings", "Student, latent search"),
+    Kind("one_step", "rsd_med.inverse.one_step:AmbientOneStepSettings", "Teacher, one step"),
+    Kind("a_dps", "rsd_med.inverse.a_dps:ADPSSettings", "Teacher, A-DPS"),
 )
-SolverKind = Annotated[SolverSettings, Field(discriminator="kind")]
-
-METHODS: dict[str, type[SolverSettings]] = {
-    "zero_filled": ZeroFilledSettings,
-    "cg_sense": CGSenseSettings,
-    "l1_wavelet": L1WaveletSettings,
-    "one_step": OneStepSettings,
-    "a_dps": ADPSSettings,
-    "student_latent": StudentLatentSettings,
-    "student_pnp": StudentPnPSettings,
-}
-
-WITHOUT_PRIOR = ("zero_filled", "cg_sense", "l1_wavelet")
-WITH_STUDENT = ("student_latent", "student_pnp")
-"""The others need a teacher."""

@@ -8,36 +8,16 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.inverse.base import Progress, Solver
-from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.base import Progress, Solver, SolverSettings
 from rsd_med.inverse.wavelets import Wavelet, WaveletName, fitting_levels, soft_threshold
 from rsd_med.operators.linear import LinearOperator
-
-
-class L1WaveletSettings(Settings):
-    """``argmin ½ ‖A x − y‖² + λ ‖W x‖₁``."""
-
-    kind: Literal["l1_wavelet"] = "l1_wavelet"
-    regularisation: float = Field(3e-3, ge=0, description="λ, in scaled units")
-    iterations: PositiveInt = Field(100, description="FISTA steps")
-    wavelet: WaveletName = Field("db4", description="Daubechies family")
-    levels: PositiveInt = Field(3, description="levels of the transform, at most")
-    random_shifts: bool = Field(
-        True, description="shift the wavelets' grid at random in every step (cycle spinning, as BART does): no blocks"
-    )
-
-    def build(self, prior: Prior | None = None) -> "L1Wavelet":
-        """Build the solver; the prior is not used."""
-        return L1Wavelet(self)
 
 
 class L1Wavelet(Solver):
     """Accelerated proximal gradient steps."""
 
-    def __init__(self, settings: L1WaveletSettings) -> None:
-        self.settings = settings
+    settings: "L1WaveletSettings"
 
     @torch.no_grad()
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
@@ -63,6 +43,21 @@ class L1Wavelet(Solver):
             x, momentum = following, faster
             progress((iteration + 1) / settings.iterations)
         return x
+
+
+class L1WaveletSettings(SolverSettings):
+    """``argmin ½ ‖A x − y‖² + λ ‖W x‖₁``."""
+
+    solver = L1Wavelet
+
+    kind: Literal["l1_wavelet"] = "l1_wavelet"
+    regularisation: float = Field(3e-3, ge=0, description="λ, in scaled units")
+    iterations: PositiveInt = Field(100, description="FISTA steps")
+    wavelet: WaveletName = Field("db4", description="Daubechies family")
+    levels: PositiveInt = Field(3, description="levels of the transform, at most")
+    random_shifts: bool = Field(
+        True, description="shift the wavelets' grid at random in every step (cycle spinning, as BART does): no blocks"
+    )
 
 
 def largest_eigenvalue(operator: LinearOperator, start: Tensor, iterations: int = 10) -> float:

@@ -6,32 +6,16 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.inverse.base import Progress, Solver, repeat, sample_generators
+from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
 from rsd_med.inverse.conjugate_gradient import conjugate_gradient
-from rsd_med.inverse.prior import Prior, require_prior
 from rsd_med.operators.channels import to_channels, to_complex
 
 
-class OneStepSettings(Settings):
-    """``D(Ã^H y; σ)`` at the smallest noise level, averaged over further masks Ã of the scan's mask."""
-
-    kind: Literal["one_step"] = "one_step"
-    sigma: float = Field(0.003, gt=0, description="the network's noise level")
-    samples: PositiveInt = Field(1, description="further masks; their spread is no posterior")
-
-    def build(self, prior: Prior | None = None) -> "OneStep":
-        """Build the solver; ProtocolError without a prior."""
-        return OneStep(self, require_prior(prior, self.kind))
-
-
-class OneStep(Solver):
+class AmbientOneStep(PriorSolver):
     """Ask the teacher once."""
 
-    def __init__(self, settings: OneStepSettings, prior: Prior) -> None:
-        self.settings = settings
-        self.prior = prior
+    settings: "AmbientOneStepSettings"
 
     @torch.no_grad()
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
@@ -44,6 +28,16 @@ class OneStep(Solver):
         image = to_channels(_explaining(like))
         level = torch.full((count,), self.settings.sigma, device=image.device)
         return to_complex(view.denoise(self.prior.denoiser, image, level))
+
+
+class AmbientOneStepSettings(PriorSolverSettings):
+    """``D(Ã^H y; σ)`` at the smallest noise level, averaged over further masks Ã of the scan's mask."""
+
+    solver = AmbientOneStep
+
+    kind: Literal["one_step"] = "one_step"
+    sigma: float = Field(0.003, gt=0, description="the network's noise level")
+    samples: PositiveInt = Field(1, description="further masks; their spread is no posterior")
 
 
 def _explaining(measurement: Measurement) -> Tensor:

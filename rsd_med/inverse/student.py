@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.diffusion.samplers import OneStep
+from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.proximal import data_proximal
@@ -18,7 +18,7 @@ START_STD = 0.3
 
 
 @dataclass(frozen=True)
-class Generator:
+class StudentGenerator:
     """The student under one view: from latents to images.
 
     Attributes

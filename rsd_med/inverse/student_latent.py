@@ -6,43 +6,22 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.inverse.base import Progress, Solver, repeat, sample_generators
-from rsd_med.inverse.prior import Prior, require_prior
+from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
 from rsd_med.inverse.proximal import guess_variance, posterior_draws
-from rsd_med.inverse.student import Generator, LatentSearch, draw_latents
+from rsd_med.inverse.student import LatentSearch, StudentGenerator, draw_latents
 
 
-class StudentLatentSettings(Settings):
-    """``argmin_z ‖A G(z) − y‖² / (2 (σ² + τ²)) + ½ ‖z‖²`` from several starts, each of which gives a sample.
-
-    τ² stands for what no generation can show, and is estimated from the residual as it falls.
-    """
-
-    kind: Literal["student_latent"] = "student_latent"
-    samples: PositiveInt = Field(8, description="starts")
-    steps: PositiveInt = Field(20, description="steps of the search; a network call with its gradient each")
-    rate: float = Field(0.02, gt=0, description="Adam's step length on the latents")
-    correct: bool = Field(True, description="end with the image nearest to G(z) that explains the data")
-
-    def build(self, prior: Prior | None = None) -> "StudentLatent":
-        """Build the solver; ProtocolError without a student."""
-        return StudentLatent(self, require_prior(prior, self.kind, student=True))
-
-
-class StudentLatent(Solver):
+class StudentLatent(PriorSolver):
     """Gradient descent through the generator."""
 
-    def __init__(self, settings: StudentLatentSettings, prior: Prior) -> None:
-        self.settings = settings
-        self.prior = prior
+    settings: "StudentLatentSettings"
 
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
         """Search from every start at once."""
         self.prior.check(measurement)
         generators = sample_generators(self.settings.samples, generator)
-        generate = Generator(self.prior, self.prior.training_view(measurement, generators))
+        generate = StudentGenerator(self.prior, self.prior.training_view(measurement, generators))
         like = repeat(measurement, len(generators))
         search = LatentSearch(draw_latents(measurement, self.prior, generators), self.settings.rate)
 
@@ -60,3 +39,19 @@ class StudentLatent(Solver):
         if not self.settings.correct:
             return image
         return posterior_draws(image, guess_variance(image, like), like, generators)
+
+
+class StudentLatentSettings(PriorSolverSettings):
+    """``argmin_z ‖A G(z) − y‖² / (2 (σ² + τ²)) + ½ ‖z‖²`` from several starts, each of which gives a sample.
+
+    τ² stands for what no generation can show, and is estimated from the residual as it falls.
+    """
+
+    solver = StudentLatent
+    needs = "student"
+
+    kind: Literal["student_latent"] = "student_latent"
+    samples: PositiveInt = Field(8, description="starts of the search, each of which gives a sample")
+    steps: PositiveInt = Field(20, description="steps of the search; a network call with its gradient each")
+    rate: float = Field(0.02, gt=0, description="Adam's step length on the latents")
+    correct: bool = Field(True, description="end with the image nearest to G(z) that explains the data")

@@ -6,45 +6,23 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.inverse.base import Progress, Solver, repeat, sample_generators
-from rsd_med.inverse.prior import Prior, require_prior
+from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
 from rsd_med.inverse.proximal import data_proximal, guess_variance, posterior_draws
-from rsd_med.inverse.student import Generator, LatentSearch, draw_latents
+from rsd_med.inverse.student import LatentSearch, StudentGenerator, draw_latents
 
 
-class StudentPnPSettings(Settings):
-    """Half-quadratic splitting: a generation ``G(z)``, the image nearest to it that explains the data, and so on.
-
-    The data step is solved by conjugate gradients, the student's step by a few gradient steps on z: the physics never
-    passes through the network, and the network never through the physics.
-    """
-
-    kind: Literal["student_pnp"] = "student_pnp"
-    samples: PositiveInt = Field(8, description="starts, each of which gives a sample")
-    iterations: PositiveInt = Field(6, description="turns")
-    steps: NonNegativeInt = Field(2, description="gradient steps on z in each turn")
-    rate: float = Field(0.03, gt=0, description="Adam's step length on the latents")
-
-    def build(self, prior: Prior | None = None) -> "StudentPnP":
-        """Build the solver; ProtocolError without a student."""
-        return StudentPnP(self, require_prior(prior, self.kind, student=True))
-
-
-class StudentPnP(Solver):
+class StudentPnP(PriorSolver):
     """Alternate between data and student."""
 
-    def __init__(self, settings: StudentPnPSettings, prior: Prior) -> None:
-        self.settings = settings
-        self.prior = prior
+    settings: "StudentPnPSettings"
 
     def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
         """Run all starts at once; the last turn ends with the data."""
         self.prior.check(measurement)
         settings = self.settings
         generators = sample_generators(settings.samples, generator)
-        generate = Generator(self.prior, self.prior.training_view(measurement, generators))
+        generate = StudentGenerator(self.prior, self.prior.training_view(measurement, generators))
         like = repeat(measurement, len(generators))
         search = LatentSearch(draw_latents(measurement, self.prior, generators), settings.rate)
         for turn in range(settings.iterations):
@@ -62,3 +40,20 @@ class StudentPnP(Solver):
             for _ in range(settings.steps):
                 search.step(misfit)
         return posterior_draws(guess, variance, like, generators)
+
+
+class StudentPnPSettings(PriorSolverSettings):
+    """Half-quadratic splitting: a generation ``G(z)``, the image nearest to it that explains the data, and so on.
+
+    The data step is solved by conjugate gradients, the student's step by a few gradient steps on z: the physics never
+    passes through the network, and the network never through the physics.
+    """
+
+    solver = StudentPnP
+    needs = "student"
+
+    kind: Literal["student_pnp"] = "student_pnp"
+    samples: PositiveInt = Field(8, description="starts of the search, each of which gives a sample")
+    iterations: PositiveInt = Field(6, description="turns")
+    steps: NonNegativeInt = Field(2, description="gradient steps on z in each turn")
+    rate: float = Field(0.03, gt=0, description="Adam's step length on the latents")

@@ -1,24 +1,12 @@
-"""What a feature extractor is, and the kinds a protocol may ask for."""
+"""What a feature extractor is."""
 
-from typing import Annotated, Protocol
+from abc import abstractmethod
+from pathlib import Path
+from typing import Protocol
 
-from pydantic import Field
 from torch import Tensor
 
-from rsd_med.metrics.inception import InceptionFeatures, InceptionSettings
-from rsd_med.metrics.pca import PCAFeatures, PCASettings
-from rsd_med.metrics.random_conv import RandomConvFeatures, RandomConvSettings
-
-__all__ = [
-    "FeatureExtractor",
-    "FeatureSettings",
-    "InceptionFeatures",
-    "InceptionSettings",
-    "PCAFeatures",
-    "PCASettings",
-    "RandomConvFeatures",
-    "RandomConvSettings",
-]
+from rsd_med.base.settings import KindSettings
 
 
 class FeatureExtractor(Protocol):
@@ -40,4 +28,23 @@ class FeatureExtractor(Protocol):
         """Return float64 ``(N, dimension)`` for float32 ``(N, C, H, W)``."""
 
 
-FeatureSettings = Annotated[RandomConvSettings | InceptionSettings | PCASettings, Field(discriminator="kind")]
+class FeatureSettings(KindSettings):
+    """The features behind Fréchet and kernel distances."""
+
+    @abstractmethod
+    def build(self, reference: Tensor | None = None, base_dir: Path | None = None) -> FeatureExtractor:
+        """Build the extractor.
+
+        Parameters
+        ----------
+        reference
+            The clean images that an extractor may be fitted to, float32 ``(N, C, H, W)`` as returned by
+            `magnitude_view`; None where there are none.
+        base_dir
+            Folder that a relative path starts from; None: the working directory.
+
+        Raises
+        ------
+        DataError
+            If a file or images are missing that the extractor needs.
+        """

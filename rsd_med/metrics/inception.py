@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
+from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.views import checked_view
 
 INPUT_SIZE = 299
@@ -128,7 +128,7 @@ class _FidPool(nn.Module):
         return self.convolution(functional.avg_pool2d(source, 3, stride=1, padding=1, count_include_pad=False))
 
 
-class InceptionSettings(Settings):
+class InceptionSettings(FeatureSettings):
     """Inception-v3 from a local file.
 
     Attributes

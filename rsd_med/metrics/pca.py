@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
+from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.views import checked_view
 
 
@@ -72,7 +72,7 @@ class PCAFeatures:
         return (images.detach().cpu().double().flatten(1) - self._mean) @ self._projection
 
 
-class PCASettings(Settings):
+class PCASettings(FeatureSettings):
     """Principal components of the reference set.
 
     Attributes

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from rsd_med.base.settings import Settings
+from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.fixed_random import fixed_orthonormal
 from rsd_med.metrics.views import checked_view
 
@@ -205,7 +205,7 @@ def _pixels(images: Tensor) -> Tensor:
     return torch.cat([brightness, colour.flatten(1)], 1)
 
 
-class RandomConvSettings(Settings):
+class RandomConvSettings(FeatureSettings):
     """The fixed random convolutional bank: offline, the default.
 
     Attributes

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.kinds import Kinds
 from rsd_med.protocol.suggestion import suggest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -155,10 +156,10 @@ def _locate(model: type[BaseModel], location: Iterable[int | str]) -> tuple[list
         if chosen and len(_models(place)) > 1:
             place = chosen
             continue
-        fields = [kind.model_fields[part].annotation for kind in _models(place) if part in kind.model_fields]
+        fields = [kind.model_fields[part] for kind in _models(place) if part in kind.model_fields]
         if fields:
             path.append(part)
-            place = [member for annotation in fields for member in _members(annotation)]
+            place = [member for field in fields for member in _members(field.annotation, field.metadata)]
         elif mappings := [kind for kind in place if get_origin(kind) is dict]:
             path.append(part)
             place = [member for kind in mappings for member in _members(get_args(kind)[1])]
@@ -167,10 +168,14 @@ def _locate(model: type[BaseModel], location: Iterable[int | str]) -> tuple[list
     return path, place
 
 
-def _members(annotation: Any) -> list[Any]:
-    """Take an annotation apart: the members of a union, without None and without what Annotated adds."""
+def _members(annotation: Any, metadata: Iterable[Any] = ()) -> list[Any]:
+    """Take an annotation apart: the listed kinds or the members of a union, without None."""
+    for note in metadata:
+        if isinstance(note, Kinds):
+            return list(note.values())
     if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
+        inner, *notes = get_args(annotation)
+        return _members(inner, notes)
     if get_origin(annotation) in (Union, types.UnionType):
         return [member for part in get_args(annotation) for member in _members(part)]
     return [] if annotation is type(None) else [annotation]

@@ -6,17 +6,17 @@ from typing import Self
 import torch
 from pydantic import Field, model_validator
 
-from rsd_med.base.settings import Settings
+from rsd_med.base.settings import KindSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_fraction, karras_quantile
 from rsd_med.diffusion.view import View
 from rsd_med.operators.noise import complex_or_real_noise
 
 
-class LevelRange(Settings):
-    """Levels σ_t drawn uniformly on the ρ = 7 ramp between two of its quantiles (arXiv 2404.04057).
+class LossSettings(KindSettings):
+    """What all losses can be told: levels σ_t are drawn uniformly between two quantiles of the ρ = 7 ramp.
 
-    The published range is 0 to 0.8: half of its draws lie below 0.085 or above 5.8, where 15 % and 0.7 % of the
+    The published range (arXiv 2404.04057) is 0 to 0.8: half of its draws lie below 0.085 or above 5.8, where 15 % and 0.7 % of the
     teacher's do. A teacher of thousands of images, not of millions, knows little there, and what it does not know the
     student learns as well (docs/results.md). The published protocols state the published range.
     """
@@ -24,6 +24,10 @@ class LevelRange(Settings):
     t_max: float = Field(0.6, gt=0, le=1, description="largest quantile of the ρ = 7 ramp: 0.6 is σ_t ≤ 5.8")
     t_min: float = Field(0.2, ge=0, lt=1, description="smallest quantile of the ramp: 0.2 is σ_t ≥ 0.085")
     from_data_sigma: bool = Field(True, description="draw no level below the noise of the data")
+
+    @abstractmethod
+    def build(self) -> "StudentLoss":
+        """Build the loss."""
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> Self:
@@ -87,7 +91,7 @@ class StudentLoss(ABC):
 
     def estimates(
         self,
-        levels: LevelRange,
+        levels: LossSettings,
         observed: torch.Tensor,
         view: View,
         teacher: Denoiser,

@@ -6,10 +6,10 @@ import torch
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
-from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
+from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
 
 
-class DMDSettings(LevelRange):
+class DMDSettings(LossSettings):
     """Distribution Matching Distillation; its published range of levels is 0.02 to 0.98."""
 
     kind: Literal["dmd"] = "dmd"

@@ -6,10 +6,10 @@ import torch
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
-from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
+from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
 
 
-class SDSSettings(LevelRange):
+class SDSSettings(LossSettings):
     """Score Distillation Sampling: the baseline that SiD and DMD are compared with."""
 
     kind: Literal["sds"] = "sds"

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
-from rsd_med.students.base import LevelRange, StudentLoss, per_item_weight
+from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
 
 
-class SiDSettings(LevelRange):
+class SiDSettings(LossSettings):
     """Score identity Distillation."""
 
     kind: Literal["sid"] = "sid"

@@ -10,7 +10,7 @@ from rsd_med.base.settings import Settings
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import ancestral_step
+from rsd_med.diffusion.samplers.ancestral import ancestral_step
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators.channels import to_channels
 from rsd_med.operators.linear import LinearOperator

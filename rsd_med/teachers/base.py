@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from rsd_med.base.settings import Settings
+from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
@@ -23,10 +23,14 @@ Transforms = Literal["none", "permutations", "all"]
 """Of images, before something is learned from them; permutations of pixels change no value."""
 
 
-class ObjectiveSettings(Settings):
+class ObjectiveSettings(KindSettings):
     """What all objectives can be told."""
 
     levels: LogNormalLevels = Field(default_factory=LogNormalLevels, description="distribution of the training σ")
+
+    @abstractmethod
+    def build(self, corruption: Corruption) -> "Objective":
+        """Build the objective; ProtocolError where it does not fit the corruption."""
 
 
 class Objective(ABC):

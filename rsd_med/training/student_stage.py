@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import OneStep
+from rsd_med.diffusion.one_step import OneStep
 from rsd_med.evaluation.diagnostics import compare_scores
 from rsd_med.evaluation.generation import draw_images, student_draw
 from rsd_med.evaluation.monitor import ProximalMonitor, corrupt_generation
 from rsd_med.operators.channels import to_channels
-from rsd_med.students.dmd import DMDSettings
-from rsd_med.students.sds import SDSSettings
+from rsd_med.students.base import LossSettings
+from rsd_med.students.kinds import LOSSES
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.base import Objective
 from rsd_med.training.early_stopping import EarlyStopping, EarlyStoppingSettings
@@ -28,16 +28,6 @@ from rsd_med.training.settings import EMASettings, OptimiserSettings
 from rsd_med.training.stage import Stage
 
 
-def _sid_by_default(given: object) -> object:
-    """Let a protocol set one option of the loss without naming its kind."""
-    return {"kind": "sid"} | given if isinstance(given, dict) else given
-
-
-StudentLossKind = Annotated[
-    SiDSettings | DMDSettings | SDSSettings, Field(discriminator="kind"), BeforeValidator(_sid_by_default)
-]
-
-
 class StudentSettings(Settings):
     """Phase II: distillation (arXiv 2505.13377).
 
@@ -45,7 +35,9 @@ class StudentSettings(Settings):
     fake score's three times the generator's, which fall to zero. The published protocols state their own.
     """
 
-    loss: StudentLossKind = Field(default_factory=SiDSettings)
+    loss: Annotated[LossSettings, LOSSES] = Field(
+        default_factory=SiDSettings, description="what moves the generator towards the teacher"
+    )
     images: PositiveInt = Field(description="length of the stage, in generated images per network")
     batch_size: PositiveInt = Field(32, description="images in a step")
     sigma_init: float = Field(2.5, gt=0, description="the generator is the denoiser at this noise level")

@@ -10,30 +10,21 @@ from torch import nn
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.samplers.base import SamplerSettings
 from rsd_med.evaluation.generation import draw_images, teacher_draw
 from rsd_med.evaluation.monitor import ProximalMonitor
-from rsd_med.teachers.ambient_fourier import AmbientFourierSettings
-from rsd_med.teachers.ambient_masked import AmbientMaskedSettings
-from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
-from rsd_med.teachers.base import Objective
-from rsd_med.teachers.creative import CreativeSettings
-from rsd_med.teachers.denoising import DenoisingSettings
+from rsd_med.teachers.base import Objective, ObjectiveSettings
+from rsd_med.teachers.kinds import OBJECTIVES
 from rsd_med.training.ema import EMA
 from rsd_med.training.optim import build_optimiser, take_step
 from rsd_med.training.settings import EMASettings, OptimiserSettings
 from rsd_med.training.stage import Stage
 
-ObjectiveKind = Annotated[
-    DenoisingSettings | AmbientTweedieSettings | AmbientMaskedSettings | AmbientFourierSettings | CreativeSettings,
-    Field(discriminator="kind"),
-]
-
 
 class TeacherSettings(Settings):
     """Phase I: the corruption-aware teacher."""
 
-    objective: ObjectiveKind
+    objective: Annotated[ObjectiveSettings, OBJECTIVES] = Field(description="what is learned from the measurements")
     images: PositiveInt = Field(description="length of the stage, in images")
     batch_size: PositiveInt = Field(32, description="images in a step")
     optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings)

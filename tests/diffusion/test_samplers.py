@@ -8,7 +8,11 @@ import torch
 from pydantic import ValidationError
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.diffusion.samplers import Fresh, OneStep, SamplerSettings, disagreement, sample
+from rsd_med.diffusion.kinds import SAMPLERS
+from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.samplers.base import Fresh
+from rsd_med.diffusion.samplers.guided import disagreement
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
 from rsd_med.operators import SamplingMask
@@ -26,12 +30,12 @@ def walk(settings, z, data_sigma=0.0, seed=1):
     denoiser = GaussianDenoiser(MEAN, STD)
     view = View(context=torch.ones(len(z), 1, *z.shape[-2:]))
     fresh = Fresh(generator(seed), lambda: view)
-    return sample(denoiser, view, z, settings, data_sigma, fresh), denoiser
+    return settings.sample(denoiser, view, z, data_sigma, fresh), denoiser
 
 
 def error(steps, z):
     """Largest distance to the exact solution, relative to the largest deviation from the mean."""
-    found, denoiser = walk(SamplerSettings(steps=steps), z)
+    found, denoiser = walk(HeunSettings(steps=steps), z)
     exact = denoiser.flow(80 * z, 80, 0)
     return float((found - exact).abs().max() / (exact - MEAN).abs().max())
 
@@ -49,7 +53,7 @@ def test_the_error_is_of_second_order():
 
 
 def test_samples_of_a_gaussian_have_its_moments():
-    found, _ = walk(SamplerSettings(steps=80), noise(512, side=16))
+    found, _ = walk(HeunSettings(steps=80), noise(512, side=16))
     assert float(found.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(found.std()) == pytest.approx(STD, rel=0.01)
 
@@ -72,34 +76,33 @@ def test_the_sampler_is_algorithm_1_of_edm():
             second = (ahead - denoise(ahead, grid[i + 1])) / grid[i + 1]
             ahead = x + (grid[i + 1] - grid[i]) * (0.5 * slope + 0.5 * second)
         x = ahead
-    found = sample(
+    found = HeunSettings(steps=steps).sample(
         lambda x, sigma, context: torch.tanh(x / sigma.reshape(-1, 1, 1, 1) ** 2),
         View(),
         z,
-        SamplerSettings(steps=steps),
     )
     assert found.numpy() == pytest.approx(x, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["heun", "truncated", "stochastic", "ancestral", "guided"])
+@pytest.mark.parametrize("kind", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 7, 18])
 @pytest.mark.parametrize("data_sigma", [0.0, 0.001, 0.2, 0.4, 100.0])
 def test_the_number_of_calls_is_the_one_stated(kind, steps, data_sigma):
-    settings = SamplerSettings(kind=kind, steps=steps)
+    settings = SAMPLERS[kind](steps=steps)
     found, denoiser = walk(settings, noise(1), data_sigma)
     assert len(denoiser.levels) == settings.calls(data_sigma)
     assert torch.isfinite(found).all()
 
 
 def test_the_calls_of_edm():
-    assert SamplerSettings(steps=18).calls(0.2) == 35
-    assert SamplerSettings(steps=40).calls(0.2) == 79
+    assert HeunSettings(steps=18).calls(0.2) == 35
+    assert HeunSettings(steps=40).calls(0.2) == 79
 
 
 def test_a_truncated_walk_stops_at_sigma_and_denoises():
     """At σ, not at σ²: no level below the data's noise is visited, though many lie between σ² and σ."""
     z, sigma = noise(), 0.2
-    found, denoiser = walk(SamplerSettings(kind="truncated", steps=160), z, sigma)
+    found, denoiser = walk(SAMPLERS["truncated"](steps=160), z, sigma)
     levels = karras_levels(160)
     lowest = float(levels[levels >= sigma].min())
     assert ((levels < sigma) & (levels > sigma**2)).sum() > 5
@@ -107,24 +110,24 @@ def test_a_truncated_walk_stops_at_sigma_and_denoises():
     exact = denoiser(denoiser.flow(80 * z, 80, lowest), torch.full((4,), lowest))
     assert torch.allclose(found, exact, atol=1e-3)
     # The posterior mean is smoother than the law: its deviation is s² / √(s² + σ²).
-    wide, _ = walk(SamplerSettings(kind="truncated", steps=160), noise(256, side=16), sigma)
+    wide, _ = walk(SAMPLERS["truncated"](steps=160), noise(256, side=16), sigma)
     assert float(wide.std()) == pytest.approx(STD**2 / (STD**2 + lowest**2) ** 0.5, rel=0.02)
 
 
 def test_a_level_equal_to_sigma_is_visited():
     levels = karras_levels(18)
-    _, denoiser = walk(SamplerSettings(kind="truncated"), noise(1), float(levels[9]))
+    _, denoiser = walk(SAMPLERS["truncated"](), noise(1), float(levels[9]))
     assert denoiser.levels[-1] == float(levels[9])
 
 
 def test_the_full_walk_ignores_the_noise_of_the_data():
     z = noise()
-    assert torch.equal(walk(SamplerSettings(), z, 0.4)[0], walk(SamplerSettings(), z, 0.0)[0])
+    assert torch.equal(walk(HeunSettings(), z, 0.4)[0], walk(HeunSettings(), z, 0.0)[0])
 
 
 def test_no_gradient_is_kept():
     z = noise().requires_grad_()
-    assert not walk(SamplerSettings(steps=3), z)[0].requires_grad
+    assert not walk(HeunSettings(steps=3), z)[0].requires_grad
 
 
 def test_the_view_is_held_for_the_whole_walk():
@@ -137,7 +140,7 @@ def test_the_view_is_held_for_the_whole_walk():
         return 0 * x
 
     half = SamplingMask((torch.arange(4) < 2).reshape(1, 1, 4))
-    sample(denoiser, View(half, context), noise(2), SamplerSettings(steps=4))
+    HeunSettings(steps=4).sample(denoiser, View(half, context), noise(2))
     assert len(told) == 7
     assert all(one is context for one in told)
     assert all(not x[..., 2:].any() and bool(x[..., :2].any()) for x in shown)
@@ -180,11 +183,10 @@ def test_churn_is_algorithm_2_of_edm():
             ahead = x + (grid[i + 1] - level) * (0.5 * slope + 0.5 * second)
         x = ahead
     assert 0 < churned < steps
-    found = sample(
+    found = SAMPLERS["stochastic"](steps=steps, churn=3.0).sample(
         lambda x, sigma, context: torch.tanh(x / sigma.reshape(-1, 1, 1, 1) ** 2),
         View(),
         z,
-        SamplerSettings(kind="stochastic", steps=steps, churn=3.0),
         fresh=Fresh(generator(6), View),
     )
     assert found.numpy() == pytest.approx(x, abs=1e-4)
@@ -192,14 +194,14 @@ def test_churn_is_algorithm_2_of_edm():
 
 def test_without_churn_the_stochastic_sampler_is_heun():
     z = noise()
-    assert torch.equal(walk(SamplerSettings(kind="stochastic", churn=0.0), z)[0], walk(SamplerSettings(), z)[0])
+    assert torch.equal(walk(SAMPLERS["stochastic"](churn=0.0), z)[0], walk(HeunSettings(), z)[0])
 
 
 @pytest.mark.parametrize(("kind", "steps"), [("stochastic", 80), ("ancestral", 400)])
 def test_stochastic_samples_of_a_gaussian_have_its_moments_and_forget_their_latents(kind, steps):
     z = noise(512, side=8)
-    found, _ = walk(SamplerSettings(kind=kind, steps=steps), z)
-    other, _ = walk(SamplerSettings(kind=kind, steps=steps), z, seed=2)
+    found, _ = walk(SAMPLERS[kind](steps=steps), z)
+    other, _ = walk(SAMPLERS[kind](steps=steps), z, seed=2)
     assert float(found.mean()) == pytest.approx(MEAN, abs=0.02)
     assert float(found.std()) == pytest.approx(STD, rel=0.02)
     assert abs(float(torch.stack([found.flatten(), other.flatten()]).corrcoef()[0, 1])) < 0.05
@@ -212,7 +214,7 @@ def test_ancestral_steps_have_the_variance_of_ddpm():
     for here, there in itertools.pairwise(levels):
         gain, ratio2 = STD**2 / (STD**2 + here**2), (there / here) ** 2
         variance = (gain + ratio2 * (1 - gain)) ** 2 * variance + there**2 * (1 - ratio2)
-    found, _ = walk(SamplerSettings(kind="ancestral", steps=12), noise(1024, side=8))
+    found, _ = walk(SAMPLERS["ancestral"](steps=12), noise(1024, side=8))
     assert float(found.std()) == pytest.approx(variance**0.5, rel=0.01)
     assert float(found.std()) < 0.97 * STD  # few steps lose spread, and the formula knows how much
 
@@ -232,7 +234,7 @@ def test_the_fixed_mask_sampler_draws_what_is_shown_and_infers_what_is_not():
     shown = torch.tensor([True, True, False]).expand(4000, 1, 1, 3)
     z = torch.randn(4000, 1, 1, 3, generator=generator())
     denoiser = MaskedGaussianDenoiser(ROW_MEAN, COVARIANCE)
-    found = sample(denoiser, View(SamplingMask(shown), shown.float()), z, SamplerSettings(steps=80))[:, 0, 0]
+    found = HeunSettings(steps=80).sample(denoiser, View(SamplingMask(shown), shown.float()), z)[:, 0, 0]
     assert torch.allclose(found.mean(0)[:2], ROW_MEAN[:2], atol=0.03)
     assert torch.allclose(found[:, :2].T.cov(), COVARIANCE[:2, :2], atol=0.03)
     regression = torch.linalg.solve(COVARIANCE[:2, :2], COVARIANCE[:2, 2])
@@ -265,13 +267,11 @@ def test_guided_walks_end_where_masks_agree_more():
         level = torch.full((500,), 0.05)
         return sum(float((images - judge.denoise(denoiser, images, level)).square().mean()) for judge in judges)
 
-    plain = sample(denoiser, view, z, SamplerSettings())
-    guided = sample(denoiser, view, z, SamplerSettings(kind="guided", guidance=0.05), fresh=fresh)
+    plain = HeunSettings().sample(denoiser, view, z)
+    guided = SAMPLERS["guided"](guidance=0.05).sample(denoiser, view, z, fresh=fresh)
     assert doubt(guided) < 0.95 * doubt(plain)
     assert not guided.requires_grad
-    one = sample(
-        denoiser, view, z, SamplerSettings(kind="guided", steps=1, masks=2), fresh=Fresh(generator(), lambda: judges[0])
-    )
+    one = SAMPLERS["guided"](steps=1, masks=2).sample(denoiser, view, z, fresh=Fresh(generator(), lambda: judges[0]))
     level = torch.full((500,), 80.0)
     estimate, gradient = disagreement(denoiser, view, [judges[0], judges[0]], 80 * z, level)
     assert torch.allclose(one, estimate - 0.1 * gradient, atol=1e-4)
@@ -279,23 +279,21 @@ def test_guided_walks_end_where_masks_agree_more():
 
 def test_guidance_needs_masks_and_chance_a_source():
     with pytest.raises(ProtocolError, match="whole images"):
-        sample(
-            GaussianDenoiser(MEAN, STD), View(), noise(), SamplerSettings(kind="guided"), fresh=Fresh(generator(), View)
-        )
+        SAMPLERS["guided"]().sample(GaussianDenoiser(MEAN, STD), View(), noise(), fresh=Fresh(generator(), View))
     for kind in ("stochastic", "ancestral", "guided"):
-        assert not SamplerSettings(kind=kind).deterministic
+        assert not SAMPLERS[kind]().deterministic
         with pytest.raises(ValueError, match="draw from"):
-            sample(GaussianDenoiser(MEAN, STD), View(), noise(), SamplerSettings(kind=kind))
+            SAMPLERS[kind]().sample(GaussianDenoiser(MEAN, STD), View(), noise())
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"sigma_min": 0.0}, {"rho": -1.0}, {"kind": "euler"}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"sigma_min": 0.0}, {"rho": -1.0}, {"churn": 3.0}])
 def test_impossible_samplers_are_refused(wrong):
     with pytest.raises(ValidationError):
-        SamplerSettings(**wrong)
+        HeunSettings(**wrong)
 
 
 def test_a_walk_visits_each_level_twice_but_the_first():
-    _, denoiser = walk(SamplerSettings(steps=6), noise(1))
+    _, denoiser = walk(HeunSettings(steps=6), noise(1))
     visits = [(float(level), sum(1 for _ in same)) for level, same in itertools.groupby(denoiser.levels)]
     assert [count for _, count in visits] == [1, 2, 2, 2, 2, 2]
     assert [level for level, _ in visits] == pytest.approx(karras_levels(6)[:-1].tolist())

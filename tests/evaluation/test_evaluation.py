@@ -5,7 +5,7 @@ import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions import GaussianNoise
-from rsd_med.diffusion.samplers import OneStep
+from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.evaluation import Evaluator
 from rsd_med.evaluation.generation import student_draw

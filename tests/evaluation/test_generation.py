@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from rsd_med.corruptions import GaussianNoise, NoCorruption
-from rsd_med.diffusion.samplers import OneStep, SamplerSettings, sample
+from rsd_med.diffusion.kinds import SAMPLERS
+from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.samplers.heun import HeunSettings
+from rsd_med.diffusion.samplers.truncated import TruncatedSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.generation import BATCH, draw_images, student_draw, teacher_draw
 from rsd_med.evaluation.monitor import ProximalMonitor, corrupt_generation
@@ -26,7 +29,7 @@ def fourier_images(count, seed=0, sampler=None):
     return draw_images(draw, FOURIER, scans(5), count, seed)
 
 
-@pytest.mark.parametrize("sampler", [None, SamplerSettings(steps=3)])
+@pytest.mark.parametrize("sampler", [None, HeunSettings(steps=3)])
 def test_an_image_does_not_depend_on_how_many_are_drawn(sampler):
     few, more, most = (fourier_images(count, sampler=sampler) for count in (3, BATCH, 2 * BATCH + 5))
     assert [len(images) for images in (few, more, most)] == [3, BATCH, 2 * BATCH + 5]
@@ -56,7 +59,7 @@ def test_no_gradient_is_kept():
 
 
 def test_a_teacher_draws_with_its_sampler_from_unit_noise():
-    denoiser, settings = GaussianDenoiser(0.3, 0.5), SamplerSettings(kind="truncated", steps=8)
+    denoiser, settings = GaussianDenoiser(0.3, 0.5), TruncatedSettings(steps=8)
     given = []
 
     def draw(view, noise, fresh):
@@ -67,13 +70,13 @@ def test_a_teacher_draws_with_its_sampler_from_unit_noise():
     view, noise = given[0]
     assert noise.shape == (BATCH, 1, 4, 4)
     assert float(noise.std()) == pytest.approx(1, abs=0.05)
-    assert torch.equal(images, sample(denoiser, view, noise, settings, 0.2)[:5])
+    assert torch.equal(images, settings.sample(denoiser, view, noise, 0.2)[:5])
     assert min(denoiser.levels) > 0.2
 
 
 @pytest.mark.parametrize("kind", ["stochastic", "ancestral", "guided"])
 def test_what_samplers_draw_on_their_way_derives_from_the_seed(kind):
-    settings = SamplerSettings(kind=kind, steps=2, masks=2)
+    settings = SAMPLERS[kind](steps=2)
     first, other = fourier_images(3, sampler=settings), fourier_images(3, seed=8, sampler=settings)
     assert torch.equal(first, fourier_images(3, sampler=settings))
     assert torch.equal(first, fourier_images(5, sampler=settings)[:3])

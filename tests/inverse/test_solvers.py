@@ -9,9 +9,10 @@ from rsd_med.base.errors import DivergedError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.inverse.base import Solver, summarise
 from rsd_med.inverse.consistency import LIMIT, consistency
-from rsd_med.inverse.kinds import METHODS
+from rsd_med.inverse.kinds import SOLVERS
 from rsd_med.inverse.proximal import data_proximal, guess_variance, posterior_draws
 from rsd_med.inverse.uncertainty import coverage, prediction_interval, student_quantile
+from rsd_med.inverse.zero_filled import ZeroFilledSettings
 from rsd_med.operators.noise import complex_or_real_noise
 from tests.inverse.scenes import ambient_prior, columns, disc, gaussian_prior, measure, posterior, smooth_maps
 
@@ -31,10 +32,10 @@ def measurement(sigma=0.02):
 
 
 def build(name):
-    return METHODS[name](**SHORT.get(name, {})).build(ambient_prior(sigma_init=2.5))
+    return SOLVERS[name](**SHORT.get(name, {})).build(ambient_prior(sigma_init=2.5))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_the_same_seed_gives_the_same_result(name):
     state = torch.random.get_rng_state()
     first, second = (build(name)(measurement(), generator_for(0, "solve")) for _ in range(2))
@@ -45,7 +46,7 @@ def test_the_same_seed_gives_the_same_result(name):
     assert not first.samples.requires_grad
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_progress_rises_from_0_to_1(name):
     told = []
     build(name)(measurement(), generator_for(0, "solve"), told.append)
@@ -71,7 +72,7 @@ def test_progress_cancels(name):
 @pytest.mark.parametrize("name", ["student_latent", "student_pnp"])
 def test_a_student_is_needed(name):
     with pytest.raises(ProtocolError, match="needs a student"):
-        METHODS[name]().build(ambient_prior())
+        SOLVERS[name]().build(ambient_prior())
 
 
 @pytest.mark.parametrize("name", ["student_latent", "student_pnp"])
@@ -79,7 +80,7 @@ def test_students_fit_the_measurement(name):
     """A generator that can show anything: the residual goes down to the noise."""
     prior = gaussian_prior(0.5, sigma_init=2.5)
     options = {"steps": 60} if name == "student_latent" else {"iterations": 20, "steps": 3}
-    found = METHODS[name](samples=2, **options).build(prior)(measurement(), generator_for(0, "solve"))
+    found = SOLVERS[name](samples=2, **options).build(prior)(measurement(), generator_for(0, "solve"))
     assert found.residual.explains
     assert float((found.mean - disc()[0]).norm() / disc().norm()) < 0.5
 
@@ -90,7 +91,7 @@ def test_one_slice_of_kspace_at_a_time():
         build("cg_sense")(two, generator_for(0, "solve"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_what_no_coil_sees_stays_dark(name):
     """Maps end where calibration found air: a prior or a start at random must not fill it."""
     maps = smooth_maps(4)
@@ -106,7 +107,7 @@ def test_a_result_that_is_not_finite_is_an_error():
             return measurement.image() * math.nan
 
     with pytest.raises(DivergedError, match="scene"):
-        Broken()(measurement(), generator_for(0, "solve"))
+        Broken(ZeroFilledSettings())(measurement(), generator_for(0, "solve"))
 
 
 # --- residual -------------------------------------------------------------------------------------------------------

@@ -5,10 +5,10 @@ from rsd_med.base.errors import DataError
 from rsd_med.metrics import distances
 from rsd_med.metrics.density_coverage import density_coverage
 from rsd_med.metrics.distances import compare, compare_features, extract
-from rsd_med.metrics.features import RandomConvFeatures
 from rsd_med.metrics.frechet import frechet_distance
 from rsd_med.metrics.kernel import kernel_distance
 from rsd_med.metrics.precision_recall import precision_recall
+from rsd_med.metrics.random_conv import RandomConvFeatures
 from tests.metrics.damage import ellipses, generator, noisy
 
 

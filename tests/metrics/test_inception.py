@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from rsd_med.base.errors import DataError
-from rsd_med.metrics.features import InceptionFeatures, InceptionSettings
-from rsd_med.metrics.inception import FID_CLASSES
+from rsd_med.metrics.inception import FID_CLASSES, InceptionFeatures, InceptionSettings
 from tests.metrics.damage import generator
 
 models = pytest.importorskip("torchvision.models")

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rsd_med.metrics.distances import extract
-from rsd_med.metrics.features import RandomConvFeatures
 from rsd_med.metrics.frechet import ReferenceStatistics
+from rsd_med.metrics.random_conv import RandomConvFeatures
 from tests.metrics.damage import LADDERS, ellipses, generator, keep_modes
 
 Set = tuple[Tensor, Tensor, Tensor]  # images to damage, their modes, held-out clean images

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.metrics.features import PCAFeatures, PCASettings
+from rsd_med.metrics.pca import PCAFeatures, PCASettings
 from tests.metrics.damage import ellipses, generator
 
 

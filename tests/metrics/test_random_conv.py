@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -7,13 +8,15 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from rsd_med.base.errors import DataError
-from rsd_med.metrics.features import FeatureSettings, RandomConvFeatures, RandomConvSettings
+from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.fixed_random import fixed_normal, fixed_orthonormal
+from rsd_med.metrics.kinds import FEATURES
+from rsd_med.metrics.random_conv import RandomConvFeatures, RandomConvSettings
 from tests.metrics.damage import generator
 
 WAVES = """
 import numpy as np, torch
-from rsd_med.metrics.features import RandomConvFeatures
+from rsd_med.metrics.random_conv import RandomConvFeatures
 y, x, c = np.meshgrid(np.arange(30), np.arange(34), np.arange(3), indexing="ij")
 image = np.sin(0.3 * x + 0.1 * y * y / 30 + c).transpose(2, 0, 1)[None]
 features = RandomConvFeatures()(torch.from_numpy(image).float())
@@ -82,7 +85,7 @@ def test_what_is_no_view_is_refused():
 
 
 def test_settings_choose_by_kind():
-    adapter = TypeAdapter(FeatureSettings)
+    adapter = TypeAdapter(Annotated[FeatureSettings, FEATURES])
     settings = adapter.validate_python({"kind": "random_conv", "dimension": 64})
     assert isinstance(settings, RandomConvSettings)
     assert settings.build().name == "random-conv-v1-64"

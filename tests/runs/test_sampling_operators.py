@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions import Measurement
 from rsd_med.corruptions.inpainting import Inpainting
-from rsd_med.diffusion.samplers import OneStep
+from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.generation import draw_images, student_draw
 from rsd_med.operators import Identity

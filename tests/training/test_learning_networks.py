@@ -9,7 +9,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import GaussianNoise
 from rsd_med.diffusion.backbones import DDPMPlusPlus, DDPMPlusPlusSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
-from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
@@ -46,7 +46,7 @@ def monitor():
 
 def teacher_stage():
     settings = TeacherSettings(objective=AmbientTweedieSettings(), images=64, evaluate_samples=8, optimiser=RATE)
-    return TeacherStage(settings, denoiser(), OBJECTIVE, SamplerSettings(steps=2), monitor(), seed=0)
+    return TeacherStage(settings, denoiser(), OBJECTIVE, HeunSettings(steps=2), monitor(), seed=0)
 
 
 def student_stage():

@@ -8,7 +8,7 @@ from torch import nn
 
 from rsd_med.base.errors import DivergedError
 from rsd_med.corruptions import GaussianNoise
-from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
@@ -33,7 +33,7 @@ def teacher_stage(images=400, batch_size=8, **optimiser):
     )
     monitor = ProximalMonitor(pictures(32), NOISE, Pixels(), seed=0)
     objective = AmbientTweedie(NOISE, LogNormalLevels())
-    return TeacherStage(settings, tiny_denoiser(1), objective, SamplerSettings(steps=3), monitor, seed=0)
+    return TeacherStage(settings, tiny_denoiser(1), objective, HeunSettings(steps=3), monitor, seed=0)
 
 
 def state(stage):

@@ -18,7 +18,8 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.progress import Progress, silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.samplers import SamplerSettings, sample
+from rsd_med.diffusion.samplers.base import SamplerSettings
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.view import View
 from rsd_med.evaluation.generation import BATCH
 from rsd_med.experiment import Experiment, newest_checkpoint, open_run
@@ -124,7 +125,7 @@ class Model:
                 numbers,
                 truncation,
                 silent,
-                lambda view, noise: sample(network, view, noise, settings, self.experiment.corruption.sigma),
+                lambda view, noise: settings.sample(network, view, noise, self.experiment.corruption.sigma),
             )
         finally:
             hook.remove()
@@ -137,7 +138,8 @@ class Model:
         own = self.experiment.protocol.evaluation.samplers[0]
         if own.deterministic and calls >= own.calls(self.experiment.corruption.sigma):
             return own
-        return own.model_copy(update={"kind": "heun", "steps": max(1, (calls + 1) // 2)})
+        steps = max(1, (calls + 1) // 2)
+        return HeunSettings(steps=steps, sigma_min=own.sigma_min, sigma_max=own.sigma_max, rho=own.rho)
 
     @torch.no_grad()
     def between(

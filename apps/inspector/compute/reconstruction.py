@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +15,12 @@ from rsd_med.data.scan import Geometry, Picture, Scan
 from rsd_med.data.simulation import Scanner, magnitude
 from rsd_med.inverse import scans
 from rsd_med.inverse.base import Reconstruction, Solver
-from rsd_med.inverse.kinds import METHODS as SOLVERS
-from rsd_med.inverse.kinds import WITH_STUDENT, WITHOUT_PRIOR
+from rsd_med.inverse.kinds import SOLVERS
 from rsd_med.prior import load_prior
 
 from .model import Model
 from .parsing import load_item
 
-METHODS = {
-    "zero_filled": "Zero-filled",
-    "cg_sense": "CG-SENSE",
-    "l1_wavelet": "L1 wavelet",
-    "student_pnp": "Student, plug and play",
-    "student_latent": "Student, latent search",
-    "a_dps": "Teacher, A-DPS",
-}
 SIMULATED_COILS = 4
 
 
@@ -138,13 +129,11 @@ def describe(prepared: Prepared) -> dict[str, Any]:
 
 def build_solver(model: Model, method: str, samples: int) -> Solver:
     """Return a solver by name; DataError for a name that is none."""
-    settings = SOLVERS.get(method) if method in METHODS else None
+    settings = SOLVERS.get(method)
     if settings is None:
-        raise DataError(f"There is no method of that name; choose one of {', '.join(METHODS.values())}.")
-    if method in WITHOUT_PRIOR:
-        return settings().build()
-    stage: Literal["teacher", "student"] = "student" if method in WITH_STUDENT else "teacher"
-    return settings.model_validate({"samples": samples}).build(load_prior(model.run.path, stage))
+        raise DataError(f"There is no method of that name; choose one of {', '.join(SOLVERS.titles.values())}.")
+    prior = None if settings.needs is None else load_prior(model.run.path, settings.needs)
+    return settings.model_validate({"samples": samples} if settings.gives_samples() else {}).build(prior)
 
 
 def reconstruct(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsd_med.base.progress import Progress, silent
+from rsd_med.inverse.kinds import SOLVERS
 
 from .worker import serve
 
@@ -145,7 +146,7 @@ def _reconstruct(
     before = reconstruction.quality(prepared, zero_filled)
     white = max(1.25, float(np.quantile(images["result"], 0.999)))
     figures = [
-        ("method", reconstruction.METHODS[method]),
+        ("method", SOLVERS.titles[method]),
         ("samples", len(found.samples)),
         ("acceleration", facts["sampling"]["acceleration"]),
         ("coils", facts["coils"]),

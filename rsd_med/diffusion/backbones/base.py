@@ -1,13 +1,32 @@
 """What the networks share."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsd_med.base.settings import KindSettings
+
 AUGMENTATION_LABELS = 9
 """Numbers that describe an augmentation (arXiv 2206.00364, table 6); all zero: the image is as it was."""
+
+
+class BackboneSettings(KindSettings):
+    """The network behind the preconditioning.
+
+    Attributes
+    ----------
+    takes_augmentation
+        Whether the network can be told how its images were augmented (`LearningNetwork`).
+    """
+
+    takes_augmentation: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Build the network with fresh weights, drawn from the global generator (see ``build_denoiser``)."""
 
 
 class LearningNetwork(nn.Module, ABC):

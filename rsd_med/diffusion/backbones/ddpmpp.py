@@ -4,20 +4,26 @@ Written from the descriptions in Song et al. (arXiv 2011.13456, appendix H) and 
 and appendix F).
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_med.base.settings import Settings
-from rsd_med.diffusion.backbones.base import AUGMENTATION_LABELS, LearningNetwork, reflected_to_multiple
+from rsd_med.diffusion.backbones.base import (
+    AUGMENTATION_LABELS,
+    BackboneSettings,
+    LearningNetwork,
+    reflected_to_multiple,
+)
 from rsd_med.diffusion.backbones.layers import Convolution, ResidualBlock, embed_level, group_norm, initialised
 
 
-class DDPMPlusPlusSettings(Settings):
+class DDPMPlusPlusSettings(BackboneSettings):
     """DDPM++ of the published experiments; the defaults are those of CIFAR-10 (55.7 million parameters)."""
+
+    takes_augmentation: ClassVar[bool] = True
 
     kind: Literal["ddpmpp"] = "ddpmpp"
     features: PositiveInt = Field(128, multiple_of=4, description="features of the first layer")

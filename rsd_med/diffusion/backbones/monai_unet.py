@@ -6,11 +6,10 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from rsd_med.base.settings import Settings
-from rsd_med.diffusion.backbones.base import reflected_to_multiple
+from rsd_med.diffusion.backbones.base import BackboneSettings, reflected_to_multiple
 
 
-class MonaiUNetSettings(Settings):
+class MonaiUNetSettings(BackboneSettings):
     """MONAI's ``DiffusionModelUNet``: the default for medical images."""
 
     kind: Literal["monai_unet"] = "monai_unet"

@@ -9,7 +9,7 @@ pytest.importorskip("fastapi", reason="The app's packages are not installed: pip
 from apps.inspector.compute.model import Model, slerp
 from apps.inspector.compute.tasks import build_tasks
 from rsd_med.base.errors import DataError
-from rsd_med.diffusion.samplers import SamplerSettings
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
 from rsd_med.operators.channels import to_channels
 from tests.apps.tiny_run import make_tiny_run
@@ -43,7 +43,7 @@ def test_image_k_of_a_seed_is_what_the_command_line_draws(model):
 def test_the_teacher_starts_from_the_same_latents_and_keeps_to_its_budget(model):
     network, _ = model.stages["teacher"]
     expected = draw_images(
-        teacher_draw(network, SamplerSettings(steps=3), 0.0),
+        teacher_draw(network, HeunSettings(steps=3), 0.0),
         model.experiment.objective,
         model.experiment.sampling_operators,
         2,

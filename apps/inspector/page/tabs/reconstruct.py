@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rsd_med.base.errors import DataError
+from rsd_med.inverse.kinds import SOLVERS
 
 from ...compute.parsing import read_item, read_stack
 from ...viewer.page import viewer_frame
@@ -18,15 +19,8 @@ from ...web.stored import add_file, add_stack, add_volume
 from ...web.uploads import uploaded_path
 from ..desk import Desk, note, one_of, result_of, whole
 
-METHODS = (
-    "Zero-filled",
-    "CG-SENSE",
-    "L1 wavelet",
-    "Student, plug and play",
-    "Student, latent search",
-    "Teacher, A-DPS",
-)
-KINDS = ("zero_filled", "cg_sense", "l1_wavelet", "student_pnp", "student_latent", "a_dps")
+METHODS = tuple(SOLVERS.titles.values())
+FIRST_METHOD = SOLVERS.titles["student_pnp"]
 AS_MEASURED = "As measured"
 ACCELERATIONS = (AS_MEASURED, "2", "4", "6", "8")
 SAMPLES = (1, 4, 8, 16)
@@ -91,7 +85,7 @@ def reconstruct_tab(desk: Desk) -> None:
         with gr.Column(scale=7, min_width=440):
             gr.HTML('<h2 class="part">2. Method</h2>', apply_default_css=False, js_on_load=None)
             with gr.Row(elem_classes="controls"):
-                method = gr.Radio(METHODS, value=METHODS[3], label="Method", elem_id="method")
+                method = gr.Radio(METHODS, value=FIRST_METHOD, label="Method", elem_id="method")
                 samples = gr.Radio(SAMPLES, value=8, label="Samples (learned methods)", elem_id="draws")
             with gr.Row():
                 go = gr.Button("Reconstruct", variant="primary", elem_id="go")
@@ -227,7 +221,7 @@ async def reconstruct(
     """Reconstruct a scan and show the result."""
     try:
         session = desk.session(request)
-        kind = KINDS[METHODS.index(one_of(method, METHODS, "The method"))]
+        kind = tuple(SOLVERS)[METHODS.index(one_of(method, METHODS, "The method"))]
         count = one_of(samples, SAMPLES, "The number of samples")
         yield note("Reading …", busy=True), None
         source, found = await _source(session, scan, upload, number)
@@ -241,7 +235,7 @@ async def reconstruct(
         async for job in desk.follow(session, "reconstruct", **arguments):
             if not job.over:
                 yield desk.tell(job, "Reconstructing"), None
-        yield "", await asyncio.to_thread(_shown, session, result_of(job), METHODS[KINDS.index(kind)])
+        yield "", await asyncio.to_thread(_shown, session, result_of(job), SOLVERS.titles[kind])
     except DataError as error:
         yield note(str(error), problem=True), None
 

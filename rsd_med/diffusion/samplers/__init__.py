@@ -1,0 +1,1 @@
+"""From noise to images, a file for each kind of walk down the noise levels."""
