@@ -29,7 +29,7 @@ class Student(Settings):
     betas: tuple[float, float] = (0.0, 0.999)
     precision: Literal["float32", "bf16"] = "float32"
     further: PositiveInt | Literal["auto"] = "auto"
-    average: bool = True
+    ema: bool = True
     root: Path | None = None
     weights: dict[str, float] = {}
 
@@ -81,7 +81,7 @@ def test_good_values_pass():
         ({"student": {"images": 1.5}}, "student.images: must be a whole number (got 1.5)"),
         ({"student": {"images": 0}}, "student.images: must be greater than 0 (got 0)"),
         ({"student": {"images": 13}}, "student.images: 13 images are too few to learn from; take 14"),
-        ({"student": {"average": 2}}, "student.ema: must be true or false (got 2)"),
+        ({"student": {"ema": 2}}, "student.ema: must be true or false (got 2)"),
         ({"student": {"betas": [0.5, "x"]}}, "student.betas.1: must be a number (got 'x')"),
         ({"student": {"betas": 0.5}}, "student.betas: must be a list, [a, b] (got 0.5)"),
         ({"student": {"betas": [1, 2, 3]}}, "student.betas: must have 2 or fewer items, not 3"),
@@ -95,7 +95,7 @@ def test_good_values_pass():
         ({"student": {"alhpa": 1}}, "student.alhpa: there is no such key; did you mean `alpha`?"),
         (
             {"student": {"zzz": 1}},
-            "student.zzz: there is no such key; known: alpha, images, betas, precision, further, average",
+            "student.zzz: there is no such key; known: alpha, images, betas, precision, further, ema",
         ),
         ({"Name": "x"}, "Name: there is no such key; did you mean `name`?"),
         ({"name": ...}, "name: is required"),

@@ -75,7 +75,7 @@ class SamplerSettings(KindSettings):
         denoiser
             D(x; σ, context).
         view
-            How the network sees the state; held fixed for the whole walk.
+            How the network sees the state; held fixed for the whole walk (arXiv 2305.19256, 2403.08728).
         noise
             Standard normal, ``(b, channels, y, x)`` float32.
         data_sigma

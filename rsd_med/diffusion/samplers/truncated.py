@@ -1,4 +1,4 @@
-"""EDM's sampler, stopped at the noise level of the data."""
+"""EDM's sampler, stopped at the noise level of the data (arXiv 2404.10177)."""
 
 from itertools import pairwise
 from typing import ClassVar, Literal
