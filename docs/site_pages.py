@@ -75,11 +75,9 @@ def _api_pages() -> Iterator[tuple[str, str]]:
 
 
 def _modules_page(title: str, modules: list[Path]) -> str:
-    entries = [f"# {title}\n"]
-    for path in modules:
-        if path.name != "__init__.py" and not path.name.startswith("_"):
-            entries.append(f"::: {'.'.join(path.relative_to(ROOT).with_suffix('').parts)}\n")
-    return "\n".join(entries)
+    public = [path for path in modules if not path.name.startswith("_")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in public]
+    return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)])
 
 
 def _example_pages() -> Iterator[tuple[str, str]]:

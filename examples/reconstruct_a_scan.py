@@ -1,7 +1,7 @@
 """Reconstruct a scan.
 
-A raw scan goes in; an image and a verdict on whether it explains the scan come out. Here the scan is fully sampled and made
-up with numpy. The command leaves two of three columns out, so that it can say what a method loses: leave
+A raw scan goes in; an image and a verdict on whether it explains the scan come out. Here the scan is fully sampled
+and made up with numpy. The command leaves two of three columns out, so that it can say what a method loses: leave
 `--acceleration` away for a scan that was undersampled when it was taken.
 
 `l1_wavelet` needs no trained model. With a run folder in place of `-` the learned methods are there too; see

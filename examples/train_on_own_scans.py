@@ -1,9 +1,9 @@
 """Train on your own scans.
 
-Raw scans in fastMRI's HDF5 layout go in; a one-step generator comes out. Here the scans are made up, with numpy alone, so
-that you see what such a file has to hold: two datasets. Everything is as small as it can be: what comes out is no picture
-yet, and training warns that so few images say nothing. To train on yours, point `root` at their folder and take network
-and lengths of `protocols/quickstart.yaml`, which needs ten minutes on two cores.
+Raw scans in fastMRI's HDF5 layout go in; a one-step generator comes out. Here the scans are made up, with numpy
+alone, so that you see what such a file has to hold: two datasets. Everything is as small as it can be: what comes out
+is no picture yet, and training warns that so few images say nothing. To train on yours, point `root` at their folder
+and take network and lengths of `protocols/quickstart.yaml`, which needs ten minutes on two cores.
 
 The four steps: files, protocol, training, samples.
 """
