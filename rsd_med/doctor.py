@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsd_med.base.command import BAD_USAGE, DONE, run_command
+from rsd_med.base.command import BAD_USAGE, DONE, program, run_command
 
 if TYPE_CHECKING:
     from rsd_med.protocol import Protocol
@@ -51,12 +51,12 @@ class Finding:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run, return the exit code: 0 all well, 2 something to mend."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.doctor",
+        prog=program("rsd_med.doctor"),
         description="Check that this machine can train: Python, torch and torchvision as a pair, device, precision, "
         "threads, write permission, memory and disk. Exit code 0: all well; 2: something to mend.",
     )
     parser.add_argument(
-        "protocol", type=Path, nargs="?", metavar="PROTOCOL.yaml", help="also: enough memory and disk for this?"
+        "protocol", type=Path, nargs="?", metavar="PROTOCOL", help="also: enough memory and disk for this?"
     )
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs will be written (default: runs)"
@@ -73,9 +73,9 @@ def report(runs: Path, protocol: Path | None = None) -> int:
         findings |= {"device": check_device(), "precision": check_precision(), "threads": check_threads()}
     findings |= {"runs folder": check_runs_folder(runs), "memory": check_memory(), "disk": check_disk(runs)}
     if protocol is not None and torch.good:
-        from rsd_med.protocol import load_protocol
+        from rsd_med.protocol import find_protocol, load_protocol
 
-        wanted = load_protocol(protocol)
+        wanted = load_protocol(find_protocol(protocol)[0])
         findings |= {
             f"memory for {wanted.name}": check_memory_for(wanted),
             f"disk for {wanted.name}": check_disk_for(wanted, runs),

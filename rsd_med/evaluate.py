@@ -1,16 +1,17 @@
 """Measure a trained run again: ``python -m rsd_med.evaluate RUN [--reference PATH] [--num N] [--seeds N]``."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.evaluate",
+        prog=program("rsd_med.evaluate"),
         description="Compare teacher and student of a run: distances, seconds per image, report. Overwrites "
         "metrics.json, the gallery, report.html and model_card.md.",
     )
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise ProtocolError("--seeds must be at least 1.")
     run = RunFolder(options.run)
     experiment = open_run(run, options.reference, options.num, options.seeds)
-    command = "python -m rsd_med.evaluate " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    command = "python -m rsd_med.evaluate " + shlex.join(sys.argv[1:] if arguments is None else arguments)
     with RunLogger(run) as run_logger:
         evaluate(experiment, run, run_logger, command)
     build_report(run)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 from rsd_med.inverse.kinds import SOLVERS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.reconstruct",
+        prog=program("rsd_med.reconstruct"),
         description="Reconstruct raw k-space with the prior of a run or without one: image, uncertainty, and whether "
         "they explain the measurement. Computed, for research, not for diagnosis.",
     )

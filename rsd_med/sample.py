@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 from rsd_med.diffusion.kinds import SAMPLERS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.sample", description="Draw images from the student or the teacher of a run."
+        prog=program("rsd_med.sample"), description="Draw images from the student or the teacher of a run."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that rsd_med.train has filled")
     parser.add_argument("--num", type=int, required=True, metavar="N", help="how many images")

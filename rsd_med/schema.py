@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run, return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.schema",
+        prog=program("rsd_med.schema"),
         description="Print the JSON schema of a protocol. Editors that know the YAML language server use it through "
         "a first line such as: # yaml-language-server: $schema=../docs/protocol.schema.json",
     )

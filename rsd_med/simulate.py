@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 from rsd_med.base.errors import DataError, ProtocolError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PATTERNS = (
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.simulate",
+        prog=program("rsd_med.simulate"),
         description="Turn magnitude images into multi-coil k-space in the HDF5 layout of the fastMRI data set: a "
         "random smooth phase, simulated coils, noise and undersampling. The files carry the true coil maps and, where "
         "undersampled, nothing that was not sampled.",

@@ -1,11 +1,12 @@
-"""Train a teacher and its one-step student: ``python -m rsd_med.train PROTOCOL.yaml``."""
+"""Train a teacher and its one-step student: ``python -m rsd_med.train PROTOCOL``."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 from rsd_med.base.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m rsd_med.train",
+        prog=program("rsd_med.train"),
         description="Train a corruption-aware teacher on measurements, distil it into a one-step student, evaluate "
         "both and write a report.",
         epilog="Exit codes: 0 done, 2 bad protocol or usage, 3 bad data, 4 diverged, 75 interrupted and resumable.",
     )
-    parser.add_argument("protocol", type=Path, metavar="PROTOCOL.yaml", help="what to do")
+    parser.add_argument(
+        "protocol", type=Path, metavar="PROTOCOL", help="what to do: a file, or a packaged protocol's name: quickstart"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="a.b=c", help="override one value of the protocol (repeatable)"
     )
@@ -66,14 +69,14 @@ def main(arguments: list[str] | None = None) -> int:
 def carry_out(options: argparse.Namespace, distribution: "Distribution", arguments: list[str]) -> int:
     """Prepare a run, on all ranks or on none, and train."""
     from rsd_med.experiment import Experiment
-    from rsd_med.protocol import load_protocol
+    from rsd_med.protocol import find_protocol, load_protocol
     from rsd_med.runs.run_folder import RunFolder
     from rsd_med.workflow import train
 
     with distribution.together():
+        options.protocol, base_dir = find_protocol(options.protocol)
         protocol = load_protocol(options.protocol, options.set)
         run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
-        base_dir = options.protocol.resolve().parent
         experiment = Experiment(protocol, base_dir, stored_autotune=run.autotune, distribution=distribution)
         if options.dry_run:
             from rsd_med.dry_run import dry_run
@@ -86,7 +89,7 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
             run.lock.acquire()
     try:
         experiment, checkpoint = prepare(options, experiment, run)
-        command = "python -m rsd_med.train " + " ".join(arguments)
+        command = "python -m rsd_med.train " + shlex.join(arguments)
         train(experiment, run, options.stage, checkpoint, command, options.quiet)
     finally:
         run.lock.release()

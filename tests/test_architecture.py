@@ -192,7 +192,7 @@ def test_help_is_there_at_once(name):
         [sys.executable, "-X", "importtime", "-m", name, "--help"], capture_output=True, text=True, cwd=ROOT
     )
     assert shown.returncode == 0
-    assert shown.stdout.startswith(f"usage: python -m {name}")
+    assert shown.stdout.startswith(f"usage: python -m {name.removesuffix('.__main__')}")
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in shown.stderr.splitlines()}
     assert not loaded & {"torch", "numpy", "pydantic", *HEAVY}
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rsd_med.base.command import run_command
+from rsd_med.base.command import program, run_command
 
 DEMO = Path(__file__).parent / "demo_model"
 
@@ -12,7 +12,7 @@ DEMO = Path(__file__).parent / "demo_model"
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}",
+        prog=program(__package__ or ""),
         description="Look at a run's samples, reconstruct scans, follow training, in a browser. "
         "Research use only. Not for diagnosis.",
     )

@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rsd_med.base.errors import RsdMedError
 
@@ -25,6 +26,14 @@ _OUT_OF_MEMORY = (
     "elsewhere, lower the number or the size of the images"
 )
 _WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+
+
+def program(module: str) -> str:
+    """Return how the command of a module was called: ``rsd-med train``, or ``python -m rsd_med.train``."""
+    if Path(sys.argv[0]).stem != "rsd-med":
+        return f"python -m {module}"
+    name = module.rpartition(".")[2].removeprefix("rsd_med")
+    return f"rsd-med {name.lstrip('_')}".strip()
 
 
 def run_command(main: Callable[[], int | None]) -> int:

@@ -42,7 +42,7 @@ def resolve_root(text: str, base_dir: Path | None = None) -> Path:
             raise DataError(
                 f"The data root '{text}' needs the environment variable {name}, which is not set: get the data "
                 f"(docs/data.md says where), then tell where they lie with `export {name}=/path/to/data`; "
-                "or try everything on simulated data first: python -m rsd_med.train protocols/quickstart.yaml."
+                "or try everything on simulated data first: python -m rsd_med.train quickstart."
             )
         return found
 

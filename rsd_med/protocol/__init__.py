@@ -6,10 +6,11 @@ from typing import Any
 
 from rsd_med.protocol.checking import check
 from rsd_med.protocol.overrides import apply_overrides
+from rsd_med.protocol.packaged import find_protocol
 from rsd_med.protocol.protocol import Protocol
 from rsd_med.protocol.yaml_text import read_yaml, write_yaml
 
-__all__ = ["Protocol", "dump_protocol", "load_protocol", "protocol_json_schema"]
+__all__ = ["Protocol", "dump_protocol", "find_protocol", "load_protocol", "protocol_json_schema"]
 
 
 def load_protocol(path: Path | str, overrides: Sequence[str] = ()) -> Protocol:

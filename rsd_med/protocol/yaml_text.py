@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from rsd_med.base.errors import ProtocolError
+from rsd_med.protocol.packaged import PROTOCOLS, packaged_names
 from rsd_med.protocol.suggestion import suggest
 
 MAX_BYTES = 256 * 1024
@@ -43,7 +44,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ProtocolError(f"{path}: there is no such protocol file{_neighbour(path)}") from None
+        raise ProtocolError(f"{path}: there is no such protocol file{_others(path)}") from None
     except IsADirectoryError:
         raise ProtocolError(f"{path}: is a folder; name a protocol file (*.yaml)") from None
     except OSError as error:
@@ -77,7 +78,7 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     """
     value = parse_value(text, source)
     if value is None:
-        raise ProtocolError(f"{source}: is empty; see protocols/quickstart.yaml for a complete protocol")
+        raise ProtocolError(f"{source}: is empty; {PROTOCOLS / 'quickstart.yaml'} is a complete protocol")
     if not isinstance(value, dict):
         raise ProtocolError(f"{source}: must hold `key: value` lines, not {_describe(value)}")
     return value
@@ -223,10 +224,11 @@ def _describe(value: object) -> str:
     return "a list" if isinstance(value, list) else f"the single value {value!r}"[:60]
 
 
-def _neighbour(path: Path) -> str:
-    """Suggest a protocol of a similar name in the same folder."""
+def _others(path: Path) -> str:
+    """Suggest a protocol of a similar name in the same folder, or one of those that need no path."""
+    packaged = f"; those that need no path are: {', '.join(packaged_names())}"
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
     except OSError:
-        return f"; there is no folder {path.parent} either"
-    return suggest(path.name, names)
+        return f"; there is no folder {path.parent} either{packaged}"
+    return suggest(path.name, names) or suggest(path.name, packaged_names()) or packaged
