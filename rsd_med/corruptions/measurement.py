@@ -8,7 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from rsd_med.operators.linear import LinearOperator, require_batch_index
+from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.tensors import require_batch_index
 
 GENERATED = "generated"
 """The name of every measurement of a generated image: none of them is met twice."""

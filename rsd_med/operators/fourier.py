@@ -57,3 +57,11 @@ class CentredFourier(LinearOperator):
     def apply_normal(self, x: Tensor) -> Tensor:
         """Return a copy of ``x``: the transform is unitary."""
         return x.clone()
+
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones(1, 1, 1, 1, dtype=image.real.dtype, device=image.device)
+
+    def largest_eigenvalue(self, image: Tensor) -> Tensor:
+        """Return 1."""
+        return torch.ones(len(image), dtype=image.real.dtype, device=image.device)

@@ -1,59 +1,32 @@
 """The linear operator: a map, its adjoint, and how the two are composed and differentiated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-
-class _Apply(torch.autograd.Function):
-    """Apply an operator so that autograd uses its adjoint.
-
-    Backward calls the adjoint through ``__call__`` again, so it can itself be differentiated, any number of times;
-    the forward-mode derivative of a linear map is the map.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, operator: "LinearOperator") -> Tensor:
-        return operator.forward(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, "LinearOperator"], output: Tensor) -> None:
-        ctx.operator = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.operator.H(gradients[0]), None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
-        return ctx.operator(tangents[0])
+from rsd_med.operators.differentiation import Apply
+from rsd_med.operators.facts import Facts
 
 
-class LinearOperator(ABC):
+class LinearOperator(Facts, ABC):
     """A linear map A from images to measurements, batched over leading dimensions.
 
     A light object that holds tensors: not a module, nothing in it is learned, and no gradient flows to them.
 
     - ``A(x)`` applies it; autograd's backward is the adjoint.
     - ``A.H`` is the adjoint as an operator, and ``A.H.H is A``.
-    - ``A @ B`` is the lazy composition x -> A(B(x)).
+    - ``A @ B`` is the lazy composition x -> A(B(x)); ``A + B`` and ``2 * A`` are what they say.
     - ``A.normal(x)`` is A^H A x.
     - ``A[index]`` and ``LinearOperator.cat`` select and stack the items of a batch.
+    - ``A.entries``, ``support``, ``normal_diagonal``, ``largest_eigenvalue``, ``domain`` and ``device`` tell what
+      solvers and audits ask, so that none of them has to know which operator it is.
 
-    A subclass writes `forward` and `adjoint`, and names in ``item_tensors`` its constructor's tensor arguments,
-    each with the number of dimensions it has without its batch: an operator whose tensors have no batch dimension
-    serves every item alike.
+    A subclass writes `forward` and `adjoint`, and names its constructor's arguments in ``item_tensors`` and
+    ``settings``. An operator whose tensors have no batch dimension serves every item alike.
     """
 
-    complex_domain: bool = False
-    """True if the operator acts on complex images only."""
-
-    item_tensors: ClassVar[dict[str, int]] = {}
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +56,7 @@ class LinearOperator(ABC):
         if self.complex_domain and not x.is_complex():
             msg = f"{type(self).__name__} acts on complex tensors, not {x.dtype}: convert with to_complex first."
             raise ValueError(msg)
-        result: Tensor = _Apply.apply(x, self)
+        result: Tensor = Apply.apply(x, self)
         return result
 
     @property
@@ -100,77 +73,27 @@ class LinearOperator(ABC):
         """Apply A^H A, of which the gradient is A^H A again."""
         return self.gram(x)
 
+    def approximate_image(self, data: Tensor) -> Tensor:
+        """Return an image of data in its own units without solving anything; by default A^H y, which is zero-filling."""
+        return self.H(data)
+
     def __matmul__(self, other: "LinearOperator") -> "LinearOperator":
         """Compose lazily: ``(A @ B)(x) = A(B(x))``; the identity disappears."""
         if not isinstance(other, LinearOperator):
             return NotImplemented
         return self if isinstance(other, Identity) else Composition(self, other)
 
-    def to(self, device: torch.device | str) -> Self:
-        """Return the operator with its tensors on a device."""
-        return self._rebuild({name: getattr(self, name).to(device) for name in self.item_tensors})
+    def __add__(self, other: "LinearOperator") -> "LinearOperator":
+        """Add: ``(A + B)(x) = A(x) + B(x)``."""
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
 
-    def __getitem__(self, index: slice | Tensor) -> Self:
-        """Select items of the batch; tensors without a batch dimension are shared and stay.
+    def __mul__(self, factor: float) -> "LinearOperator":
+        """Multiply by a real number."""
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Scaled(self, torch.tensor(factor, dtype=torch.float64))
 
-        Raises
-        ------
-        TypeError
-            If ``index`` is neither a slice nor a tensor: a plain number would drop the batch dimension.
-        """
-        require_batch_index(index)
-        return self._rebuild(
-            {
-                name: tensor[index] if tensor.ndim > ndim else tensor
-                for name, ndim in self.item_tensors.items()
-                for tensor in [getattr(self, name)]
-            }
-        )
-
-    @classmethod
-    def cat(cls, operators: "Sequence[LinearOperator]") -> Self:
-        """Stack the batches of operators of one type.
-
-        Raises
-        ------
-        ValueError
-            If there is none, if their types differ, or if one of them has no batch dimension.
-        """
-        if not operators:
-            msg = "There is no operator to stack."
-            raise ValueError(msg)
-        first = operators[0]
-        kinds = {type(operator) for operator in operators}
-        if len(kinds) > 1:
-            names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            msg = f"Operators of different types cannot be stacked: {names}."
-            raise ValueError(msg)
-        if not isinstance(first, cls):
-            msg = f"A {type(first).__name__} cannot be stacked as {cls.__name__}."
-            raise ValueError(msg)
-        return first._stack(operators)
-
-    def _stack(self, operators: "Sequence[Any]") -> Self:
-        stacked = {}
-        for name, ndim in self.item_tensors.items():
-            tensors = [getattr(operator, name) for operator in operators]
-            shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
-            if any(tensor.ndim <= ndim for tensor in tensors) or len(shapes) > 1:
-                found = ", ".join(str(tuple(tensor.shape)) for tensor in tensors[:4])
-                msg = f"The {name} of {type(self).__name__} must differ in the batch alone to be stacked, not {found}."
-                raise ValueError(msg)
-            stacked[name] = torch.cat(tensors)
-        return self._rebuild(stacked)
-
-    def _rebuild(self, tensors: dict[str, Tensor]) -> Self:
-        return type(self)(**tensors) if tensors else self
-
-
-def require_batch_index(index: object) -> None:
-    """Refuse an index that would drop the batch dimension."""
-    if not isinstance(index, slice | Tensor) or (isinstance(index, Tensor) and index.ndim != 1):
-        msg = f"Select batch items by a slice or a 1-D tensor, not by {index!r}."
-        raise TypeError(msg)
+    __rmul__ = __mul__
 
 
 class Identity(LinearOperator):
@@ -193,6 +116,14 @@ class Identity(LinearOperator):
         """The identity is its own adjoint."""
         return self
 
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones(1, 1, 1, 1, dtype=image.real.dtype, device=image.device)
+
+    def largest_eigenvalue(self, image: Tensor) -> Tensor:
+        """Return 1."""
+        return torch.ones(len(image), dtype=image.real.dtype, device=image.device)
+
     @property
     def gram(self) -> "LinearOperator":
         """The identity, again."""
@@ -204,24 +135,44 @@ class Identity(LinearOperator):
 
 
 class _Wrapper(LinearOperator):
-    """An operator made of other operators, through which device, selection and stacking pass."""
+    """An operator made of other operators."""
 
     def __init__(self, *parts: LinearOperator) -> None:
         self.parts = parts
         self.complex_domain = any(part.complex_domain for part in parts)
 
-    def to(self, device: torch.device | str) -> Self:
-        return type(self)(*(part.to(device) for part in self.parts))
+    # What is said of the outermost part holds of the data, and of the innermost of the image.
 
-    def __getitem__(self, index: slice | Tensor) -> Self:
-        return type(self)(*(part[index] for part in self.parts))
+    @property
+    def domain(self) -> tuple[int, ...] | None:
+        return self.parts[-1].domain
 
-    def _stack(self, operators: Sequence[Any]) -> Self:
-        columns = zip(*(operator.parts for operator in operators), strict=True)
-        return type(self)(*(LinearOperator.cat(column) for column in columns))
+    @property
+    def codomain(self) -> tuple[int, ...] | None:
+        return self.parts[0].codomain
+
+    @property
+    def coil_maps(self) -> Tensor | None:
+        return self.parts[-1].coil_maps
+
+    def entries(self, data: Tensor) -> Tensor:
+        return self.parts[0].entries(data)
+
+    def support(self) -> Tensor:
+        return self.parts[-1].support()
 
 
-class Adjoint(_Wrapper):
+class _OfImages(_Wrapper):
+    """An adjoint or a square: no measurement, so that all numbers count and nothing is known to be unseen."""
+
+    def entries(self, data: Tensor) -> Tensor:
+        return Facts.entries(self, data)
+
+    def support(self) -> Tensor:
+        return Facts.support(self)
+
+
+class Adjoint(_OfImages):
     """The adjoint of an operator; made by ``A.H``."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -237,8 +188,18 @@ class Adjoint(_Wrapper):
         """The operator this is the adjoint of, the very object."""
         return self.parts[0]
 
+    @property
+    def domain(self) -> tuple[int, ...] | None:
+        """What the operator maps to."""
+        return self.parts[0].codomain
 
-class Gram(_Wrapper):
+    @property
+    def codomain(self) -> tuple[int, ...] | None:
+        """What the operator maps from."""
+        return self.parts[0].domain
+
+
+class Gram(_OfImages):
     """The self-adjoint A^H A; made by ``A.gram``."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -253,6 +214,11 @@ class Gram(_Wrapper):
     def H(self) -> LinearOperator:  # noqa: N802
         """Itself."""
         return self
+
+    @property
+    def codomain(self) -> tuple[int, ...] | None:
+        """What the operator maps from."""
+        return self.parts[0].domain
 
 
 class Composition(_Wrapper):
@@ -272,3 +238,96 @@ class Composition(_Wrapper):
         """Compute B^H (A^H A) B x with the inner operator's own way."""
         left, right = self.parts
         return right.adjoint(left.apply_normal(right.forward(x)))
+
+    def _name(self) -> str:
+        return " @ ".join(part._name() for part in self.parts)
+
+
+class Sum(_Wrapper):
+    """The sum of two operators; made by ``A + B``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute A x + B x."""
+        return self.parts[0].forward(x) + self.parts[1].forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Compute A^H y + B^H y."""
+        return self.parts[0].adjoint(y) + self.parts[1].adjoint(y)
+
+    @property
+    def domain(self) -> tuple[int, ...] | None:
+        """That of either."""
+        return self.parts[0].domain or self.parts[1].domain
+
+    @property
+    def codomain(self) -> tuple[int, ...] | None:
+        """That of either."""
+        return self.parts[0].codomain or self.parts[1].codomain
+
+    def entries(self, data: Tensor) -> Tensor:
+        """Return what either measures."""
+        return self.parts[0].entries(data) | self.parts[1].entries(data)
+
+    def support(self) -> Tensor:
+        """Return what either sees."""
+        return self.parts[0].support() | self.parts[1].support()
+
+    def _name(self) -> str:
+        return f"({' + '.join(part._name() for part in self.parts)})"
+
+
+class Scaled(_Wrapper):
+    """An operator times a real number, or one for each item; made by ``2 * A``.
+
+    Parameters
+    ----------
+    operator
+        What is multiplied.
+    factor
+        By what, real ``()`` or ``(b,)``.
+
+    Raises
+    ------
+    ValueError
+        If the factor is of another kind.
+    """
+
+    item_tensors: ClassVar[dict[str, int]] = {"factor": 0}
+
+    def __init__(self, operator: LinearOperator, factor: Tensor) -> None:
+        super().__init__(operator)
+        if factor.is_complex() or factor.ndim > 1:
+            msg = f"An operator is scaled by a real number, or one for each item, not by {tuple(factor.shape)}."
+            raise ValueError(msg)
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply, and multiply."""
+        return self._times(self.parts[0].forward(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Apply the adjoint, and multiply."""
+        return self._times(self.parts[0].adjoint(y))
+
+    def apply_normal(self, x: Tensor) -> Tensor:
+        """Apply A^H A, and multiply twice."""
+        return self._times(self._times(self.parts[0].apply_normal(x)))
+
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return that of the operator times the squared factor."""
+        return self._times(self._times(self.parts[0].normal_diagonal(image)))
+
+    def largest_eigenvalue(self, image: Tensor) -> Tensor:
+        """Return that of the operator times the squared factor."""
+        return self.parts[0].largest_eigenvalue(image) * self.factor.to(image.real.dtype).square()
+
+    def approximate_image(self, data: Tensor) -> Tensor:
+        """Return that of the operator for undivided data."""
+        return self.parts[0].approximate_image(self._times(data, -1))
+
+    def _times(self, data: Tensor, power: int = 1) -> Tensor:
+        factor = self.factor.to(data.device, data.real.dtype) ** power
+        return data * factor.reshape(-1, *[1] * (data.ndim - 1)) if factor.ndim else data * factor
+
+    def _name(self) -> str:
+        return f"{self.factor.item():.4g} * {self.parts[0]._name()}" if self.factor.ndim == 0 else super()._name()

@@ -36,6 +36,33 @@ class CoilMaps(LinearOperator):
         _require_maps(maps)
         self.maps = maps
 
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """The image: ``(1, y, x)``."""
+        return (1, *self.maps.shape[-2:])
+
+    @property
+    def codomain(self) -> tuple[int, ...]:
+        """The coil images: ``(coil, y, x)``."""
+        return tuple(self.maps.shape[-3:])
+
+    @property
+    def coil_maps(self) -> Tensor:
+        """The maps."""
+        return self.maps
+
+    def support(self) -> Tensor:
+        """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
+        return (self.maps != 0).any(-3, keepdim=True)
+
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return Σ_c |S_c|²; S^H S is diagonal."""
+        return coil_power(self.maps)
+
+    def largest_eigenvalue(self, image: Tensor) -> Tensor:
+        """Return the largest Σ_c |S_c|²: 1 for normalised maps."""
+        return largest(coil_power(self.maps), image)
+
     def forward(self, x: Tensor) -> Tensor:
         """Weight images ``(*batch, 1, y, x)`` to coil images ``(*batch, coil, y, x)``."""
         _require_shape("Images", x, self.maps, coils=1)
@@ -95,9 +122,36 @@ class MultiCoilFourier(LinearOperator):
         self._transforms: dict[torch.dtype, SampledFourier] = {}
         self._weights: dict[torch.dtype, KSpaceWeights] = {}
 
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """The image: ``(1, y, x)``."""
+        return (1, *self.maps.shape[-2:])
+
+    @property
+    def codomain(self) -> tuple[int, ...]:
+        """K-space: ``(coil, y, x)``."""
+        return tuple(self.maps.shape[-3:])
+
+    @property
+    def coil_maps(self) -> Tensor:
+        """The maps."""
+        return self.maps
+
+    def entries(self, data: Tensor) -> Tensor:
+        """Return the mask."""
+        return self.mask
+
     def support(self) -> Tensor:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
         return (self.maps != 0).any(-3, keepdim=True)
+
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return the sampled share of k-space, which is the diagonal of F^H M F everywhere, times Σ_c |S_c|²."""
+        return self.mask.to(image.real.dtype).mean((-2, -1), keepdim=True) * coil_power(self.maps)
+
+    def largest_eigenvalue(self, image: Tensor) -> Tensor:
+        """Return the largest Σ_c |S_c|², 1 for normalised maps: a mask and a unitary transform add nothing."""
+        return largest(coil_power(self.maps), image)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
@@ -207,3 +261,13 @@ def _require_shape(what: str, data: Tensor, maps: Tensor, coils: int) -> None:
     if found[-len(expected) :] != expected or (maps.ndim > 3 and len(found) != len(expected)):
         msg = f"{what} of shape {found} do not fit coil maps of shape {tuple(maps.shape)}: expected {expected}."
         raise ValueError(msg)
+
+
+def coil_power(maps: Tensor) -> Tensor:
+    """Return Σ_c |S_c|², real ``(*batch, 1, y, x)``, of maps ``(*batch, coil, y, x)``."""
+    return torch.view_as_real(maps.resolve_conj()).square().sum(-1).sum(-3, keepdim=True)
+
+
+def largest(values: Tensor, image: Tensor) -> Tensor:
+    """Return the largest of each item's values, ``(b,)``, for a batch of images."""
+    return values.amax((-3, -2, -1)).reshape(-1).expand(len(image))

@@ -51,7 +51,7 @@ class NonUniformFourier(LinearOperator):
         if trajectory.ndim == 3 and (maps.ndim == 3 or len(trajectory) != len(maps)):
             msg = f"Trajectories {tuple(trajectory.shape)} and coil maps {tuple(maps.shape)} differ in their batch."
             raise ValueError(msg)
-        require_within(trajectory, (maps.shape[-2], maps.shape[-1]))
+        require_resolved(trajectory, (maps.shape[-2], maps.shape[-1]))
         self.trajectory = trajectory
         self.maps = maps
 
@@ -179,7 +179,7 @@ def radial_trajectory(spokes: int, samples: int, size: int) -> Tensor:
     return (directions[:, None] * radii[:, None]).reshape(-1, 2)
 
 
-def require_within(trajectory: Tensor, size: tuple[int, int]) -> None:
+def require_resolved(trajectory: Tensor, size: tuple[int, int]) -> None:
     """Refuse positions that are not finite or lie beyond the resolution of the image, where they would wrap around."""
     limit = torch.tensor(size, dtype=trajectory.dtype, device=trajectory.device) / 2
     if not bool((trajectory.abs() <= limit * (1 + 1e-6)).all()):

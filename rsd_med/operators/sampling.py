@@ -63,3 +63,19 @@ class SamplingMask(LinearOperator):
     def apply_normal(self, x: Tensor) -> Tensor:
         """Zero what is not sampled: a projection applied twice is itself."""
         return self.forward(x)
+
+    def entries(self, data: Tensor) -> Tensor:
+        """Return the mask."""
+        return self.mask
+
+    def support(self) -> Tensor:
+        """Return the mask."""
+        return self.mask
+
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return 1 where measured."""
+        return self.mask.to(image.real.dtype)
+
+    def largest_eigenvalue(self, image: Tensor) -> Tensor:
+        """Return 1."""
+        return torch.ones(len(image), dtype=image.real.dtype, device=image.device)

@@ -1,6 +1,7 @@
 """Lower resolution: anti-aliased downsampling by a whole factor."""
 
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class Downsampling(LinearOperator):
     ValueError
         If the factor does not divide the size.
     """
+
+    settings: ClassVar[tuple[str, ...]] = ("factor", "size")
 
     def __init__(self, factor: int, size: tuple[int, int]) -> None:
         if factor < 1 or any(n % factor for n in size):
@@ -57,6 +60,8 @@ class NearestUpsampling(LinearOperator):
     factor
         How often, along both axes.
     """
+
+    settings: ClassVar[tuple[str, ...]] = ("factor",)
 
     def __init__(self, factor: int) -> None:
         self.factor = factor

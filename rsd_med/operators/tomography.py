@@ -1,6 +1,7 @@
 """Parallel-beam computed tomography with few views."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class ParallelBeam(LinearOperator):
     ValueError
         If there is no view, or no image.
     """
+
+    settings: ClassVar[tuple[str, ...]] = ("size", "views")
 
     def __init__(self, size: int, views: int) -> None:
         if size < 1 or views < 1:
@@ -116,6 +119,8 @@ class BackProjection(LinearOperator):
         As of `ParallelBeam`.
     """
 
+    settings: ClassVar[tuple[str, ...]] = ("size", "views")
+
     def __init__(self, size: int, views: int) -> None:
         self.size = size
         self.views = views
@@ -154,26 +159,4 @@ class BackProjection(LinearOperator):
 
 def filtered_back_projection(beam: ParallelBeam) -> LinearOperator:
     """Return the linear map from the sinograms of ``beam`` to images, in the images' units."""
-    return Scaled(BackProjection(beam.size, beam.views) @ RampFilter(), math.pi * beam.size / beam.views)
-
-
-class Scaled(LinearOperator):
-    """An operator times a real number.
-
-    Parameters
-    ----------
-    operator, factor
-        What is multiplied, and by what.
-    """
-
-    def __init__(self, operator: LinearOperator, factor: float) -> None:
-        self.operator = operator
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply, and multiply."""
-        return self.operator.forward(x) * self.factor
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Apply the adjoint, and multiply."""
-        return self.operator.adjoint(y) * self.factor
+    return math.pi * beam.size / beam.views * (BackProjection(beam.size, beam.views) @ RampFilter())

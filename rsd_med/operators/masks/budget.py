@@ -159,7 +159,7 @@ def existing(width: int, acquired: Tensor | None, device: torch.device) -> Tenso
     return acquired.to(device)
 
 
-def require_within(total: int, columns: int, acceleration: float, what: str) -> None:
+def require_acceleration(total: int, columns: int, acceleration: float, what: str) -> None:
     """Refuse a count whose acceleration is more than 2 % off the request.
 
     Raises

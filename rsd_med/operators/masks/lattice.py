@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from rsd_med.operators.masks.budget import TOLERANCE, plan, require_within
+from rsd_med.operators.masks.budget import TOLERANCE, plan, require_acceleration
 
 _STRETCHES = 81
 _STRETCH = 0.08
@@ -43,7 +43,7 @@ def equispaced_fraction_masks(
     """
     total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device, rounded=True)
     columns = int(there.sum())
-    require_within(total, columns, acceleration, "equispaced columns")
+    require_acceleration(total, columns, acceleration, "equispaced columns")
     lines = centre.stop - centre.start
     if total == lines:
         mask = torch.zeros(batch, width, dtype=torch.bool, device=generator.device)
@@ -57,7 +57,7 @@ def equispaced_fraction_masks(
     for offset in offsets:
         tried = (_lattice(spacing * (1 + stretch), offset, centre, there, 1) for stretch in stretches)
         masks.append(_nearest(tried, total))
-        require_within(int(masks[-1].sum()), columns, acceleration, "equispaced columns")
+        require_acceleration(int(masks[-1].sum()), columns, acceleration, "equispaced columns")
     return torch.stack(masks)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rsd_med.operators.masks.budget import plan, require_within
+from rsd_med.operators.masks.budget import plan, require_acceleration
 
 _LEAST_DENSITY = 0.02
 """Of a variable density: no column is impossible, for what is never measured can never be learnt."""
@@ -135,7 +135,7 @@ def equispaced_masks(
         As in `random_masks`, and if no whole number of columns comes within 2 % of R.
     """
     total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device, rounded=True)
-    require_within(total, int(there.sum()), acceleration, "equispaced columns")
+    require_acceleration(total, int(there.sum()), acceleration, "equispaced columns")
     available = there.clone()
     available[centre] = False
     columns = available.nonzero()[:, 0]
@@ -181,7 +181,7 @@ def partial_fourier_masks(
     """
     total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
     columns = there.nonzero()[:, 0]
-    require_within(total, len(columns), acceleration, "columns")
+    require_acceleration(total, len(columns), acceleration, "columns")
     middle = width // 2
     first, last = min(centre.start, middle), max(centre.stop, middle + 1)
     if int(columns[-total]) > first or int(columns[total - 1]) < last - 1:

@@ -10,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from rsd_med.operators.masks.budget import acs_slice, existing, floor_of, require_within
+from rsd_med.operators.masks.budget import acs_slice, existing, floor_of, require_acceleration
 
 _SHRINK = 0.9
 """By how much the Poisson disks shrink when no more of them fit."""
@@ -166,7 +166,7 @@ def _plan(
             f"{max(int(square.sum()), 1)} that must be kept: lower the acceleration or the number of ACS lines."
         )
         raise ValueError(msg)
-    require_within(total, entries, acceleration, "entries")
+    require_acceleration(total, entries, acceleration, "entries")
     return total, square, there
 
 

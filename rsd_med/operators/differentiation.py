@@ -1,0 +1,44 @@
+"""How autograd differentiates a linear operator: by its adjoint."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class _Linear(Protocol):
+    """What is asked of an operator; `rsd_med.operators.linear.LinearOperator` describes it."""
+
+    @property
+    def H(self) -> Callable[[Tensor], Tensor]: ...  # noqa: N802
+
+    def forward(self, x: Tensor) -> Tensor: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Apply(torch.autograd.Function):
+    """Apply an operator so that autograd uses its adjoint.
+
+    Backward calls the adjoint through ``__call__`` again, so it can itself be differentiated, any number of times;
+    the forward-mode derivative of a linear map is the map.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, operator: "_Linear") -> Tensor:
+        return operator.forward(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, "_Linear"], output: Tensor) -> None:
+        ctx.operator = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.operator.H(gradients[0]), None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return ctx.operator(tangents[0])
