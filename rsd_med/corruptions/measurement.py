@@ -15,7 +15,7 @@ GENERATED = "generated"
 """The name of every measurement of a generated image: none of them is met twice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """Observations y = A(x) + sigma e of a batch of images x.
 
@@ -61,6 +61,17 @@ class Measurement:
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        """Tell what it holds, not the numbers: ``<2 of [8, 64, 64] complex64 on cpu> by <...> MultiCoilFourier``."""
+        kind = str(self.data.dtype).removeprefix("torch.")
+        return f"<{len(self)} of {list(self.data.shape[1:])} {kind} on {self.data.device}> by {self.operator!r}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The ``(y, x)`` of its images."""
+        height, width = (self.operator.domain or self.data.shape)[-2:]
+        return height, width
 
     def to(self, device: torch.device | str) -> Self:
         """Return the measurement with all its tensors on a device."""

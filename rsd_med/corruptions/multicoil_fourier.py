@@ -190,16 +190,16 @@ class MultiCoilUndersampling(Corruption):
         ProtocolError
             If acceleration and ACS lines cannot be met, or if ``like`` are no multi-coil measurements.
         """
-        operator = _multicoil(like.operator)
-        if self.mask == "file":
-            return operator
-        maps = operator.maps
+        maps = like.operator.coil_maps
+        if self.mask == "file" or maps is None:
+            return _multicoil(like.operator)
         # The same for all of a batch: its files come from one scanner protocol as a rule.
         acquired = None if like.acquired is None else like.acquired.all(0).to(generator.device)
         drawn = self._draw_masks(len(like), maps.shape[-1], generator, acquired, maps.shape[-2]).to(maps.device)
         mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
-        if operator.mask.shape[-2] != 1 and not self.in_the_plane:
-            mask = mask & operator.mask.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
+        measured = like.operator.entries(like.data)
+        if measured.shape[-2] != 1 and not self.in_the_plane:
+            mask = mask & measured.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
         return MultiCoilFourier(mask, maps)
 
     def further(self, operator: LinearOperator, generator: torch.Generator) -> MultiCoilFourier:
@@ -236,7 +236,7 @@ class MultiCoilUndersampling(Corruption):
         if not self.sigma:
             return data
         noise = complex_or_real_noise(data, self.sigma, generator)
-        return data + noise.masked_fill_(~_multicoil(operator).mask, 0)
+        return data + noise.masked_fill_(~operator.entries(data), 0)
 
     def _draw_masks(
         self,

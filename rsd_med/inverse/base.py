@@ -17,7 +17,6 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import Consistency, consistency
 from rsd_med.inverse.prior import Prior, require_prior
 from rsd_med.inverse.uncertainty import LEVEL, prediction_interval, spread
-from rsd_med.operators.mri import MultiCoilFourier
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,8 @@ class Solver(ABC):
         began = time.perf_counter()
         report = progress if progress is not None else _ignore
         report(0.0)
-        samples = _seen(self.solve(measurement, generator, report).detach(), measurement)
+        # Dark where no coil sees the image: nothing was measured there, and a prior would fill it in.
+        samples = self.solve(measurement, generator, report).detach() * measurement.operator.support()
         if not bool(torch.isfinite(torch.view_as_real(samples)).all()):
             raise DivergedError(
                 f"{measurement.ids[0]}: the reconstruction left the finite numbers; take more steps or less guidance."
@@ -200,12 +200,6 @@ def sample_generators(count: int, generator: torch.Generator) -> list[torch.Gene
     """Derive a generator for each sample: sample k is the same however many are asked for, in whatever batches."""
     root = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
     return [generator_for(root, "sample", number, device=generator.device) for number in range(count)]
-
-
-def _seen(samples: Tensor, measurement: Measurement) -> Tensor:
-    """Leave the image dark where no coil map sees it: nothing was measured there, and a prior would fill it in."""
-    operator = measurement.operator
-    return samples * operator.support() if isinstance(operator, MultiCoilFourier) else samples
 
 
 def _ignore(done: float) -> None:

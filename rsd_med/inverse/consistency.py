@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.operators.mri import MultiCoilFourier
 
 LIMIT = 1.5
 """Largest noise ratio that counts as explained: above it, most of the residual's energy is not noise."""
@@ -61,18 +60,9 @@ def consistency(image: Tensor, measurement: Measurement) -> Consistency:
     with torch.no_grad():
         difference = float((operator(image[None]) - measurement.data).norm())
     energy = float(measurement.data.norm())
-    entries = sampled_entries(measurement)
+    entries = int(operator.entry_counts(measurement.data)[0])
     noise = float(measurement.sigma[0]) * math.sqrt(2 * entries)
     return Consistency(
         noise_ratio=difference / noise if noise > 0 else None,
         relative=difference / energy if energy > 0 else math.inf,
     )
-
-
-def sampled_entries(measurement: Measurement) -> int:
-    """Count the sampled complex entries of one slice, over all coils."""
-    operator = measurement.operator
-    if not isinstance(operator, MultiCoilFourier):
-        return measurement.data.numel()
-    coils, rows, _ = measurement.data.shape[1:]
-    return int(operator.mask.expand(1, 1, rows, -1).sum()) * coils

@@ -11,7 +11,9 @@ from torch.nn import functional
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Progress, Solver, SolverSettings
 from rsd_med.inverse.wavelets import Wavelet, WaveletName, fitting_levels, soft_threshold
-from rsd_med.operators.linear import LinearOperator
+
+LEAST_EIGENVALUE = 1e-12
+"""Of an operator that sees nothing, the largest eigenvalue of A^H A counts as this."""
 
 
 class L1Wavelet(Solver):
@@ -27,7 +29,7 @@ class L1Wavelet(Solver):
         height, width = adjoint.shape[-2:]
         levels = fitting_levels(height, width, settings.levels)
         wavelet = Wavelet(settings.wavelet, levels)
-        step = 1 / largest_eigenvalue(operator, adjoint)
+        step = 1 / max(float(operator.largest_eigenvalue(adjoint)), LEAST_EIGENVALUE)
         # The state is `ahead`, the extrapolated point; `x` is the last proximal point.
         x = ahead = torch.zeros_like(adjoint)
         momentum = 1.0
@@ -58,19 +60,6 @@ class L1WaveletSettings(SolverSettings):
     random_shifts: bool = Field(
         True, description="shift the wavelets' grid at random in every step (cycle spinning, as BART does): no blocks"
     )
-
-
-def largest_eigenvalue(operator: LinearOperator, start: Tensor, iterations: int = 10) -> float:
-    """Bound the largest eigenvalue of A^H A from above: power iteration, and at least 1, that of normalised maps."""
-    x, value = start, 0.0
-    for _ in range(iterations):
-        norm = float(x.norm())
-        if norm == 0:
-            break
-        x = operator.normal(x / norm)
-        value = float(x.norm())
-    # The iteration approaches from below.
-    return max(1.0, 1.05 * value if value > 1 else 1.0)
 
 
 def _shrink(image: Tensor, wavelet: Wavelet, threshold: float, shift: tuple[int, int]) -> Tensor:

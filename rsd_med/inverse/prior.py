@@ -56,10 +56,10 @@ class Prior:
         DataError
             If so.
         """
-        found = tuple(measurement.data.shape[-2:])
-        if found != self.size and not self.any_size:
+        size = measurement.size
+        if size != self.size and not self.any_size:
             raise DataError(
-                f"{measurement.ids[0]}: the scan has {found[0]} x {found[1]} pixels and the prior was trained on "
+                f"{measurement.ids[0]}: the scan has {size[0]} x {size[1]} pixels and the prior was trained on "
                 f"{self.size[0]} x {self.size[1]}; use a method without a prior, a run of that size, "
                 "--crop-kspace, or --any-size."
             )
@@ -86,9 +86,14 @@ class Prior:
         return self.show(LinearOperator.cat(drawn))
 
     def scan_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
-        """Show images under the scan's own mask, further undersampled as in training where enough lines are left."""
+        """Show images under the scan's own mask, further undersampled as in training where enough lines are left.
+
+        A scan that has no mask is shown as in training.
+        """
         if not isinstance(self.corruption, MultiCoilUndersampling):
             return self.show(measurement.operator)
+        if not isinstance(measurement.operator, MultiCoilFourier):
+            return self.training_view(measurement, generators)
         corruption = self._corruption(self.corruption, measurement)
         drawn: list[LinearOperator] = []
         for generator in generators:
@@ -100,19 +105,17 @@ class Prior:
 
     def _corruption(self, corruption: MultiCoilUndersampling, measurement: Measurement) -> MultiCoilUndersampling:
         """Return the training corruption for the width of a scan."""
-        width = measurement.data.shape[-1]
+        width = measurement.size[1]
         return corruption if width == self.size[1] else corruption.at_width(width, self.size[1])
 
     def _training_operator(
         self, measurement: Measurement, corruption: MultiCoilUndersampling, generator: torch.Generator
     ) -> LinearOperator:
-        if self.masks is None or self.masks.shape[-1] != measurement.data.shape[-1]:
+        maps = measurement.operator.coil_maps
+        if self.masks is None or maps is None or self.masks.shape[-1] != maps.shape[-1]:
             return corruption.draw(measurement, generator)
         chosen = torch.randint(len(self.masks), (1,), generator=generator, device=generator.device)
-        operator = measurement.operator
-        assert isinstance(operator, MultiCoilFourier)
-        mask = self.masks[chosen.to(self.masks.device)].to(operator.maps.device)
-        return MultiCoilFourier(mask, operator.maps)
+        return MultiCoilFourier(self.masks[chosen.to(self.masks.device)].to(maps.device), maps)
 
 
 def require_prior(prior: Prior | None, method: str, *, student: bool = False) -> Prior:

@@ -9,7 +9,6 @@ from torch.nn.functional import avg_pool2d
 
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.conjugate_gradient import conjugate_gradient
-from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
 MIN_SIGMA = 1e-3
@@ -111,7 +110,9 @@ def guess_variance(guess: Tensor, measurement: Measurement) -> Tensor:
     mean = signal.mean((-3, -2, -1), keepdim=True)
     share = torch.where(mean > 0, signal / mean.clamp_min(torch.finfo(mean.dtype).tiny), 1.0)
     share = FLAT_SHARE + (1 - FLAT_SHARE) * share
-    entries, trace = _entries_and_trace(measurement, share)
+    operator = measurement.operator
+    entries = operator.entry_counts(measurement.data)
+    trace = (share * operator.normal_diagonal(guess)).sum((-3, -2, -1))
     variance = ((energy / 2 - entries * measurement.sigma.square()) / trace).clamp_min(MIN_VARIANCE)
     return variance.reshape(-1, 1, 1, 1) * share
 
@@ -119,15 +120,3 @@ def guess_variance(guess: Tensor, measurement: Measurement) -> Tensor:
 def noise_variance(measurement: Measurement) -> Tensor:
     """Return σ² of each item, ``(b, 1, 1, 1)``, at least `MIN_SIGMA` squared."""
     return measurement.sigma.clamp_min(MIN_SIGMA).square().reshape(-1, 1, 1, 1)
-
-
-def _entries_and_trace(measurement: Measurement, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of sampled entries and tr(A share A^H) of each item, ``(b,)``."""
-    operator, shape = measurement.operator, measurement.data.shape
-    if not isinstance(operator, MultiCoilFourier):
-        entries = torch.full((shape[0],), float(measurement.data[0].numel()), device=measurement.data.device)
-        return entries, entries
-    fraction = operator.mask.float().mean((-3, -2, -1)).reshape(-1).expand(shape[0])
-    # The diagonal of F^H M F is the sampled fraction everywhere.
-    power = operator.maps.abs().square().sum(-3, keepdim=True)
-    return fraction * measurement.data[0].numel(), fraction * (share * power).sum((-3, -2, -1))

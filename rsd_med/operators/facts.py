@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsd_med.operators.spectrum import hutchinson_diagonal, power_iteration
+from rsd_med.operators.spectrum import hutchinson_diagonal, largest_eigenvalue
 from rsd_med.operators.tensors import MadeOfTensors
 
 
@@ -76,7 +76,7 @@ class Facts(MadeOfTensors):
     def largest_eigenvalue(self, image: Tensor) -> Tensor:
         """Return a bound from above, close to it, of the largest eigenvalue of A^H A: that of ``‖A x‖² / ‖x‖²``.
 
-        Where a subclass knows none, by `power_iteration`, once for every shape of images.
+        Where a subclass knows none, by Lanczos' iteration, once for every shape of images.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class Facts(MadeOfTensors):
             self._eigenvalues = {}
         key = (tuple(image.shape), image.dtype)
         if key not in self._eigenvalues:
-            self._eigenvalues[key] = power_iteration(self.normal, image)
+            self._eigenvalues[key] = largest_eigenvalue(self.normal, image)
         return self._eigenvalues[key]
 
     def __repr__(self) -> str:

@@ -6,15 +6,12 @@ import torch
 from torch import Tensor
 
 MARGIN = 1.02
-"""The iteration approaches from below; so much is added, more than what it may lack when it stops."""
-
-SETTLED = 1e-3
-"""It stops when no item's value moves by more than this share."""
+"""Lanczos' iteration approaches from below; so much is added."""
 
 
 @torch.no_grad()
-def power_iteration(normal: Callable[[Tensor], Tensor], like: Tensor, iterations: int = 60) -> Tensor:
-    """Bound the largest eigenvalue of a Hermitian positive map from above, item by item.
+def largest_eigenvalue(normal: Callable[[Tensor], Tensor], like: Tensor, iterations: int = 30) -> Tensor:
+    """Bound the largest eigenvalue of a Hermitian positive map from above, item by item, by Lanczos' iteration.
 
     Parameters
     ----------
@@ -23,22 +20,39 @@ def power_iteration(normal: Callable[[Tensor], Tensor], like: Tensor, iterations
     like
         Gives shape, dtype and device; its values do not matter.
     iterations
-        At most.
+        How often the map is applied, at most.
 
     Returns
     -------
     Tensor
-        Real ``(b,)``; 0 where the map is.
+        Real ``(b,)``; 0 where the map is. Within about 2 % where 30 iterations tell the largest eigenvalues apart.
+
+    References
+    ----------
+    Kuczyński, Woźniakowski, Estimating the largest eigenvalue by the power and Lanczos algorithms with a random start,
+    SIAM J. Matrix Anal. Appl. 13, 1992.
     """
-    x = _noise(like, 0)
-    value = torch.zeros(len(like), dtype=like.real.dtype, device=like.device)
-    for _ in range(iterations):
-        norm = x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
-        x = normal(x / norm.clamp_min(torch.finfo(norm.dtype).tiny))
-        before, value = value, x.flatten(1).norm(dim=1)
-        if bool(((value - before).abs() <= SETTLED * value).all()):
-            break
-    return value * MARGIN
+    steps = min(iterations, like[0].numel())
+    tridiagonal = torch.zeros(len(like), steps, steps, dtype=torch.float64, device=like.device)
+    before, length, vector = torch.zeros_like(like), torch.zeros(len(like), device=like.device), _unit(_noise(like, 0))[0]
+    for step in range(steps):
+        image = normal(vector) - _per_item(length, like) * before
+        weight = (vector.conj() * image).real.flatten(1).sum(1)
+        tridiagonal[:, step, step] = weight
+        before, (vector, length) = vector, _unit(image - _per_item(weight, like) * vector)
+        if step + 1 < steps:
+            tridiagonal[:, step, step + 1] = tridiagonal[:, step + 1, step] = length.double()
+    return (torch.linalg.eigvalsh(tridiagonal)[:, -1] * MARGIN).to(like.real.dtype)
+
+
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each item divided by its norm, and the norms ``(b,)``."""
+    norm = x.flatten(1).norm(dim=1)
+    return x / _per_item(norm.clamp_min(torch.finfo(norm.dtype).tiny), x), norm
+
+
+def _per_item(numbers: Tensor, like: Tensor) -> Tensor:
+    return numbers.to(like.real.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
 @torch.no_grad()

@@ -185,10 +185,9 @@ class Ranks(Distribution):
 
     def pick(self, operator: LinearOperator, order: Tensor) -> LinearOperator:
         """See the base class; each item travels once, from its owner to the rank that asks for it."""
-        batched = _tensors(operator)
-        if not batched:
+        held = operator.items
+        if held is None:
             return operator
-        held = len(batched[0])
         wanted = [torch.empty_like(order) for _ in range(self.world_size)]
         self._guard(lambda: dist.all_gather(wanted, order))
         first = self.rank * held
@@ -208,7 +207,7 @@ class Ranks(Distribution):
             )
             return _unplain(incoming, tensor)[place]
 
-        return _rebuilt(operator, exchange)
+        return operator.with_items(exchange)
 
     def wait(self) -> None:
         """Wait until every rank is here."""
@@ -252,29 +251,6 @@ class Ranks(Distribution):
 def connect() -> Distribution:
     """Join the other processes where torchrun has started this one, or stay alone."""
     return Ranks() if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ else ALONE
-
-
-def _tensors(operator: LinearOperator) -> list[Tensor]:
-    """Return the tensors of an operator that have a batch axis."""
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    _rebuilt(operator, note)
-    return found
-
-
-def _rebuilt(operator: LinearOperator, change: Callable[[Tensor], Tensor]) -> LinearOperator:
-    """Return the operator with every tensor that has a batch axis replaced by ``change(tensor)``."""
-    parts = getattr(operator, "parts", None)
-    if parts is not None:
-        return type(operator)(*(_rebuilt(part, change) for part in parts))
-    tensors = {name: getattr(operator, name) for name in operator.item_tensors}
-    return operator._rebuild(
-        {name: change(t) if t.ndim > operator.item_tensors[name] else t for name, t in tensors.items()}
-    )
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The operators that samples are drawn under, kept with the run so that drawing needs no data."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -8,7 +9,10 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.files import written_aside
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.linear import Identity, LinearOperator
-from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.tensors import rebuilt
+
+OPERATOR = "operator."
+"""What the names of the operator's tensors begin with."""
 
 LIMIT_BYTES = 64 * 2**20
 """A run folder stays small: as many coil maps as fit, at least one."""
@@ -22,24 +26,25 @@ def save_sampling_operators(path: Path, measurements: Measurement) -> None:
     Raises
     ------
     TypeError
-        For an operator of k-space that has no stored form.
+        For an operator of k-space without items of its own.
     """
     from safetensors.torch import save_file
 
     data, operator = measurements.data, measurements.operator
     tensors = {"shape": torch.tensor(data.shape[1:]), "complex": torch.tensor(data.is_complex())}
-    if isinstance(operator, MultiCoilFourier):
-        per_item = operator.maps[0].numel() * operator.maps.element_size()
+    metadata = {}
+    if operator.complex_domain:
+        if operator.items is None:
+            raise TypeError(f"{operator!r} has no items of its own, and so no stored form")
+        state = operator.state()
+        per_item = sum(tensor.nbytes for tensor in state.values()) // operator.items
         kept = operator[: max(1, LIMIT_BYTES // per_item)]
-        # safetensors has no complex type.
-        tensors["maps"] = torch.view_as_real(kept.maps.cpu()).contiguous()
-        tensors["mask"] = kept.mask.cpu().contiguous()
+        metadata["operator"] = json.dumps(kept.structure())
+        tensors |= {OPERATOR + name: tensor.cpu().contiguous() for name, tensor in kept.state().items()}
         if measurements.acquired is not None:
-            tensors["acquired"] = measurements.acquired[: len(kept.maps)].cpu().contiguous()
-    elif operator.complex_domain:
-        raise TypeError(f"conditions of {type(operator).__name__} cannot be stored")
+            tensors["acquired"] = measurements.acquired[: kept.items].cpu().contiguous()
     with written_aside(path) as side:
-        save_file(tensors, side)
+        save_file(tensors, side, metadata)
 
 
 def load_sampling_operators(path: Path, device: torch.device) -> Measurement:
@@ -50,18 +55,17 @@ def load_sampling_operators(path: Path, device: torch.device) -> Measurement:
     DataError
         When the file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
+            structure = (file.metadata() or {}).get("operator")
+        state = {n.removeprefix(OPERATOR): tensor for n, tensor in tensors.items() if n.startswith(OPERATOR)}
+        operator = Identity() if structure is None else rebuilt(json.loads(structure), state, LinearOperator)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path.name} of the run is damaged ({error}); restore it or train again.") from error
-    operator: LinearOperator = Identity()
-    count = 1
-    if "maps" in tensors:
-        operator = MultiCoilFourier(tensors["mask"], torch.view_as_complex(tensors["maps"]))
-        count = len(tensors["maps"])
+    count = operator.items or 1
     dtype = torch.complex64 if bool(tensors["complex"]) else torch.float32
     return Measurement(
         data=torch.zeros(count, *tensors["shape"].tolist(), dtype=dtype),

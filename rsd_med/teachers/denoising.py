@@ -9,7 +9,6 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.linear import LinearOperator
-from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.teachers.base import Objective, ObjectiveSettings, Transforms, apply, weighted_error
 
@@ -40,7 +39,7 @@ class Denoising(Objective):
         return weighted_error(denoiser, denoiser(noisy, sigma) - y, sigma)
 
     def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
-        """Return ``A(x)``, or the zero-filled image ``A^H A x`` for a Fourier operator."""
-        if isinstance(operator, MultiCoilFourier):
+        """Return ``A(x)``, or the zero-filled image ``A^H A x`` of a scan."""
+        if operator.complex_domain:
             return to_channels(operator.normal(to_complex(image)))
         return apply(operator, image)

@@ -1,6 +1,8 @@
 """What every linear operator owes, as reusable checks: call `check_operator` with a factory's result."""
 
 import importlib
+import json
+import math
 import warnings
 from collections.abc import Callable
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.operators import LinearOperator
+from rsd_med.operators.tensors import rebuilt
 
 # The first forward-mode derivative imports this module of torch, which warns about torch itself.
 with warnings.catch_warnings():
@@ -94,6 +97,42 @@ def assert_transparent(operator: LinearOperator, domain: tuple[int, ...], dtype:
     assert relative_error(operator[chosen](x[chosen]), expected[chosen]) < TOLERANCE[dtype]
 
 
+def dense(operator: LinearOperator, domain: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The operator's matrix, item by item: (b, data, pixels)."""
+    pixels = torch.eye(math.prod(domain[1:]), dtype=dtype).unflatten(1, domain[1:])
+    return torch.stack([operator(pixel.expand(domain)).flatten(1) for pixel in pixels], dim=-1)
+
+
+def assert_facts(operator: LinearOperator, domain: tuple[int, ...], target: tuple[int, ...], dtype: torch.dtype):
+    """What an operator says of itself is true of its matrix; exact but for the largest eigenvalue, which is a bound."""
+    matrix = dense(operator, domain, dtype)
+    x, y = random_tensor(domain, dtype, 1), random_tensor(target, dtype, 2)
+    measured = operator.entries(y).expand_as(y)
+    assert not operator(x)[~measured].any()
+    assert operator.entry_counts(y).tolist() == measured.flatten(1).sum(1).tolist()
+    unseen = ~operator.support().expand(domain).flatten(1)
+    assert not matrix.abs().sum(1)[unseen].any()
+    power = matrix.abs().square().sum(1)
+    diagonal = operator.normal_diagonal(x)
+    assert not diagonal.is_complex()
+    diagonal = diagonal.expand(domain).flatten(1)
+    estimated = type(operator).normal_diagonal is LinearOperator.normal_diagonal
+    # An estimate from random signs is far better of the trace than of one pixel.
+    assert relative_error(diagonal.sum(1), power.sum(1)) < (0.15 if estimated else TOLERANCE[dtype] * 10)
+    assert relative_error(diagonal, power) < (2 if estimated else TOLERANCE[dtype] * 10)
+    largest = torch.linalg.matrix_norm(matrix, ord=2).square()
+    bound = operator.largest_eigenvalue(x)
+    assert bound.shape == (domain[0],)
+    assert bool((bound >= largest * (1 - TOLERANCE[dtype] * 10)).all())
+    if type(operator).largest_eigenvalue is LinearOperator.largest_eigenvalue:
+        assert bool((bound <= largest * 1.05).all())
+    assert operator.domain in (None, tuple(domain[1:]))
+    assert operator.codomain in (None, tuple(target[1:]))
+    assert operator.items in (None, domain[0])
+    structure = json.loads(json.dumps(operator.structure()))
+    assert relative_error(rebuilt(structure, operator.state(), LinearOperator)(x), operator(x)) < TOLERANCE[dtype]
+
+
 def check_operator(operator: LinearOperator, domain: tuple[int, ...], target: tuple[int, ...], dtype: torch.dtype):
     """Check everything an operator owes, for an operator whose tensors all have a batch of at least two."""
     assert_adjoint(operator, domain, target, dtype)
@@ -101,6 +140,7 @@ def check_operator(operator: LinearOperator, domain: tuple[int, ...], target: tu
     assert_normal(operator, domain, dtype)
     assert_derivatives(operator, domain, target, dtype)
     assert_transparent(operator, domain, dtype)
+    assert_facts(operator, domain, target, dtype)
     if operator.complex_domain:
         with pytest.raises(ValueError, match="to_complex"):
             operator(random_tensor(domain, torch.float32, 1))

@@ -3,7 +3,12 @@ import pickle
 import pytest
 import torch
 
+from rsd_med.corruptions import Measurement
 from rsd_med.operators import CentredFourier, CoilMaps, Identity, LinearOperator, MultiCoilFourier, SamplingMask
+from rsd_med.operators.blur import Blur
+from rsd_med.operators.linear import Scaled
+from rsd_med.operators.super_resolution import Downsampling
+from rsd_med.operators.tomography import ParallelBeam
 from tests.operators.contracts import check_operator, random_maps, random_tensor, relative_error
 
 X = torch.complex128
@@ -25,6 +30,55 @@ def test_adjoint_of_a_composition_is_the_reversed_composition_of_adjoints():
     y = random_tensor((2, 3, 6, 5), X, 2)
     assert (fourier @ coils).H(y).equal((coils.H @ fourier.H)(y))
     assert (sampling @ fourier @ coils).H(y).equal((coils.H @ fourier.H @ sampling.H)(y))
+
+
+def test_sums_and_multiples_owe_what_an_operator_owes():
+    sampling, fourier, coils = parts()
+    check_operator(sampling @ fourier @ coils + fourier @ coils, (2, 1, 6, 5), (2, 3, 6, 5), X)
+    check_operator(-1.5 * (sampling @ fourier @ coils), (2, 1, 6, 5), (2, 3, 6, 5), X)
+    check_operator(Scaled(coils, torch.tensor([0.5, 2.0])), (2, 1, 6, 5), (2, 3, 6, 5), X)
+
+
+def test_sums_and_multiples_are_what_they_say():
+    sampling, fourier, coils = parts()
+    x = random_tensor((2, 1, 6, 5), X, 1)
+    assert (fourier @ coils + sampling @ fourier @ coils)(x).equal(fourier(coils(x)) + sampling(fourier(coils(x))))
+    assert (2 * coils)(x).equal(2 * coils(x))
+    assert relative_error((coils * 2).approximate_image(2 * coils(x)), x) < 1e-12
+    with pytest.raises(TypeError):
+        coils * 1j
+
+
+def test_the_batch_passes_through_a_multiple():
+    kernel = random_tensor((3, 1, 3, 3), torch.float32, 1)
+    x = random_tensor((3, 1, 8, 6), torch.float32, 2)
+    assert relative_error((2 * Blur(kernel))[1:](x[1:]), 2 * Blur(kernel)(x)[1:]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        (Downsampling(2, (8, 8)), Downsampling(4, (8, 8)), "factor 2 and 4"),
+        (ParallelBeam(8, 4), ParallelBeam(8, 9), "views 4 and 9"),
+        (2.0 * Blur(torch.ones(1, 1, 3, 3)), 3.0 * Blur(torch.ones(1, 1, 3, 3)), "factor"),
+    ],
+)
+def test_operators_that_differ_in_more_than_their_items_do_not_stack(first, second, name):
+    with pytest.raises(ValueError, match=name):
+        LinearOperator.cat([first, second])
+    assert type(LinearOperator.cat([first, first])) is type(first)
+
+
+def test_an_operator_prints_its_shapes_and_a_measurement_its_own():
+    sampling, fourier, coils = parts()
+    scan = MultiCoilFourier(sampling.mask, coils.maps)
+    assert repr(scan) == "<[2, 3, 6, 5] x [2, 1, 6, 5]> MultiCoilFourier"
+    assert repr(scan.H) == "<[2, 1, 6, 5] x [2, 3, 6, 5]> Adjoint"
+    assert repr(sampling @ fourier @ coils) == "<[2, ...] x [2, 1, 6, 5]> SamplingMask @ CentredFourier @ CoilMaps"
+    assert repr(0.5 * scan) == "<[2, 3, 6, 5] x [2, 1, 6, 5]> 0.5 * MultiCoilFourier"
+    assert repr(Identity()) == "<[...] x [...]> Identity"
+    measurement = Measurement(scan(random_tensor((2, 1, 6, 5), X, 1)), scan, torch.zeros(2), torch.ones(2), ("a", "b"))
+    assert repr(measurement) == f"<2 of [3, 6, 5] complex128 on cpu> by {scan!r}"
 
 
 def test_composition_is_application_in_turn():
@@ -94,7 +148,7 @@ def test_stacking_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="differ in the batch alone"):
         LinearOperator.cat([coils, CoilMaps(random_maps((2, 4, 6, 5), X))])
     with pytest.raises(ValueError, match="differ in the batch alone"):
-        LinearOperator.cat([SamplingMask(sampling.mask[0]), SamplingMask(sampling.mask[0])])
+        LinearOperator.cat([SamplingMask(sampling.mask[0]), SamplingMask(~sampling.mask[0])])
     with pytest.raises(ValueError, match="cannot be stacked as CoilMaps"):
         CoilMaps.cat([sampling])
 
