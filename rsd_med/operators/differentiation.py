@@ -11,11 +11,14 @@ class _Linear(Protocol):
     """What is asked of an operator; `rsd_med.operators.linear.LinearOperator` describes it."""
 
     @property
-    def H(self) -> Callable[[Tensor], Tensor]: ...  # noqa: N802
+    def H(self) -> Callable[[Tensor], Tensor]:  # noqa: N802
+        """The adjoint."""
 
-    def forward(self, x: Tensor) -> Tensor: ...
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute A x."""
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute A x, differentiably."""
 
 
 class Apply(torch.autograd.Function):

@@ -27,7 +27,6 @@ class LinearOperator(Facts, ABC):
     ``settings``. An operator whose tensors have no batch dimension serves every item alike.
     """
 
-
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Compute A x; call the operator itself instead, whose gradient is the adjoint."""
@@ -74,7 +73,7 @@ class LinearOperator(Facts, ABC):
         return self.gram(x)
 
     def approximate_image(self, data: Tensor) -> Tensor:
-        """Return an image of data in its own units without solving anything; by default A^H y, which is zero-filling."""
+        """Return an image of data without solving anything, in its own units; by default A^H y, zero-filling."""
         return self.H(data)
 
     def __matmul__(self, other: "LinearOperator") -> "LinearOperator":

@@ -34,7 +34,11 @@ def largest_eigenvalue(normal: Callable[[Tensor], Tensor], like: Tensor, iterati
     """
     steps = min(iterations, like[0].numel())
     tridiagonal = torch.zeros(len(like), steps, steps, dtype=torch.float64, device=like.device)
-    before, length, vector = torch.zeros_like(like), torch.zeros(len(like), device=like.device), _unit(_noise(like, 0))[0]
+    before, length, vector = (
+        torch.zeros_like(like),
+        torch.zeros(len(like), device=like.device),
+        _unit(_noise(like, 0))[0],
+    )
     for step in range(steps):
         image = normal(vector) - _per_item(length, like) * before
         weight = (vector.conj() * image).real.flatten(1).sum(1)

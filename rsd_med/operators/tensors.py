@@ -25,7 +25,9 @@ class MadeOfTensors:
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that `rebuilt` needs, those of part number n under ``n.name``."""
         own = {name: getattr(self, name) for name in self.item_tensors}
-        return own | {f"{n}.{name}": tensor for n, part in enumerate(self.parts) for name, tensor in part.state().items()}
+        return own | {
+            f"{n}.{name}": tensor for n, part in enumerate(self.parts) for name, tensor in part.state().items()
+        }
 
     def structure(self) -> dict[str, Any]:
         """Return what `rebuilt` needs besides the tensors, as JSON holds it: kind, settings, and those of the parts."""
@@ -92,12 +94,16 @@ class MadeOfTensors:
             values = [getattr(member, name) for member in members]
             if any(value != values[0] for value in values):
                 different = " and ".join(map(str, dict.fromkeys(values)))
-                msg = f"A {type(first).__name__} with {name} {different} cannot be stacked: one operator has one {name}."
+                msg = (
+                    f"A {type(first).__name__} with {name} {different} cannot be stacked: one operator has one {name}."
+                )
                 raise ValueError(msg)
         if len({len(member.parts) for member in members}) > 1:
             msg = f"A {type(first).__name__} cannot be stacked with one of another number of parts."
             raise ValueError(msg)
-        tensors = {name: first._stacked(name, [getattr(member, name) for member in members]) for name in first.item_tensors}
+        tensors = {
+            name: first._stacked(name, [getattr(member, name) for member in members]) for name in first.item_tensors
+        }
         parts = [MadeOfTensors.cat(column) for column in zip(*(member.parts for member in members), strict=True)]
         return first._rebuild(tensors, parts)
 

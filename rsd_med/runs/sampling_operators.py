@@ -40,7 +40,8 @@ def save_sampling_operators(path: Path, measurements: Measurement) -> None:
         per_item = sum(tensor.nbytes for tensor in state.values()) // operator.items
         kept = operator[: max(1, LIMIT_BYTES // per_item)]
         metadata["operator"] = json.dumps(kept.structure())
-        tensors |= {OPERATOR + name: tensor.cpu().contiguous() for name, tensor in kept.state().items()}
+        # Copies: parts of an operator may share a tensor, and the file's format refuses that.
+        tensors |= {OPERATOR + name: tensor.cpu().contiguous().clone() for name, tensor in kept.state().items()}
         if measurements.acquired is not None:
             tensors["acquired"] = measurements.acquired[: kept.items].cpu().contiguous()
     with written_aside(path) as side:

@@ -9,12 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from rsd_med.base.errors import DataError
-from rsd_med.corruptions import Measurement
 from rsd_med.corruptions.inpainting import Inpainting
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.generation import draw_images, student_draw
-from rsd_med.operators import Identity
+from rsd_med.operators import CentredFourier, Identity
 from rsd_med.runs import sampling_operators
 from rsd_med.runs.sampling_operators import load_sampling_operators, save_sampling_operators
 from rsd_med.teachers.ambient_fourier import AmbientFourier
@@ -37,7 +36,7 @@ def test_scans_come_back_without_their_data(path):
     assert found.data.shape == measurements.data.shape
     assert found.data.dtype == torch.complex64
     assert not found.data.any()
-    assert set(load_file(path)) == {"shape", "complex", "maps", "mask"}
+    assert set(load_file(path)) == {"shape", "complex", "operator.maps", "operator.mask"}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -69,7 +68,7 @@ def test_images_keep_their_shape_and_type(path, dtype):
     assert found.data.dtype == dtype
 
 
-@pytest.mark.parametrize(("limit", "kept"), [(3 * 2 * 12 * 12 * 8, 3), (1, 1)])
+@pytest.mark.parametrize(("limit", "kept"), [(3 * (2 * 12 * 12 * 8 + 12), 3), (1, 1)])
 def test_only_as_many_maps_as_fit_are_kept(path, monkeypatch, limit, kept):
     monkeypatch.setattr(sampling_operators, "LIMIT_BYTES", limit)
     measurements = scans(5)
@@ -99,19 +98,27 @@ def test_of_operators_on_images_the_shape_alone_is_kept(path):
     assert torch.equal(corruption.draw(found, generator(1)).mask, corruption.draw(measurements[:1], generator(1)).mask)
 
 
-def test_other_operators_of_k_space_have_no_stored_form(path):
+def test_any_operator_of_k_space_comes_back(path):
     measurements = scans(2)
-    operator = measurements.operator @ measurements.operator.gram
-    other = Measurement(measurements.data, operator, measurements.sigma, measurements.scale, measurements.ids)
-    with pytest.raises(TypeError, match="Composition"):
-        save_sampling_operators(path, other)
+    operator = 0.5 * (measurements.operator @ measurements.operator.gram)
+    other = replace(measurements, operator=operator)
+    save_sampling_operators(path, other)
+    found = load_sampling_operators(path, CPU).operator
+    image = measurements.image()
+    assert repr(found) == repr(operator)
+    assert torch.equal(found(image), operator(image))
+
+
+def test_an_operator_without_items_cannot_stand_for_those_of_the_data(path):
+    with pytest.raises(TypeError, match="CentredFourier has no items"):
+        save_sampling_operators(path, replace(scans(2), operator=CentredFourier()))
 
 
 def test_a_full_disk_leaves_the_former_file(path, monkeypatch):
     save_sampling_operators(path, scans(2))
     before = path.read_bytes()
 
-    def half(tensors, side):
+    def half(tensors, side, metadata):
         side.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
