@@ -31,17 +31,21 @@ class Apply(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, operator: "_Linear") -> Tensor:
+    def forward(x: Tensor, operator: _Linear) -> Tensor:
+        """Compute A x."""
         return operator.forward(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, "_Linear"], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, _Linear], output: Tensor) -> None:
+        """Keep the operator."""
         ctx.operator = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Apply the adjoint."""
         return ctx.operator.H(gradients[0]), None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        """Apply the operator."""
         return ctx.operator(tangents[0])
