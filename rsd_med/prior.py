@@ -7,7 +7,6 @@ from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.experiment import newest_checkpoint, open_run
 from rsd_med.inverse.prior import Prior
-from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.runs.run_folder import RunFolder
 
 
@@ -38,16 +37,14 @@ def load_prior(
     if experiment.channels != 2:
         raise ProtocolError(f"{folder.name}: the run was trained on real images; reconstruction needs complex ones.")
     settings, masks = experiment.protocol.corruption, None
-    operator = experiment.sampling_operators.operator
+    stored = experiment.sampling_operators
     if isinstance(settings, MultiCoilFourierSettings) and settings.mask == "file":
-        assert isinstance(operator, MultiCoilFourier)
-        masks = operator.mask
-    height, width = experiment.sampling_operators.data.shape[-2:]
+        masks = stored.operator.entries(stored.data)
     return Prior(
         denoiser=network,
         show=experiment.objective.show,
         corruption=experiment.corruption,
         masks=masks,
-        size=(height, width),
+        size=stored.size,
         sigma_init=experiment.protocol.student.sigma_init if name == "student" else None,
     )

@@ -7,10 +7,11 @@ import torch
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators.channels import to_channels, to_complex
-from rsd_med.operators.linear import Identity, LinearOperator, require_batch_index
+from rsd_med.operators.linear import Identity, LinearOperator
+from rsd_med.operators.tensors import require_batch_index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class View:
     """A fixed way of showing images to a network. ``view[index]`` is that of some items of the batch.
 
@@ -28,6 +29,15 @@ class View:
     projection: LinearOperator = field(default_factory=Identity)
     context: torch.Tensor | None = None
     compared: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        """Tell the shapes, not the numbers."""
+        shapes = [
+            f", {name} {list(tensor.shape)}"
+            for name, tensor in (("context", self.context), ("compared", self.compared))
+            if tensor is not None
+        ]
+        return f"View({self.projection!r}{''.join(shapes)})"
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the network is shown of images in channels, ``(b, channels, y, x)``; gradients pass."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rsd_med.corruptions import Measurement
+from rsd_med.diffusion.view import View
 from rsd_med.operators import CentredFourier, CoilMaps, Identity, LinearOperator, MultiCoilFourier, SamplingMask
 from rsd_med.operators.blur import Blur
 from rsd_med.operators.linear import Scaled
@@ -79,6 +80,7 @@ def test_an_operator_prints_its_shapes_and_a_measurement_its_own():
     assert repr(Identity()) == "<[...] x [...]> Identity"
     measurement = Measurement(scan(random_tensor((2, 1, 6, 5), X, 1)), scan, torch.zeros(2), torch.ones(2), ("a", "b"))
     assert repr(measurement) == f"<2 of [3, 6, 5] complex128 on cpu> by {scan!r}"
+    assert repr(View(scan.gram, torch.zeros(2, 1, 6, 5))) == f"View({scan.gram!r}, context [2, 1, 6, 5])"
 
 
 def test_composition_is_application_in_turn():
