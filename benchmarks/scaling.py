@@ -137,7 +137,7 @@ def main() -> int:
     details: dict[str, Any] = {"load_before": os.getloadavg(), "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(1)
-        details["trials"] = {str(trial.execution): trial.seconds for trial in choose(case, Path(folder), "cpu")}
+        details["trials"] = {str(trial.compute_options): trial.seconds for trial in choose(case, Path(folder), "cpu")}
         for name in stages:
             found: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
             for _ in range(rounds):

@@ -101,7 +101,7 @@ def experiment(case: str, folder: Path, device: str, *overrides: str) -> Experim
 def choose(case: str, folder: Path, device: str) -> list[Trial]:
     """Let the engine find how to compute a case's networks, as it does before the first step of a run."""
     built = experiment(case, folder, device)
-    trials = built.try_executions()
+    trials = built.time_compute_options()
     save_autotune(folder / f"{case}-autotune.json", built.device, fastest(trials), trials)
     return trials
 
@@ -281,7 +281,7 @@ def compare_settings(case: str, folder: Path, device: str, steps: int) -> dict[s
         "loss": windows,
         "loss_on_fresh_draws": fresh,
         "steps": steps,
-        "chosen": str(sides["chosen"][0].execution),
+        "chosen": str(sides["chosen"][0].compute_options),
     }
 
 
@@ -324,10 +324,10 @@ def main() -> int:
         for case in options.case or ["demo", "cifar10"]:
             trials = choose(case, Path(folder), options.device)
             built = experiment(case, Path(folder), options.device)
-            print(f"{case}: {built.execution}", file=sys.stderr, flush=True)
+            print(f"{case}: {built.compute_options}", file=sys.stderr, flush=True)
             steps = options.steps or (CASES[case][3] if built.device.type == "cpu" else 50)
             teacher = built.teacher_stage()
-            autocast = built.execution.autocast
+            autocast = built.compute_options.autocast
             rate = matmul_rate(built.device, autocast or torch.float32, 8192 if built.device.type == "cuda" else 1024)
             for stage in (teacher, built.student_stage(teacher.ema.module)):
                 found = measure(built, stage, steps)
@@ -341,14 +341,17 @@ def main() -> int:
                     Figure(f"{name}: share of the matrix product's rate", found["utilisation"]),
                 ]
                 print("\n".join(figure.line() for figure in figures[-3:]), file=sys.stderr, flush=True)
-            details[f"{case} trials"] = {str(trial.execution): trial.seconds for trial in trials}
+            details[f"{case} trials"] = {str(trial.compute_options): trial.seconds for trial in trials}
             if options.curve and case in ("demo", "smoke"):
                 found = compare_settings(case, Path(folder), options.device, options.curve)
                 details[f"{case} settings"] = found
                 bound = None if case == "smoke" else 1.5
                 figures += [
                     Figure(
-                        f"{case} teacher: {built.execution} over plain float32", found["faster"], bound, at_most=False
+                        f"{case} teacher: {built.compute_options} over plain float32",
+                        found["faster"],
+                        bound,
+                        at_most=False,
                     ),
                     Figure(f"{case} teacher: loss curves apart, share", found["apart"], 0.02),
                     Figure(f"{case} teacher: losses on fresh draws apart, share", found["apart_on_fresh_draws"], 0.02),

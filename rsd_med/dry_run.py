@@ -41,7 +41,7 @@ def dry_run(experiment: Experiment) -> str:
         ),
         f"networks: {experiment.channels} image channels + {experiment.objective.context_channels} context, "
         f"{count_parameters(teacher_stage.denoiser):,} parameters each, on {experiment.device}, "
-        f"{experiment.execution}",
+        f"{experiment.compute_options}",
     ]
     total = 0.0
     for stage in (teacher_stage, experiment.student_stage(teacher_stage.ema.module)):

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 
@@ -32,11 +32,9 @@ from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
 from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
 from rsd_med.training.batches import load_batch
-from rsd_med.training.stage import Stage
+from rsd_med.training.stage import Execution
 from rsd_med.training.student_stage import StudentStage
 from rsd_med.training.teacher_stage import TeacherStage
-
-AnyStage = TypeVar("AnyStage", bound=Stage)
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,12 @@ class Experiment:
         return self.measurements
 
     @cached_property
-    def execution(self) -> ComputeOptions:
+    def execution(self) -> Execution:
+        """How both stages are carried out."""
+        return Execution(self.distribution, self.protocol.engine.micro_batch, self.augmentation)
+
+    @cached_property
+    def compute_options(self) -> ComputeOptions:
         """How networks are computed: as the protocol says; what it leaves open, as the run has begun."""
         engine, precision = self.protocol.engine, self.protocol.diffusion.precision
         taken = supported(precision, engine, self.device)
@@ -199,7 +202,7 @@ class Experiment:
             compile=begun.compile if engine.compile == "auto" else taken.compile,
         )
 
-    def try_executions(self) -> list[Trial]:
+    def time_compute_options(self) -> list[Trial]:
         """Time the ways of computing the networks that the protocol leaves open, the same on all ranks."""
         engine, teacher = self.protocol.engine, self.protocol.teacher
         ways = candidates(self.protocol.diffusion.precision, engine, self.device)
@@ -220,7 +223,7 @@ class Experiment:
         slowest = torch.stack(found).amax(0).tolist() if trials else []
         return [replace(trial, seconds=seconds) for trial, seconds in zip(trials, slowest, strict=True)]
 
-    def build_denoiser(self, execution: ComputeOptions | None = None) -> Denoiser:
+    def build_denoiser(self, compute_options: ComputeOptions | None = None) -> Denoiser:
         """Build the network of teacher, fake score and student, with the run's first weights."""
         return build_denoiser(
             self.protocol.backbone,
@@ -229,25 +232,26 @@ class Experiment:
             self.objective.context_channels,
             generator_for(self.protocol.seed, "weights"),
             self.device,
-            execution or self.execution,
+            compute_options or self.compute_options,
         )
 
     def teacher_stage(self) -> TeacherStage:
         """Build phase I."""
-        stage = TeacherStage(
+        return TeacherStage(
             self.protocol.teacher,
             self.build_denoiser(),
             self.objective,
             self.protocol.evaluation.samplers[0],
             self.monitor,
             self.protocol.seed,
+            self.execution,
         )
-        return self._carried_out(stage)
 
     def student_stage(self, teacher: Denoiser) -> StudentStage:
         """Build phase II from a trained teacher."""
-        stage = StudentStage(self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed)
-        return self._carried_out(stage)
+        return StudentStage(
+            self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed, self.execution
+        )
 
     def evaluator(self) -> Evaluator:
         """Build what compares teacher and student."""
@@ -262,13 +266,6 @@ class Experiment:
             settings.seeds,
             self.distribution,
         )
-
-    def _carried_out(self, stage: AnyStage) -> AnyStage:
-        """Tell a stage how it is carried out."""
-        stage.distribution = self.distribution
-        stage.micro_batch = self.protocol.engine.micro_batch
-        stage.augmentation = self.augmentation
-        return stage
 
     def load_network(self, checkpoint: Checkpoint, name: str) -> Denoiser:
         """Load the network called ``name`` from a checkpoint."""

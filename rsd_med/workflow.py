@@ -112,14 +112,14 @@ def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None
         return
     trials = []
     if resume_from is None and teacher.images >= LEAST_STEPS * teacher.batch_size:
-        trials = experiment.try_executions()
+        trials = experiment.time_compute_options()
     if distribution.is_main:
         protocol = experiment.protocol
         untried = supported(protocol.diffusion.precision, protocol.engine, experiment.device)
-        execution = fastest(trials) if trials else untried
-        save_autotune(run.autotune, experiment.device, execution, trials)
-        tried = ", ".join(f"{trial.execution} {trial.seconds:.3g} s" for trial in trials)
-        run_logger.say(f"networks: {execution}" + (f" (tried for a batch: {tried})" if tried else ""))
+        compute_options = fastest(trials) if trials else untried
+        save_autotune(run.autotune, experiment.device, compute_options, trials)
+        tried = ", ".join(f"{trial.compute_options} {trial.seconds:.3g} s" for trial in trials)
+        run_logger.say(f"networks: {compute_options}" + (f" (tried for a batch: {tried})" if tried else ""))
     distribution.wait()
 
 

@@ -39,16 +39,16 @@ def test_a_run_goes_on_and_is_opened_as_it_began_unless_the_protocol_says_otherw
     record = tmp_path / "autotune.json"
     save_autotune(record, CPU, INNER, [])
 
-    def execution(*overrides):
-        return Experiment(load_protocol(protocol, list(overrides)), tmp_path, stored_autotune=record).execution
+    def compute_options(*overrides):
+        return Experiment(load_protocol(protocol, list(overrides)), tmp_path, stored_autotune=record).compute_options
 
-    assert execution() == INNER
-    assert execution("engine.memory_format=contiguous") == ComputeOptions()
-    assert execution("diffusion.precision=bfloat16") == INNER.model_copy(update={"precision": "bfloat16"})
+    assert compute_options() == INNER
+    assert compute_options("engine.memory_format=contiguous") == ComputeOptions()
+    assert compute_options("diffusion.precision=bfloat16") == INNER.model_copy(update={"precision": "bfloat16"})
 
 
 def test_a_fresh_run_tries_once_and_later_starts_keep_what_it_found(protocol, tmp_path, monkeypatch):
-    run = SimpleNamespace(tuning=tmp_path / "autotune.json")
+    run = SimpleNamespace(autotune=tmp_path / "autotune.json")
     run_logger = SimpleNamespace(say=lambda sentence: None)
     tried = []
 
@@ -56,24 +56,24 @@ def test_a_fresh_run_tries_once_and_later_starts_keep_what_it_found(protocol, tm
         tried.append(1)
         return [Trial(ComputeOptions(), 1.0), Trial(INNER, 0.5)]
 
-    monkeypatch.setattr(Experiment, "try_executions", trials)
+    monkeypatch.setattr(Experiment, "time_compute_options", trials)
     made = Experiment(load_protocol(protocol), tmp_path, stored_autotune=run.autotune)
     assert made.protocol.teacher.images == LEAST_STEPS * made.protocol.teacher.batch_size
     for _ in range(2):
         workflow._tune(made, run, None, run_logger)
-        assert load_autotune(run.autotune, CPU) == made.execution == INNER
+        assert load_autotune(run.autotune, CPU) == made.compute_options == INNER
     assert tried == [1]
 
 
 @pytest.mark.parametrize("resume_from", ["checkpoint", None], ids=["begun before trials", "too short"])
 def test_a_run_begun_without_a_trial_or_too_short_for_one_tries_nothing(protocol, tmp_path, monkeypatch, resume_from):
-    monkeypatch.setattr(Experiment, "try_executions", lambda self: pytest.fail("tried"))
-    run = SimpleNamespace(tuning=tmp_path / "autotune.json")
+    monkeypatch.setattr(Experiment, "time_compute_options", lambda self: pytest.fail("tried"))
+    run = SimpleNamespace(autotune=tmp_path / "autotune.json")
     overrides = [] if resume_from else ["teacher.images=1592"]
     made = Experiment(load_protocol(protocol, overrides), tmp_path, stored_autotune=run.autotune)
     workflow._tune(made, run, resume_from, SimpleNamespace(say=lambda sentence: None))
-    assert made.execution == load_autotune(run.autotune, CPU)
-    assert made.execution.memory_format == "contiguous"
+    assert made.compute_options == load_autotune(run.autotune, CPU)
+    assert made.compute_options.memory_format == "contiguous"
 
 
 def test_the_trial_runs_on_the_runs_own_networks_and_measurements(protocol, tmp_path, monkeypatch):
@@ -82,8 +82,8 @@ def test_the_trial_runs_on_the_runs_own_networks_and_measurements(protocol, tmp_
     monkeypatch.setattr(autotune, "ROUNDS", 1)
     overrides = ["diffusion.precision=float32", "engine.micro_batch=4"]
     made = Experiment(load_protocol(protocol, overrides), tmp_path, distribution=ALONE)
-    found = made.try_executions()
-    assert [trial.execution for trial in found] == [ComputeOptions(), INNER]
+    found = made.time_compute_options()
+    assert [trial.compute_options for trial in found] == [ComputeOptions(), INNER]
     assert all(0 < trial.seconds < 60 for trial in found)
 
 

@@ -38,7 +38,7 @@ class Denoiser(nn.Module):
         ``F``: takes ``(b, channels + context_channels, y, x)`` and labels ``(b,)``.
     sigma_data
         σ_d, standard deviation of the clean images per real component.
-    execution
+    compute_options
         How the network is computed; see ``compute``.
     hidden_std
         h, standard deviation of what the view of an image hides. EDM's constants follow from the wish that the
@@ -52,7 +52,7 @@ class Denoiser(nn.Module):
         self,
         network: nn.Module,
         sigma_data: float = 0.5,
-        execution: ComputeOptions | None = None,
+        compute_options: ComputeOptions | None = None,
         hidden_std: float = 0.0,
     ) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
         self.hidden_std = hidden_std
         self._told: tuple[torch.Tensor | None, torch.Generator] | None = None
-        self.compute(execution or ComputeOptions())
+        self.compute(compute_options or ComputeOptions())
 
-    def compute(self, execution: ComputeOptions) -> None:
+    def compute(self, compute_options: ComputeOptions) -> None:
         """Compute the network in this way from now on; copies of the denoiser do so, too."""
-        self.execution = execution
-        self.network.to(memory_format=execution.layout)
-        if not execution.compile:
+        self.compute_options = compute_options
+        self.network.to(memory_format=compute_options.layout)
+        if not compute_options.compile:
             self.network._compiled_call_impl = None
 
     def learning(self, generator: torch.Generator, augmentation: torch.Tensor | None = None) -> Self:
@@ -129,11 +129,11 @@ class Denoiser(nn.Module):
 
     def run_network(self, seen: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""
-        if self.execution.compile and self.network._compiled_call_impl is None:
+        if self.compute_options.compile and self.network._compiled_call_impl is None:
             self.network.compile()  # at the first call, since copying a module leaves this behind
-        autocast = self.execution.autocast
+        autocast = self.compute_options.autocast
         with torch.autocast(seen.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            laid = seen.contiguous(memory_format=self.execution.layout)
+            laid = seen.contiguous(memory_format=self.compute_options.layout)
             raw: torch.Tensor = (
                 self.network(laid, label) if self._told is None else self.network(laid, label, *self._told)
             )
@@ -147,7 +147,7 @@ def build_denoiser(
     context_channels: int,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
-    execution: ComputeOptions | None = None,
+    compute_options: ComputeOptions | None = None,
 ) -> Denoiser:
     """Build a denoiser with weights drawn from ``generator`` alone; the global random state is kept.
 
@@ -157,11 +157,11 @@ def build_denoiser(
         Real channels of the image: 1 or 3, or 2 for complex images.
     context_channels
         Further input channels of the network (for masks, say).
-    execution
+    compute_options
         How the network is computed: by default in float32, contiguous and eager.
     """
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed every accelerator as well, which the fork does not undo.
         torch.random.default_generator.manual_seed(generator.initial_seed())
         network = backbone.build(channels + context_channels, channels)
-    return Denoiser(network.to(device), diffusion.sigma_data, execution, diffusion.hidden_std)
+    return Denoiser(network.to(device), diffusion.sigma_data, compute_options, diffusion.hidden_std)

@@ -43,7 +43,7 @@ LEAST_SECONDS_TO_COMPILE = 7200.0
 class Trial:
     """How long the passes took in one way; infinitely long where it is not open here."""
 
-    execution: ComputeOptions
+    compute_options: ComputeOptions
     seconds: float
 
 
@@ -81,13 +81,13 @@ def candidates(precision: str, engine: EngineSettings, device: torch.device) -> 
 
 
 def try_each(
-    executions: Sequence[ComputeOptions], denoiser: Denoiser, image: torch.Tensor, context: torch.Tensor | None = None
+    ways: Sequence[ComputeOptions], denoiser: Denoiser, image: torch.Tensor, context: torch.Tensor | None = None
 ) -> list[Trial]:
     """Time the passes of training in each way, in turn, so that other programs disturb all alike.
 
     Parameters
     ----------
-    executions
+    ways
         The ways to try.
     denoiser
         A network to be thrown away: its weights stay as they are, the way in which it is computed does not.
@@ -99,20 +99,20 @@ def try_each(
     The best of a few times in each way, in seconds.
     """
     best = []
-    for execution in executions:
+    for compute_options in ways:
         try:
-            _time_passes(execution, denoiser, image, context)
-            best.append(_time_passes(execution, denoiser, image, context))
+            _time_passes(compute_options, denoiser, image, context)
+            best.append(_time_passes(compute_options, denoiser, image, context))
         except Exception:  # no compiler, too little memory, a kernel that is missing: this way is not open here
             best.append(math.inf)
     began = time.perf_counter()
     for _ in range(ROUNDS):
         if time.perf_counter() - began > SECONDS:
             break
-        for place, execution in enumerate(executions):
+        for place, compute_options in enumerate(ways):
             if math.isfinite(best[place]):
-                best[place] = min(best[place], _time_passes(execution, denoiser, image, context))
-    return [Trial(execution, seconds) for execution, seconds in zip(executions, best, strict=True)]
+                best[place] = min(best[place], _time_passes(compute_options, denoiser, image, context))
+    return [Trial(compute_options, seconds) for compute_options, seconds in zip(ways, best, strict=True)]
 
 
 def may_compile(engine: EngineSettings, device: torch.device) -> bool:
@@ -130,13 +130,13 @@ def compiled(trials: Sequence[Trial], engine: EngineSettings, device: torch.devi
 def fastest(trials: Sequence[Trial]) -> ComputeOptions:
     """Return the fastest way, or the first where none is faster by more than ``MARGIN``."""
     winner = min(trials, key=lambda trial: trial.seconds)
-    return winner.execution if winner.seconds < (1 - MARGIN) * trials[0].seconds else trials[0].execution
+    return winner.compute_options if winner.seconds < (1 - MARGIN) * trials[0].seconds else trials[0].compute_options
 
 
-def save_autotune(path: Path, device: torch.device, execution: ComputeOptions, trials: Sequence[Trial]) -> None:
+def save_autotune(path: Path, device: torch.device, compute_options: ComputeOptions, trials: Sequence[Trial]) -> None:
     """Write what a run was found to compute fastest with, and what was tried."""
-    tried = [trial.execution.model_dump() | {"seconds": _plain(trial.seconds)} for trial in trials]
-    facts = {"device": device.type, "execution": execution.model_dump(), "tried": tried}
+    tried = [trial.compute_options.model_dump() | {"seconds": _plain(trial.seconds)} for trial in trials]
+    facts = {"device": device.type, "chosen": compute_options.model_dump(), "tried": tried}
     write_text(path, json.dumps(facts, indent=2) + "\n")
 
 
@@ -150,7 +150,7 @@ def load_autotune(path: Path, device: torch.device) -> ComputeOptions | None:
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return ComputeOptions.model_validate(facts["execution"]) if facts["device"] == device.type else None
+        return ComputeOptions.model_validate(facts["chosen"]) if facts["device"] == device.type else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
@@ -161,10 +161,10 @@ def load_autotune(path: Path, device: torch.device) -> ComputeOptions | None:
 
 
 def _time_passes(
-    execution: ComputeOptions, denoiser: Denoiser, image: torch.Tensor, context: torch.Tensor | None
+    compute_options: ComputeOptions, denoiser: Denoiser, image: torch.Tensor, context: torch.Tensor | None
 ) -> float:
     """Take the passes of training: to draw, to the weights, and to the input through frozen weights; in seconds."""
-    denoiser.compute(execution)
+    denoiser.compute(compute_options)
     sigma = torch.ones(len(image), device=image.device)
     generator = generator_for(0, "trial", device=image.device)
     began = _now(image.device)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,39 +16,69 @@ from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
 from rsd_med.training.microbatch import BatchPart
 
+RECENT_PASSES = 32
+"""Passes whose losses are remembered, to name the items behind a skipped step."""
 
-class Stage(ABC):
-    """Networks and optimisers that a loop drives through a number of images.
+
+@dataclass(frozen=True)
+class Execution:
+    """How a stage is carried out; its result does not depend on the first two.
 
     Attributes
     ----------
-    name
-        ``"teacher"`` or ``"student"``.
-    images
-        Length of the stage, in images.
-    batch_size
-        Images in a step, on all ranks together.
-    evaluate_every
-        Images between calls of ``evaluate``; None for one at the end.
     distribution
         The other processes of the run.
     micro_batch
         Images in one pass of a network at most; a rank's share of a batch takes as many passes as it needs.
     augmentation
         How measurements are transformed before a network learns from them; None: not at all.
-    verdict
-        Why training must not go on, as the last evaluation found it: a sentence, or None to go on.
     """
 
-    name: str
-    images: int
-    batch_size: int
-    evaluate_every: int | None
     distribution: Distribution = ALONE
     micro_batch: int | None = None
     augmentation: Augmentation | None = None
-    verdict: str | None = None
-    _share: Measurement | None = None
+
+
+SIMPLE = Execution()
+"""One process, whole batches, no augmentation."""
+
+
+class Stage(ABC):
+    """Networks and optimisers that a loop drives through a number of images.
+
+    Parameters
+    ----------
+    images
+        Length of the stage, in images.
+    batch_size
+        Images in a step, on all ranks together.
+    evaluate_every
+        Images between calls of ``evaluate``; None for one at the end.
+    compute_options
+        How it is carried out.
+
+    Attributes
+    ----------
+    name
+        ``"teacher"`` or ``"student"``.
+    verdict
+        Why training must not go on, as the last evaluation says: a sentence, or None to go on.
+    """
+
+    name: str
+
+    def __init__(
+        self, images: int, batch_size: int, evaluate_every: int | None = None, execution: Execution = SIMPLE
+    ) -> None:
+        self.images = images
+        self.batch_size = batch_size
+        self.evaluate_every = evaluate_every
+        self.distribution = execution.distribution
+        self.micro_batch = execution.micro_batch
+        self.augmentation = execution.augmentation
+        self.verdict: str | None = None
+        self._share: Measurement | None = None
+        self._recent: deque[tuple[Tensor, tuple[str, ...]]] = deque(maxlen=RECENT_PASSES)
 
     @abstractmethod
     def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
@@ -105,7 +135,7 @@ class Stage(ABC):
         parts = passes * self.distribution.world_size
         if parts == 1:
             found = losses(batch)
-            self._watch(found, batch)
+            self._remember(found, batch)
             loss = found.mean()
             torch.autograd.backward(loss)
             return loss.detach()
@@ -119,7 +149,7 @@ class Stage(ABC):
                 part = batch[number * items : (number + 1) * items]
                 with BatchPart(self.distribution.rank * passes + number, parts, items):
                     found = losses(part)
-                self._watch(found, part)
+                self._remember(found, part)
                 loss = found.mean() / passes
                 torch.autograd.backward(loss)
                 total += loss.detach()
@@ -160,14 +190,14 @@ class Stage(ABC):
             )
         return passes
 
-    def _watch(self, losses: Tensor, batch: Measurement) -> None:
+    def _remember(self, losses: Tensor, batch: Measurement) -> None:
         """Remember losses; whether they were finite is asked where a step was skipped, and not before."""
-        recent: deque[tuple[Tensor, tuple[str, ...]]] = vars(self).setdefault("_recent", deque(maxlen=32))
-        recent.append((losses.detach(), batch.ids))
+        self._recent.append((losses.detach(), batch.ids))
 
     def offenders(self) -> list[str]:
         """Return the ids of this rank's items whose loss was not finite in the last passes."""
-        found: dict[str, None] = {}
-        for losses, ids in vars(self).get("_recent", ()):
-            found |= {name: None for finite, name in zip(losses.isfinite().tolist(), ids, strict=True) if not finite}
-        return list(found)
+        offenders: dict[str, None] = {}
+        for losses, ids in self._recent:
+            finite = losses.isfinite().tolist()
+            offenders |= {name: None for is_finite, name in zip(finite, ids, strict=True) if not is_finite}
+        return list(offenders)

@@ -25,7 +25,7 @@ from rsd_med.training.early_stopping import EarlyStopping, EarlyStoppingSettings
 from rsd_med.training.ema import EMA
 from rsd_med.training.optim import build_optimiser, take_step
 from rsd_med.training.settings import EMASettings, OptimiserSettings
-from rsd_med.training.stage import Stage
+from rsd_med.training.stage import SIMPLE, Execution, Stage
 
 
 class StudentSettings(Settings):
@@ -85,11 +85,10 @@ class StudentStage(Stage):
         objective: Objective,
         monitor: ProximalMonitor,
         seed: int,
+        execution: Execution = SIMPLE,
     ) -> None:
+        super().__init__(settings.images, settings.batch_size, settings.evaluate_every, execution)
         self.settings = settings
-        self.images = settings.images
-        self.batch_size = settings.batch_size
-        self.evaluate_every = settings.evaluate_every
         self.objective = objective
         self.monitor = monitor
         self.seed = seed

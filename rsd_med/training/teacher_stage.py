@@ -18,7 +18,7 @@ from rsd_med.teachers.kinds import OBJECTIVES
 from rsd_med.training.ema import EMA
 from rsd_med.training.optim import build_optimiser, take_step
 from rsd_med.training.settings import EMASettings, OptimiserSettings
-from rsd_med.training.stage import Stage
+from rsd_med.training.stage import SIMPLE, Execution, Stage
 
 
 class TeacherSettings(Settings):
@@ -46,11 +46,10 @@ class TeacherStage(Stage):
         sampler: SamplerSettings,
         monitor: ProximalMonitor,
         seed: int,
+        execution: Execution = SIMPLE,
     ) -> None:
+        super().__init__(settings.images, settings.batch_size, settings.evaluate_every, execution)
         self.settings = settings
-        self.images = settings.images
-        self.batch_size = settings.batch_size
-        self.evaluate_every = settings.evaluate_every
         self.denoiser = denoiser
         self.objective = objective
         self.sampler = sampler

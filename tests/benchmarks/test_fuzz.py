@@ -21,7 +21,7 @@ def place(tmp_path_factory):
     shared = Path(__file__).parents[3] / "shared" / "data"
     seeds = malformed.real_files(shared if shared.is_dir() else None, folder)
     (folder / "elsewhere" / "secret.h5").write_bytes((folder / "seed.h5").read_bytes())
-    return folder, seeds, fuzz.EarlyStopping(folder / "elsewhere")
+    return folder, seeds, fuzz.Watch(folder / "elsewhere")
 
 
 @pytest.mark.parametrize("kind", malformed.SUFFIXES)
@@ -69,7 +69,7 @@ def test_a_traceback_a_hang_and_a_foreign_file_would_be_noticed(tmp_path, monkey
         patch.setattr(fuzz, "read", lambda path, kind: (_ for _ in ()).throw(fuzz.HangError))
         assert fuzz.attempt(tmp_path / "file.h5", "hdf5").startswith("hangs")
     (tmp_path / "secret").write_text("x")
-    watch = fuzz.EarlyStopping(tmp_path)
+    watch = fuzz.Watch(tmp_path)
     if watch.handle >= 0:
         assert not watch.opened()
         (tmp_path / "secret").read_text()

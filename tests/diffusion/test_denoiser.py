@@ -99,7 +99,7 @@ def test_context_reaches_the_network_unscaled():
 def test_low_precision_stays_inside_the_network():
     network = Recorder(lambda x: x.to(torch.bfloat16))
     x, sigma = normal(2, 1, 4, 4), torch.full((2,), 1e-6)
-    found = Denoiser(network, execution=ComputeOptions(precision="bfloat16"))(x, sigma)
+    found = Denoiser(network, compute_options=ComputeOptions(precision="bfloat16"))(x, sigma)
     assert network.autocast
     assert network.seen.dtype == network.label.dtype == found.dtype == torch.float32
     assert torch.allclose(found, x, atol=1e-5)  # the skip path has not been rounded to eight bits
@@ -116,7 +116,7 @@ def test_the_memory_format_changes_no_number_but_by_rounding():
         2,
         1,
         generator_for(0, "weights"),
-        execution=ComputeOptions(memory_format="channels_last"),
+        compute_options=ComputeOptions(memory_format="channels_last"),
     )
     x, sigma, context = normal(2, 2, 8, 8), torch.tensor([0.1, 3.0]), normal(2, 1, 8, 8, seed=1)
     copied = copy.deepcopy(inner)
@@ -140,7 +140,7 @@ def test_copies_are_compiled_as_well(monkeypatch):
     """Copying a module leaves its compiled form behind, and a student's networks are copies of the teacher."""
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
-    denoiser = Denoiser(Recorder(), execution=ComputeOptions(compile=True))
+    denoiser = Denoiser(Recorder(), compute_options=ComputeOptions(compile=True))
     x, sigma = normal(2, 1, 4, 4), torch.ones(2)
     for each in (denoiser, copy.deepcopy(denoiser)):
         each(x, sigma)

@@ -92,7 +92,7 @@ def test_a_trial_finds_the_faster_way_and_touches_nothing_else(monkeypatch):
     passes = count()
 
     def cost(module, given):
-        now[0] += 1.0 if denoiser.execution == INNER else 2.0
+        now[0] += 1.0 if denoiser.compute_options == INNER else 2.0
         next(passes)
 
     denoiser.network.register_forward_pre_hook(cost)
@@ -112,7 +112,7 @@ def test_a_way_that_is_not_open_here_is_left_out(monkeypatch):
     denoiser = network()
 
     def refuse(module, given):
-        if denoiser.execution == LOW:
+        if denoiser.compute_options == LOW:
             raise RuntimeError("no compiler")
 
     denoiser.network.register_forward_pre_hook(refuse)
@@ -131,7 +131,7 @@ def test_what_was_found_comes_back_on_the_same_kind_of_device(tmp_path):
     assert [tried["seconds"] for tried in json.loads(path.read_text())["tried"]] == [1.0, 0.5, None]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"device": "cpu", "execution": {"precision": "int8"}}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"device": "cpu", "chosen": {"precision": "int8"}}', "\x00"])
 def test_a_damaged_record_is_named(tmp_path, content):
     path = tmp_path / "autotune.json"
     path.write_text(content)

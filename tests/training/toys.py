@@ -89,7 +89,7 @@ class CountingStage(Stage):
     name = "teacher"
 
     def __init__(self, images: int, batch_size: int, evaluate_every: int | None = None, skips: Any = ()) -> None:
-        self.images, self.batch_size, self.evaluate_every = images, batch_size, evaluate_every
+        super().__init__(images, batch_size, evaluate_every)
         self.network = nn.Linear(1, 1)
         self.optimiser = torch.optim.Adam(self.network.parameters())
         self.skips = set(skips)
