@@ -40,36 +40,29 @@ class CoilMapSettings(Settings):
         ``file`` takes the maps stored with the scan, ``espirit`` and ``walsh`` estimate them, ``ones`` does without
         (single coil). ``auto`` takes the first that applies: one coil → ones; maps in the file → file; a centre of at
         least 12 lines → espirit, if its maps explain the data; else walsh.
-    calibration_width
-        Widest central square that is used.
-    kernel_width
-        ESPIRiT's kernel; made smaller when the centre is.
-    threshold
-        Singular values below this fraction of the largest belong to noise (ESPIRiT).
-    crop
-        Pixels whose ESPIRiT eigenvalue lies below hold no signal: their maps are zero.
-    iterations
-        Power iterations of ESPIRiT, rounded up to a power of two.
-    walsh_patch
-        Side, in pixels, of the neighbourhood over which ``walsh`` averages; an even one counts as the next odd one.
-    walsh_support
-        Pixels darker than this fraction of the brightest hold no signal (``walsh``).
-    cache
-        Keep ESPIRiT's maps on disk; the second run starts at once.
-    cache_dir
-        Where; None is ``rsd_med`` in the user's cache folder.
     """
 
     kind: Literal["auto", "espirit", "walsh", "file", "ones"] = "auto"
-    calibration_width: int = Field(default=24, ge=4, le=128)
-    kernel_width: int = Field(default=6, ge=2, le=16)
-    threshold: float = Field(default=0.02, gt=0, lt=1)
-    crop: float = Field(default=0.95, ge=0, lt=1)
-    iterations: int = Field(default=64, ge=1, le=4096)
-    walsh_patch: int = Field(default=9, ge=1)
-    walsh_support: float = Field(default=0.02, ge=0, lt=1)
-    cache: bool = True
-    cache_dir: str | None = None
+    calibration_width: int = Field(24, ge=4, le=128, description="widest central square that is used")
+    kernel_width: int = Field(6, ge=2, le=16, description="ESPIRiT's kernel; made smaller when the centre is")
+    threshold: float = Field(
+        0.02, gt=0, lt=1, description="singular values below this fraction of the largest belong to noise (ESPIRiT)"
+    )
+    crop: float = Field(
+        0.95, ge=0, lt=1, description="pixels whose ESPIRiT eigenvalue lies below hold no signal: their maps are zero"
+    )
+    iterations: int = Field(64, ge=1, le=4096, description="power iterations of ESPIRiT, rounded up to a power of two")
+    walsh_patch: int = Field(
+        9,
+        ge=1,
+        description="side, in pixels, of the neighbourhood over which `walsh` averages; an even one counts as the "
+        "next odd one",
+    )
+    walsh_support: float = Field(
+        0.02, ge=0, lt=1, description="pixels darker than this fraction of the brightest hold no signal (`walsh`)"
+    )
+    cache: bool = Field(True, description="keep ESPIRiT's maps on disk; the second run starts at once")
+    cache_dir: str | None = Field(None, description="where; null is `rsd_med` in the user's cache folder")
 
 
 def coil_maps(

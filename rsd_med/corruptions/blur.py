@@ -12,23 +12,16 @@ from rsd_med.operators.blur import Blur, gaussian_kernel
 
 
 class BlurSettings(NoiseLevelSettings):
-    """Gaussian blur with reflection at the borders; the published kernel is 9×9 with standard deviation 2.
-
-    Attributes
-    ----------
-    side
-        Side of the kernel in pixels, odd.
-    std
-        Standard deviation of the kernel in pixels.
-    sigma
-        Standard deviation per real component of noise that is added after the blur, in scaled units,
-        as training is told; or "estimate".
-    """
+    """Gaussian blur with reflection at the borders; the published kernel is 9×9 with standard deviation 2."""
 
     kind: Literal["blur"] = "blur"
-    side: int = Field(default=9, ge=3, le=63)
-    std: float = Field(default=2.0, gt=0)
-    sigma: Annotated[float, Field(ge=0)] | Estimate = 0.0
+    side: int = Field(9, ge=3, le=63, description="side of the kernel in pixels, odd")
+    std: float = Field(2.0, gt=0, description="standard deviation of the kernel in pixels")
+    sigma: Annotated[float, Field(ge=0)] | Estimate = Field(
+        0.0,
+        description="standard deviation per real component of noise that is added after the blur, in scaled units, as "
+        'training assumes; or "estimate"',
+    )
 
     @field_validator("side")
     @classmethod

@@ -18,26 +18,25 @@ Shape = Literal["pixels", "block"]
 
 
 class InpaintingSettings(CorruptionSettings):
-    """Pixels that were not seen; which ones is known, and the same in all channels.
-
-    Attributes
-    ----------
-    missing
-        Probability that a pixel is missing (pixels), or the missing part of the area (block).
-    shape
-        Pixels that are missing independently, or one rectangle anywhere in the image.
-    delta
-        Further corruption removes each seen pixel with this probability (pixels). Of a block it removes another one of
-        the same size, since the first would be known for what it is among single pixels.
-    sigma
-        Standard deviation per real component of noise in the pixels seen, in scaled units.
-    """
+    """Pixels that were not seen; which ones is known, and the same in all channels."""
 
     kind: Literal["inpainting"] = "inpainting"
-    missing: float = Field(gt=0, lt=1)
-    shape: Shape = "pixels"
-    delta: float = Field(default=0.1, gt=0, lt=1)
-    sigma: float = Field(default=0.0, ge=0)
+    missing: float = Field(
+        gt=0, lt=1, description="probability that a pixel is missing (pixels), or the missing part of the area (block)"
+    )
+    shape: Shape = Field(
+        "pixels", description="pixels that are missing independently, or one rectangle anywhere in the image"
+    )
+    delta: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="further corruption removes each seen pixel with this probability (pixels). Of a block it removes "
+        "another one of the same size, since the first would be known for what it is among single pixels",
+    )
+    sigma: float = Field(
+        0.0, ge=0, description="standard deviation per real component of noise in the pixels seen, in scaled units"
+    )
 
     def build(self) -> "Inpainting":
         """Return the corruption."""

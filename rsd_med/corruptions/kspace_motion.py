@@ -15,28 +15,25 @@ Order = Literal["sequential", "interleaved"]
 
 
 class KSpaceMotionSettings(CorruptionSettings):
-    """A patient who moves between the groups of k-space columns (shots) of a single-coil scan; the rest is seen whole.
-
-    Attributes
-    ----------
-    shots
-        Number of groups, each measured in one pose.
-    order
-        ``sequential``: a shot is a block of neighbouring columns; ``interleaved``: every shots-th column.
-    shift
-        The displacement along each axis is uniform between plus and minus this many pixels.
-    rotation
-        The turn is uniform between plus and minus this many degrees.
-    sigma
-        Standard deviation per real component of noise that is added to the image, in scaled units.
-    """
+    """A patient who moves between the groups of k-space columns (shots) of a single-coil scan."""
 
     kind: Literal["kspace_motion"] = "kspace_motion"
-    shots: int = Field(default=8, ge=2)
-    order: Order = "sequential"
-    shift: float = Field(default=2.0, ge=0)
-    rotation: float = Field(default=0.0, ge=0, le=45)
-    sigma: float = Field(default=0.0, ge=0)
+    shots: int = Field(8, ge=2, description="number of groups, each measured in one pose")
+    order: Order = Field(
+        "sequential",
+        description="`sequential`: a shot is a block of neighbouring columns; `interleaved`: every shots-th column",
+    )
+    shift: float = Field(
+        2.0, ge=0, description="the displacement along each axis is uniform between plus and minus this many pixels"
+    )
+    rotation: float = Field(
+        0.0, ge=0, le=45, description="the turn is uniform between plus and minus this many degrees"
+    )
+    sigma: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation per real component of noise that is added to the image, in scaled units",
+    )
 
     def build(self) -> "KSpaceMotion":
         """Return the corruption."""

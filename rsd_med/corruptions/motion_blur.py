@@ -13,24 +13,17 @@ from rsd_med.operators.blur import Blur, motion_kernel
 
 
 class MotionBlurSettings(NoiseLevelSettings):
-    """Straight uniform motion during the exposure; length and direction are drawn for every image.
-
-    Attributes
-    ----------
-    side
-        Side of the kernel in pixels, odd.
-    shortest, longest
-        The length of the motion in pixels is uniform between these; at most the side.
-    sigma
-        Standard deviation per real component of noise that is added after the blur, in scaled units,
-        as training is told; or "estimate".
-    """
+    """Straight uniform motion during the exposure; length and direction are drawn for every image."""
 
     kind: Literal["motion_blur"] = "motion_blur"
-    side: int = Field(default=9, ge=3, le=63)
-    shortest: float = Field(default=3.0, ge=0)
-    longest: float = Field(default=8.0, ge=0)
-    sigma: Annotated[float, Field(ge=0)] | Estimate = 0.0
+    side: int = Field(9, ge=3, le=63, description="side of the kernel in pixels, odd")
+    shortest: float = Field(3.0, ge=0, description="least length of the motion in pixels; lengths are uniform")
+    longest: float = Field(8.0, ge=0, description="greatest length, at most the side")
+    sigma: Annotated[float, Field(ge=0)] | Estimate = Field(
+        0.0,
+        description="standard deviation per real component of noise that is added after the blur, in scaled units, as "
+        'training assumes; or "estimate"',
+    )
 
     @field_validator("side")
     @classmethod

@@ -40,45 +40,46 @@ MaskOrigin = Literal["draw", "file"]
 
 
 class UndersamplingSettings(CorruptionSettings):
-    """Cartesian undersampling of k-space.
+    """Cartesian undersampling of k-space."""
 
-    Attributes
-    ----------
-    acceleration
-        R: one in R columns (of patterns in the plane: entries) is measured, the ACS included.
-    acs_lines
-        Number of central columns (of patterns in the plane: side of the central square) that are always measured.
-    pattern
-        How the other columns are drawn. ``random``: uniformly; ``variable_density``: rarer outwards; ``equispaced``:
-        evenly spaced outside the ACS; ``equispaced_fraction``: evenly spaced throughout, fastMRI's adjusted spacing;
-        ``equispaced_grid``: every s-th column, s whole; ``partial_fourier``: all but one end. In the plane:
-        ``poisson_disk`` and ``radial`` spokes on the grid.
-    further_lines
-        How many columns (in the plane: columns' worth of entries) further corruption removes; by default as many as
-        from R to R + 1.
-    sigma
-        Standard deviation per real component, in scaled units, of noise that is added to the measured entries.
-    """
-
-    acceleration: float = Field(ge=1)
-    acs_lines: int = Field(ge=0)
-    pattern: Pattern = "random"
-    further_lines: int | None = Field(default=None, ge=0)
-    sigma: float = Field(default=0.0, ge=0)
+    acceleration: float = Field(
+        ge=1, description="R: one in R columns (of patterns in the plane: entries) is measured, the ACS included"
+    )
+    acs_lines: int = Field(
+        ge=0,
+        description="number of central columns (of patterns in the plane: side of the central square) that are always "
+        "measured",
+    )
+    pattern: Pattern = Field(
+        "random",
+        description="how the other columns are drawn. `random`: uniformly; `variable_density`: rarer outwards; "
+        "`equispaced`: evenly spaced outside the ACS; `equispaced_fraction`: evenly spaced throughout, fastMRI's "
+        "adjusted spacing; `equispaced_grid`: every s-th column, s whole; `partial_fourier`: all but one end. In the "
+        "plane: `poisson_disk` and `radial` spokes on the grid",
+    )
+    further_lines: int | None = Field(
+        None,
+        ge=0,
+        description="how many columns (in the plane: columns' worth of entries) further corruption removes; by "
+        "default as many as from R to R + 1",
+    )
+    sigma: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation per real component, in scaled units, of noise that is added to the measured "
+        "entries",
+    )
 
 
 class MultiCoilFourierSettings(UndersamplingSettings):
-    """Cartesian undersampling of multi-coil k-space.
-
-    Attributes
-    ----------
-    mask
-        "draw": the files are fully sampled, and undersampling them is simulated.
-        "file": they are undersampled already, and their own masks are used.
-    """
+    """Cartesian undersampling of multi-coil k-space."""
 
     kind: Literal["multicoil_fourier"] = "multicoil_fourier"
-    mask: MaskOrigin = "draw"
+    mask: MaskOrigin = Field(
+        "draw",
+        description='"draw": the files are fully sampled, and undersampling them is simulated. "file": they are '
+        "undersampled already, and their own masks are used",
+    )
 
     def build(self) -> "MultiCoilUndersampling":
         """Return the corruption."""

@@ -12,23 +12,20 @@ from rsd_med.operators.linear import LinearOperator
 
 
 class NoiseSettings(NoiseLevelSettings):
-    """Additive white Gaussian noise.
-
-    Attributes
-    ----------
-    sigma
-        Standard deviation per real component, in scaled units ([-1, 1] for natural images), as training is told; or
-        "estimate".
-    simulate
-        True: the files are clean and the noise is added, once and the same for the whole run.
-        False: the files carry it already.
-    """
+    """Additive white Gaussian noise."""
 
     where_files_carry_it: ClassVar[str] = ", or set simulate: false where the files carry it"
 
     kind: Literal["noise"] = "noise"
-    sigma: Annotated[float, Field(gt=0)] | Estimate
-    simulate: bool = True
+    sigma: Annotated[float, Field(gt=0)] | Estimate = Field(
+        description="standard deviation per real component, in scaled units ([-1, 1] for natural images), as training "
+        'assumes; or "estimate"'
+    )
+    simulate: bool = Field(
+        True,
+        description="true: the files are clean and the noise is added, once and the same for the whole run; false: "
+        "the files carry it already",
+    )
 
     def build(self) -> "GaussianNoise":
         """Return the corruption."""

@@ -12,24 +12,16 @@ Estimate = Literal["estimate"]
 
 
 class LevelFound(Settings):
-    """What an estimate of the noise rests on; a run writes it into its resolved protocol, beside the level.
+    """What an estimate of the noise rests on; a run writes it into its resolved protocol, beside the level."""
 
-    Attributes
-    ----------
-    error
-        Standard error of the level by chance, in scaled units.
-    images
-        How many noisy images were looked at.
-    excess
-        By how much the noise differs from its law, as a part of a moment of it; 0 is none.
-    clipped
-        Part of the pixels that are cut off at the smallest or largest value.
-    """
-
-    error: float = Field(ge=0)
-    images: int = Field(ge=1)
-    excess: float = 0.0
-    clipped: float = Field(default=0.0, ge=0, le=1)
+    error: float = Field(ge=0, description="standard error of the level by chance, in scaled units")
+    images: int = Field(ge=1, description="how many noisy images were looked at")
+    excess: float = Field(
+        0.0, description="by how much the noise differs from its law, as a part of a moment of it; 0 is none"
+    )
+    clipped: float = Field(
+        0.0, ge=0, le=1, description="part of the pixels that are cut off at the smallest or largest value"
+    )
 
 
 class NoiseLevelSettings(CorruptionSettings):
@@ -37,21 +29,18 @@ class NoiseLevelSettings(CorruptionSettings):
 
     ``sigma`` (of magnitudes: ``noise``) is what training is told. It is a number, or ``estimate``: the level is then
     estimated from the noisy images before training, once, and written into the run's resolved protocol.
-
-    Attributes
-    ----------
-    simulated_sigma
-        The level of the noise that simulation adds to clean files, where training is told another one, or is to find
-        it. null: the level that training is told.
-    estimated
-        Written by a run that has estimated its level.
     """
 
     level_field: ClassVar[str] = "sigma"
     where_files_carry_it: ClassVar[str] = ""
 
-    simulated_sigma: float | None = Field(default=None, ge=0)
-    estimated: LevelFound | None = None
+    simulated_sigma: float | None = Field(
+        None,
+        ge=0,
+        description="the level of the noise that simulation adds to clean files, where training is told another one, "
+        "or is to find it. null: the level that training is told",
+    )
+    estimated: LevelFound | None = Field(None, description="written by a run that has estimated its level")
 
     @property
     def level(self) -> float | Estimate:

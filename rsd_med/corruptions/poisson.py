@@ -12,19 +12,11 @@ from rsd_med.operators.linear import LinearOperator
 
 
 class PoissonSettings(CorruptionSettings):
-    """Images made of counted quanta: the darker, the noisier in proportion.
-
-    Attributes
-    ----------
-    peak
-        Expected count of a pixel of value 1.
-    black
-        The value without any count: -1 for natural images, 0 for magnitudes.
-    """
+    """Images made of counted quanta: the darker, the noisier in proportion."""
 
     kind: Literal["poisson"] = "poisson"
-    peak: float = Field(gt=0)
-    black: float = Field(default=-1.0, lt=1)
+    peak: float = Field(gt=0, description="expected count of a pixel of value 1")
+    black: float = Field(-1.0, lt=1, description="the value without any count: -1 for natural images, 0 for magnitudes")
 
     def build(self) -> "LowDose":
         """Return the corruption."""

@@ -13,24 +13,21 @@ from rsd_med.operators.noise import complex_or_real_noise
 
 
 class RicianSettings(NoiseLevelSettings):
-    """Magnitudes of images with complex Gaussian noise.
-
-    Attributes
-    ----------
-    noise
-        Standard deviation per real component of the complex noise, in scaled units, as training is told; or
-        "estimate".
-    simulate
-        True: the files are clean, and become magnitudes with noise, once and the same for the whole run.
-        False: they are such magnitudes already, of which 0 is no signal.
-    """
+    """Magnitudes of images with complex Gaussian noise."""
 
     level_field: ClassVar[str] = "noise"
     where_files_carry_it: ClassVar[str] = ", or set simulate: false where the files carry it"
 
     kind: Literal["rician"] = "rician"
-    noise: Annotated[float, Field(gt=0)] | Estimate
-    simulate: bool = True
+    noise: Annotated[float, Field(gt=0)] | Estimate = Field(
+        description="standard deviation per real component of the complex noise, in scaled units, as training "
+        'assumes; or "estimate"'
+    )
+    simulate: bool = Field(
+        True,
+        description="true: the files are clean, and become magnitudes with noise, once and the same for the whole "
+        "run; false: they are such magnitudes already, of which 0 is no signal",
+    )
 
     def build(self) -> "RicianMagnitude":
         """Return the corruption."""

@@ -13,19 +13,15 @@ from rsd_med.operators.super_resolution import Downsampling, NearestUpsampling
 
 
 class SuperResolutionSettings(CorruptionSettings):
-    """Anti-aliased downsampling, shown on the grid of the full image by repeating its pixels.
-
-    Attributes
-    ----------
-    factor
-        By how much both sides are reduced.
-    sigma
-        Standard deviation per real component of noise in the pixels of the full grid, in scaled units.
-    """
+    """Anti-aliased downsampling, shown on the grid of the full image by repeating its pixels."""
 
     kind: Literal["super_resolution"] = "super_resolution"
-    factor: Literal[2, 4] = 2
-    sigma: float = Field(default=0.0, ge=0)
+    factor: Literal[2, 4] = Field(2, description="by how much both sides are reduced")
+    sigma: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation per real component of noise in the pixels of the full grid, in scaled units",
+    )
 
     def build(self) -> "SuperResolution":
         """Return the corruption."""

@@ -16,19 +16,16 @@ from rsd_med.operators.tomography import ParallelBeam, filtered_back_projection
 
 
 class SparseViewSettings(CorruptionSettings):
-    """Parallel-beam tomography of square images with few views; the data are the filtered back-projections.
-
-    Attributes
-    ----------
-    views
-        Number of angles, evenly spaced over 180 degrees.
-    sinogram_noise
-        Standard deviation of white noise in the sinogram, whose values are means along the rays in scaled units.
-    """
+    """Parallel-beam tomography of square images with few views; the data are the filtered back-projections."""
 
     kind: Literal["sparse_view"] = "sparse_view"
-    views: int = Field(ge=1)
-    sinogram_noise: float = Field(default=0.0, ge=0)
+    views: int = Field(ge=1, description="number of angles, evenly spaced over 180 degrees")
+    sinogram_noise: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of white noise in the sinogram, whose values are means along the rays in "
+        "scaled units",
+    )
 
     def build(self) -> "SparseView":
         """Return the corruption."""

@@ -29,40 +29,38 @@ class ArraysSettings(SourceSettings):
     The array is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 (grey) or 3 (RGB); C = 2 in floating point is
     (real, imaginary), as this package writes its own complex samples. uint8 is mapped to [-1, 1]; other real numbers
     need ``range``; complex numbers give complex pictures.
-
-    Attributes
-    ----------
-    root
-        The file, ``.npy`` or ``.npz``.
-    key
-        Which array of an ``.npz``; not needed if it holds one array, or one named ``images``.
-    channels
-        Where the channels of a four-dimensional array are; "auto" takes the axis that is 1, 2 or 3 long.
-    range
-        The values that mean black and white, for example [0, 1].
-    scale
-        What complex images are divided by: a number, or "percentile" for each image's 99th percentile of magnitude.
-    skip, limit
-        Leave out the first ``skip`` images, and take at most ``limit`` of the others.
-    indices
-        Take these images instead.
-    resize
-        Resample to a square of this side (antialiased); an image that is not square is cut to its centre first.
-    pad
-        Place in the middle of a square of this side, on black: MNIST's 28 becomes 32.
     """
 
     kind: Literal["arrays"] = "arrays"
-    root: str
-    key: str | None = None
-    channels: Literal["auto", "first", "last"] = "auto"
-    range: tuple[float, float] | None = None
-    scale: Literal["percentile"] | Annotated[float, Field(gt=0)] = "percentile"
-    skip: int = Field(default=0, ge=0)
-    limit: int | None = Field(default=None, ge=1)
-    indices: tuple[int, ...] | None = None
-    resize: int | None = Field(default=None, ge=1, le=4096)
-    pad: int | None = Field(default=None, ge=1, le=4096)
+    root: str = Field(description="the file, `.npy` or `.npz`")
+    key: str | None = Field(
+        None, description="which array of an `.npz`; not needed if it holds one array, or one named `images`"
+    )
+    channels: Literal["auto", "first", "last"] = Field(
+        "auto",
+        description='where the channels of a four-dimensional array are; "auto" takes the axis that is 1, 2 or 3 long',
+    )
+    range: tuple[float, float] | None = Field(
+        None, description="the values that mean black and white, for example [0, 1]"
+    )
+    scale: Literal["percentile"] | Annotated[float, Field(gt=0)] = Field(
+        "percentile",
+        description='what complex images are divided by: a number, or "percentile" for each image\'s 99th percentile '
+        "of magnitude",
+    )
+    skip: int = Field(0, ge=0, description="leave out the first images")
+    limit: int | None = Field(None, ge=1, description="take at most this many of the others")
+    indices: tuple[int, ...] | None = Field(None, description="take these images instead")
+    resize: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="resample to a square of this side (antialiased); an image that is not square is cut to its "
+        "centre first",
+    )
+    pad: int | None = Field(
+        None, ge=1, le=4096, description="place in the middle of a square of this side, on black: MNIST's 28 becomes 32"
+    )
 
     @field_validator("range")
     @classmethod

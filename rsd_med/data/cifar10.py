@@ -19,22 +19,15 @@ RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes, row by
 
 
 class Cifar10Settings(SourceSettings):
-    """CIFAR-10 (Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), binary version.
-
-    Attributes
-    ----------
-    root
-        The folder ``cifar-10-batches-bin`` of the unpacked ``cifar-10-binary.tar.gz``, or the folder that holds it.
-    split
-        50,000 images for training or 10,000 for testing.
-    limit
-        Take at most this many images.
-    """
+    """CIFAR-10 (Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), binary version."""
 
     kind: Literal["cifar10"] = "cifar10"
-    root: str
-    split: Literal["train", "test"] = "train"
-    limit: int | None = Field(default=None, ge=1)
+    root: str = Field(
+        description="the folder `cifar-10-batches-bin` of the unpacked `cifar-10-binary.tar.gz`, or the folder that "
+        "holds it"
+    )
+    split: Literal["train", "test"] = Field("train", description="50,000 images for training or 10,000 for testing")
+    limit: int | None = Field(None, ge=1, description="take at most this many images")
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "Cifar10":
         """Return the source; only the sizes of the files are looked at."""

@@ -28,31 +28,26 @@ class DicomSettings(SourceSettings):
     Files are grouped to series by what they say, slices ordered by where they lie; nothing depends on file names but
     the order of the series. Slices are never turned. Ids count series and slices. Private attributes, names, dates and
     identifiers are never read; the pixels may still show a face, or text that was burnt in.
-
-    Attributes
-    ----------
-    root
-        A folder (with the folders below it), or one file.
-    series
-        Which series, counted from 1; None takes all that are images.
-    slices
-        How many central slices of each volume to take; None takes all.
-    percentiles
-        Of each volume, the percentiles of intensity that become -1 and 1; values beyond are clipped. Beyond four
-        million voxels they are those of every k-th.
-    resize
-        Resample to a square of this side (antialiased); a slice that is not square is padded first.
-    pad
-        Place in the middle of a square of this side; a longer axis is cut.
     """
 
     kind: Literal["dicom"] = "dicom"
-    root: str
-    series: int | None = Field(default=None, ge=1)
-    slices: int | None = Field(default=None, ge=1)
-    percentiles: Percentiles = (0.0, 99.5)
-    resize: int | None = Field(default=None, ge=1, le=4096)
-    pad: int | None = Field(default=None, ge=1, le=4096)
+    root: str = Field(description="a folder (with the folders below it), or one file")
+    series: int | None = Field(None, ge=1, description="which series, counted from 1; null takes all that are images")
+    slices: int | None = Field(None, ge=1, description="how many central slices of each volume to take; null takes all")
+    percentiles: Percentiles = Field(
+        (0.0, 99.5),
+        description="of each volume, the percentiles of intensity that become -1 and 1; values beyond are clipped. "
+        "Beyond four million voxels they are those of every k-th",
+    )
+    resize: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="resample to a square of this side (antialiased); a slice that is not square is padded first",
+    )
+    pad: int | None = Field(
+        None, ge=1, le=4096, description="place in the middle of a square of this side; a longer axis is cut"
+    )
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "Dicom":
         """Return the source; of each file only the header is read."""

@@ -34,27 +34,22 @@ _SUFFIXES = {".h5", ".hdf5"}
 
 
 class FastMRIHDF5Settings(SourceSettings):
-    """Settings of the ``fastmri_hdf5`` reader.
-
-    Attributes
-    ----------
-    root
-        A folder of ``.h5`` files, or one file. Environment variables and ``~`` are expanded; a relative path is
-        relative to the protocol.
-    slices
-        How many central slices of each volume to use; None takes all.
-    remove_readout_oversampling
-        Crop the field of view along the readout to the header's reconstructed matrix. Scanners sample the readout
-        twice as densely as needed; the other half of the image is air.
-    limit
-        Use only this many slices, the first in the order of the file names; None takes all.
-    """
+    """Settings of the ``fastmri_hdf5`` reader."""
 
     kind: Literal["fastmri_hdf5"] = "fastmri_hdf5"
-    root: str
-    slices: int | None = Field(default=None, gt=0)
-    remove_readout_oversampling: bool = True
-    limit: int | None = Field(default=None, gt=0)
+    root: str = Field(
+        description="a folder of `.h5` files, or one file. Environment variables and `~` are expanded; a relative "
+        "path is relative to the protocol"
+    )
+    slices: int | None = Field(None, gt=0, description="how many central slices of each volume to use; null takes all")
+    remove_readout_oversampling: bool = Field(
+        True,
+        description="crop the field of view along the readout to the header's reconstructed matrix. Scanners sample "
+        "the readout twice as densely as needed; the other half of the image is air",
+    )
+    limit: int | None = Field(
+        None, gt=0, description="use only this many slices, the first in the order of the file names; null takes all"
+    )
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "FastMRIHDF5":
         """Index the files; ``seed`` is not used, nothing here is random.

@@ -18,37 +18,29 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 
 
 class ImageFolderSettings(SourceSettings):
-    """Images in a folder and the folders below it.
-
-    Attributes
-    ----------
-    root
-        The folder.
-    mode
-        "rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey images.
-    include
-        Which files to take, as a pattern of their names, for example ``train_*.png``.
-    tile
-        (height, width) of the tiles each file is cut into, in rows from the top left; None: a file is one image.
-    crop
-        Keep a central square of this side first.
-    resize
-        Resample to a square of this side (antialiased); an image that is not square is cut to its centre first.
-    pad
-        Place in the middle of a square of this side, on black.
-    limit
-        Take at most this many images, in the order of their names.
-    """
+    """Images in a folder and the folders below it."""
 
     kind: Literal["image_folder"] = "image_folder"
-    root: str
-    mode: Mode = "rgb"
-    include: str = "*"
-    tile: tuple[Side, Side] | None = None
-    crop: Side | None = None
-    resize: Side | None = None
-    pad: Side | None = None
-    limit: int | None = Field(default=None, ge=1)
+    root: str = Field(description="the folder")
+    mode: Mode = Field(
+        "rgb",
+        description='"rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey '
+        "images",
+    )
+    include: str = Field("*", description="which files to take, as a pattern of their names, for example `train_*.png`")
+    tile: tuple[Side, Side] | None = Field(
+        None,
+        description="(height, width) of the tiles each file is cut into, in rows from the top left; null: a file is "
+        "one image",
+    )
+    crop: Side | None = Field(None, description="keep a central square of this side first")
+    resize: Side | None = Field(
+        None,
+        description="resample to a square of this side (antialiased); an image that is not square is cut to its "
+        "centre first",
+    )
+    pad: Side | None = Field(None, description="place in the middle of a square of this side, on black")
+    limit: int | None = Field(None, ge=1, description="take at most this many images, in the order of their names")
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "ImageFolder":
         """Return the source; the folder is listed, and of sheets of tiles the sizes are read."""

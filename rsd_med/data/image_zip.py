@@ -26,25 +26,21 @@ PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 class ImageZipSettings(SourceSettings):
-    """Images of one size in a zip archive; a ``dataset.json`` beside them, with labels, is not needed and not read.
-
-    Attributes
-    ----------
-    root
-        The archive.
-    mode
-        "rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey images.
-    resize
-        Resample to a square of this side (antialiased); an image that is not square is cut to its centre first.
-    limit
-        Take at most this many images, in the order of their names.
-    """
+    """Images of one size in a zip archive; a ``dataset.json`` beside them, with labels, is not needed and not read."""
 
     kind: Literal["image_zip"] = "image_zip"
-    root: str
-    mode: Mode = "rgb"
-    resize: Side | None = None
-    limit: int | None = Field(default=None, ge=1)
+    root: str = Field(description="the archive")
+    mode: Mode = Field(
+        "rgb",
+        description='"rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey '
+        "images",
+    )
+    resize: Side | None = Field(
+        None,
+        description="resample to a square of this side (antialiased); an image that is not square is cut to its "
+        "centre first",
+    )
+    limit: int | None = Field(None, ge=1, description="take at most this many images, in the order of their names")
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "ImageZip":
         """Return the source; the archive's directory and the size of its first image are read."""

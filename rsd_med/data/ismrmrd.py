@@ -37,26 +37,20 @@ _KEYS = ("set", "repetition", "phase", "contrast", "slice")
 
 
 class ISMRMRDSettings(SourceSettings):
-    """Settings of the ``ismrmrd`` reader.
-
-    Attributes
-    ----------
-    root
-        A folder of ISMRMRD files (``.h5``, ``.mrd``), or one file. Environment variables and ``~`` are expanded; a
-        relative path is relative to the protocol.
-    slices
-        How many central slices of each volume to use; None takes all.
-    remove_readout_oversampling
-        Crop the readout to the field of view of the header's reconstructed space.
-    limit
-        Use only this many slices, the first in the order of the file names; None takes all.
-    """
+    """Settings of the ``ismrmrd`` reader."""
 
     kind: Literal["ismrmrd"] = "ismrmrd"
-    root: str
-    slices: int | None = Field(default=None, gt=0)
-    remove_readout_oversampling: bool = True
-    limit: int | None = Field(default=None, gt=0)
+    root: str = Field(
+        description="a folder of ISMRMRD files (`.h5`, `.mrd`), or one file. Environment variables and `~` are "
+        "expanded; a relative path is relative to the protocol"
+    )
+    slices: int | None = Field(None, gt=0, description="how many central slices of each volume to use; null takes all")
+    remove_readout_oversampling: bool = Field(
+        True, description="crop the readout to the field of view of the header's reconstructed space"
+    )
+    limit: int | None = Field(
+        None, gt=0, description="use only this many slices, the first in the order of the file names; null takes all"
+    )
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "ISMRMRD":
         """Index the files; ``seed`` is not used, nothing here is random.

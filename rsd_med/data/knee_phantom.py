@@ -19,41 +19,33 @@ FIELD_OF_VIEW_MM = 160.0
 
 
 class KneePhantomSettings(SourceSettings):
-    """Simulated multi-coil scans of knees, fully sampled, with the coil maps of a calibration scan.
-
-    Attributes
-    ----------
-    num_images
-        How many scans the source holds.
-    size
-        Side of the square image in pixels.
-    coils
-        Number of receive coils.
-    sigma
-        Noise added to the k-space: standard deviation per real component, for images whose brightest tissue is
-        about 1.
-    split
-        Training and test scans are drawn from different seeds, and share none.
-    weighting
-        One weighting for every scan, as in a study of one sequence, or "mixed".
-    partial_volume
-        Blur of the anatomy in pixels (standard deviation), as from slices of some thickness.
-    supersample
-        Each knee is drawn this many times finer and averaged.
-    phase
-        Root mean square of the smooth phase of the image, in radians.
-    """
+    """Simulated multi-coil scans of knees, fully sampled, with the coil maps of a calibration scan."""
 
     kind: Literal["knee_phantom"] = "knee_phantom"
-    num_images: int = Field(default=1000, ge=1)
-    size: int = Field(default=32, ge=8, le=1024)
-    coils: int = Field(default=4, ge=1, le=128)
-    sigma: float = Field(default=0.005, ge=0, le=1)
-    split: Literal["train", "test"] = "train"
-    weighting: Weighting = "mixed"
-    partial_volume: float = Field(default=0.5, ge=0, le=10)
-    supersample: int = Field(default=2, ge=1, le=4)
-    phase: float = Field(default=0.8, ge=0, le=10)
+    num_images: int = Field(1000, ge=1, description="how many scans the source holds")
+    size: int = Field(32, ge=8, le=1024, description="side of the square image in pixels")
+    coils: int = Field(4, ge=1, le=128, description="number of receive coils")
+    sigma: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="noise added to the k-space: standard deviation per real component, for images whose brightest "
+        "tissue is about 1",
+    )
+    split: Literal["train", "test"] = Field(
+        "train", description="training and test scans are drawn from different seeds, and share none"
+    )
+    weighting: Weighting = Field(
+        "mixed", description='one weighting for every scan, as in a study of one sequence, or "mixed"'
+    )
+    partial_volume: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="blur of the anatomy in pixels (standard deviation), as from slices of some thickness",
+    )
+    supersample: int = Field(2, ge=1, le=4, description="each knee is drawn this many times finer and averaged")
+    phase: float = Field(0.8, ge=0, le=10, description="root mean square of the smooth phase of the image, in radians")
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "KneePhantom":
         """Return the source; nothing is read from ``base_dir``."""

@@ -23,38 +23,35 @@ class NiftiSettings(SourceSettings):
 
     Slices are kept in the order of the file: never flipped, never reoriented. The first remaining axis of the
     volume becomes y, the second x. Names, descriptions and extensions of the header are never read.
-
-    Attributes
-    ----------
-    root
-        A folder (with the folders below it) of ``.nii`` and ``.nii.gz`` files, or one such file.
-    include
-        Which files of a folder to take, as a pattern of their names, for example ``*_T1w.nii.gz``.
-    axis
-        The axis of the volume that is cut across.
-    slices
-        How many central slices of each volume to take; None takes all.
-    volume
-        Which volume of a four-dimensional file, or ``all``, one after the other.
-    percentiles
-        Of each volume, the percentiles of intensity that become -1 and 1; values beyond are clipped. A complex
-        volume is divided by the upper percentile of its magnitude. Beyond four million voxels they are those of every
-        k-th.
-    resize
-        Resample to a square of this side (antialiased); a slice that is not square is padded first.
-    pad
-        Place in the middle of a square of this side; a longer axis is cut.
     """
 
     kind: Literal["nifti"] = "nifti"
-    root: str
-    include: str = "*"
-    axis: Literal[0, 1, 2] = 2
-    slices: int | None = Field(default=None, ge=1)
-    volume: Annotated[int, Field(ge=0)] | Literal["all"] = 0
-    percentiles: Percentiles = (0.0, 99.5)
-    resize: int | None = Field(default=None, ge=1, le=4096)
-    pad: int | None = Field(default=None, ge=1, le=4096)
+    root: str = Field(
+        description="a folder (with the folders below it) of `.nii` and `.nii.gz` files, or one such file"
+    )
+    include: str = Field(
+        "*", description="which files of a folder to take, as a pattern of their names, for example `*_T1w.nii.gz`"
+    )
+    axis: Literal[0, 1, 2] = Field(2, description="the axis of the volume that is cut across")
+    slices: int | None = Field(None, ge=1, description="how many central slices of each volume to take; null takes all")
+    volume: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0, description="which volume of a four-dimensional file, or `all`, one after the other"
+    )
+    percentiles: Percentiles = Field(
+        (0.0, 99.5),
+        description="of each volume, the percentiles of intensity that become -1 and 1; values beyond are clipped. A "
+        "complex volume is divided by the upper percentile of its magnitude. Beyond four million voxels they are "
+        "those of every k-th",
+    )
+    resize: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="resample to a square of this side (antialiased); a slice that is not square is padded first",
+    )
+    pad: int | None = Field(
+        None, ge=1, le=4096, description="place in the middle of a square of this side; a longer axis is cut"
+    )
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "Nifti":
         """Return the source; of each file only the header is read."""

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from pydantic import Field
 
 from rsd_med.base.settings import Settings
 
@@ -11,21 +12,14 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 class ComputeOptions(Settings):
-    """One way of computing a network.
+    """One way of computing a network."""
 
-    Attributes
-    ----------
-    precision
-        Of the arithmetic inside the network, by autocast.
-    memory_format
-        Whether the channels of a pixel lie apart (contiguous) or beside one another in memory.
-    compile
-        Whether ``torch.compile`` makes kernels of its own for it.
-    """
-
-    precision: Precision = "float32"
-    memory_format: MemoryFormat = "contiguous"
-    compile: bool = False
+    precision: Precision = Field("float32", description="of the arithmetic inside the network, by autocast")
+    memory_format: MemoryFormat = Field(
+        "contiguous",
+        description="whether the channels of a pixel lie apart (contiguous) or beside one another in memory",
+    )
+    compile: bool = Field(False, description="whether `torch.compile` makes kernels of its own for it")
 
     @property
     def autocast(self) -> torch.dtype | None:

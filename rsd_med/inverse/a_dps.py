@@ -109,7 +109,7 @@ class ADPSSettings(PriorSolverSettings):
 
     kind: Literal["a_dps"] = "a_dps"
     steps: PositiveInt = Field(20, description="noise levels, a network call each; 300 with published guidance")
-    sigma_max: float = Field(10.0, gt=0)
+    sigma_max: float = Field(10.0, gt=0, description="first level")
     sigma_min: float = Field(0.2, gt=0, description="last level before 0; 0.004 with published guidance")
     guidance: Guidance = Field("proximal", description="how the measurement pulls")
     strength: float = Field(1.0, ge=0, description="ℓ of the published guidance")

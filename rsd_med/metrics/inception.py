@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -129,16 +130,12 @@ class _FidPool(nn.Module):
 
 
 class InceptionSettings(FeatureSettings):
-    """Inception-v3 from a local file.
-
-    Attributes
-    ----------
-    weights
-        Path of the weights, relative to the protocol; environment variables are expanded.
-    """
+    """Inception-v3 from a local file."""
 
     kind: Literal["inception"] = "inception"
-    weights: str
+    weights: str = Field(
+        description="path of the weights, relative to the protocol; environment variables are expanded"
+    )
 
     def build(self, reference: Tensor | None = None, base_dir: Path | None = None) -> InceptionFeatures:
         """Read the weights.

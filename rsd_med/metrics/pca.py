@@ -73,16 +73,10 @@ class PCAFeatures:
 
 
 class PCASettings(FeatureSettings):
-    """Principal components of the reference set.
-
-    Attributes
-    ----------
-    dimension
-        The number of components.
-    """
+    """Principal components of the reference set."""
 
     kind: Literal["pca"] = "pca"
-    dimension: int = Field(default=48, ge=1)
+    dimension: int = Field(48, ge=1, description="the number of components")
 
     def build(self, reference: Tensor | None = None, base_dir: Path | None = None) -> PCAFeatures:
         """Fit the components to the reference.

@@ -206,16 +206,16 @@ def _pixels(images: Tensor) -> Tensor:
 
 
 class RandomConvSettings(FeatureSettings):
-    """The fixed random convolutional bank: offline, the default.
-
-    Attributes
-    ----------
-    dimension
-        The number of features, a multiple of 8; a Fréchet distance wants at least twice as many images.
-    """
+    """The fixed random convolutional bank: offline, the default."""
 
     kind: Literal["random_conv"] = "random_conv"
-    dimension: int = Field(default=96, ge=16, le=256, multiple_of=8)
+    dimension: int = Field(
+        96,
+        ge=16,
+        le=256,
+        multiple_of=8,
+        description="the number of features, a multiple of 8; a Fréchet distance wants at least twice as many images",
+    )
 
     def build(self, reference: Tensor | None = None, base_dir: Path | None = None) -> RandomConvFeatures:
         """Build the bank.

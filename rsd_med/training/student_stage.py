@@ -49,12 +49,16 @@ class StudentSettings(Settings):
         1, description="steps of the fake score, if the loss asks it, for each of the generator"
     )
     generator: OptimiserSettings = Field(
-        default_factory=lambda: OptimiserSettings(learning_rate=2e-4, betas=(0.0, 0.999), decay="cosine")
+        default_factory=lambda: OptimiserSettings(learning_rate=2e-4, betas=(0.0, 0.999), decay="cosine"),
+        description="how the generator learns",
     )
     fake: OptimiserSettings = Field(
-        default_factory=lambda: OptimiserSettings(learning_rate=6e-4, betas=(0.0, 0.999), decay="cosine")
+        default_factory=lambda: OptimiserSettings(learning_rate=6e-4, betas=(0.0, 0.999), decay="cosine"),
+        description="how the fake score learns",
     )
-    ema: EMASettings = Field(default_factory=EMASettings)
+    ema: EMASettings = Field(
+        default_factory=EMASettings, description="moving average of the generator's weights, which is the student"
+    )
     evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
     evaluate_samples: PositiveInt = Field(512, description="generations behind each proximal distance")
     early_stopping: EarlyStoppingSettings | None = Field(

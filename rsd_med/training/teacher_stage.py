@@ -27,8 +27,10 @@ class TeacherSettings(Settings):
     objective: Annotated[ObjectiveSettings, OBJECTIVES] = Field(description="what is learned from the measurements")
     images: PositiveInt = Field(description="length of the stage, in images")
     batch_size: PositiveInt = Field(32, description="images in a step")
-    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings)
-    ema: EMASettings = Field(default_factory=EMASettings)
+    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="how the network learns")
+    ema: EMASettings = Field(
+        default_factory=EMASettings, description="moving average of the weights, which is the teacher"
+    )
     evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
     evaluate_samples: PositiveInt = Field(256, description="samples behind each proximal distance")
 

@@ -121,3 +121,11 @@ def _parts(node):
     elif isinstance(node, list):
         for value in node:
             yield from _parts(value)
+
+
+def test_every_key_has_a_description():
+    """Where the schema shows it to whoever writes a protocol; one kind of settings without them would go unnoticed."""
+    groups = {"Protocol": protocol_json_schema(), **protocol_json_schema()["$defs"]}
+    keys = {f"{group}.{key}": text for group, part in groups.items() for key, text in part["properties"].items()}
+    assert len(keys) > 200
+    assert [key for key, text in keys.items() if not text.get("description", "").strip()] == []
