@@ -14,6 +14,7 @@ SUFFIXES = {"protocol": ".yaml", "hdf5": ".h5", "ismrmrd": ".h5", "nifti": ".nii
 PROTOCOL = """schema_version: 1
 name: fuzz
 data: {kind: knee_phantom, num_images: 8, size: 16, coils: 2}
+calibration: {noise: none}
 corruption: {kind: multicoil_fourier, acceleration: 2, acs_lines: 2, further_lines: 2}
 backbone: {kind: monai_unet, channels: [8, 8], attention: [false, false]}
 teacher:

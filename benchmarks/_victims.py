@@ -13,6 +13,7 @@ schema_version: 1
 name: victim
 seed: 3
 data: {data}
+calibration: {{noise: none}}
 corruption: {{kind: multicoil_fourier, acceleration: 2, acs_lines: 2, further_lines: 2}}
 backbone: {{kind: monai_unet, channels: [8, 8], attention: [false, false]}}
 teacher:

@@ -25,6 +25,7 @@ PROTOCOL = """\
 schema_version: 1
 name: brain{size}_R4
 data: {{kind: fastmri_hdf5, root: {scans}/train}}
+calibration: {{noise: none}}
 corruption: {{kind: multicoil_fourier, mask: file, acceleration: 4, acs_lines: {acs}, further_lines: {further}}}
 backbone: {{kind: monai_unet, channels: [16, 32, 48], attention: [false, false, true]}}
 teacher:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.common import ROOT, Figure, conclude
 from rsd_med.base.randomness import generator_for
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Measurement, MultiCoilUndersampling
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.measurements import MeasurementDataset
@@ -98,7 +99,7 @@ def knees(count: int) -> list[Slice]:
         ).build(seed=0)
         for sigma in (NOISE, 0.0)
     )
-    data = MeasurementDataset(noisy, MultiCoilUndersampling(ACCELERATION, ACS), seed=11)
+    data = MeasurementDataset(noisy, MultiCoilUndersampling(ACCELERATION, ACS), 11, CalibrationSettings(noise="none"))
     found = []
     for number in range(count):
         measurement, exact = data[number], clean[number]

@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Measurement, MultiCoilUndersampling
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.measurements import MeasurementDataset
@@ -43,6 +44,7 @@ PROTOCOL = """\
 schema_version: 1
 name: brain32_R4_8coils
 data: {{kind: fastmri_hdf5, root: {scans}}}
+calibration: {{noise: none}}
 corruption: {{kind: multicoil_fourier, mask: file, acceleration: 4, acs_lines: 4, further_lines: 2}}
 backbone: {{kind: monai_unet, channels: [16, 32, 48], attention: [false, false, true]}}
 diffusion: {{hidden_std: 0.1}}
@@ -161,7 +163,7 @@ def _simulate(source: Path, folder: Path, count: int) -> None:
 def _slices(folder: Path, split: str, acceleration: int) -> list[Slice]:
     """Return noisy, undersampled measurements with the truth."""
     noisy, clean = (FastMRIHDF5(folder / "scans" / f"{split}_{kind}") for kind in ("noisy", "clean"))
-    data = MeasurementDataset(noisy, MultiCoilUndersampling(acceleration, ACS), seed=11)
+    data = MeasurementDataset(noisy, MultiCoilUndersampling(acceleration, ACS), 11, CalibrationSettings(noise="none"))
     found = []
     for number in range(len(noisy)):
         measurement = data[number]

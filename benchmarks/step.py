@@ -43,6 +43,7 @@ KNEES = """\
 schema_version: 1
 name: step
 data: {kind: knee_phantom, num_images: 256, size: SIZE, weighting: t1, coils: 4}
+calibration: {noise: none}
 corruption: {kind: multicoil_fourier, acceleration: R, acs_lines: 4, further_lines: 2}
 backbone: BACKBONE
 teacher:

@@ -97,7 +97,7 @@ class Experiment:
         if len(source) == 0:
             raise DataError("data: the source holds no images; check data.root and the options that select files.")
         cache = int(self.protocol.engine.cache_gib * 2**30)
-        return MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.maps, cache)
+        return MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.calibration, cache)
 
     def with_noise_level(self, begun: Protocol | None = None) -> "Experiment":
         """Return the experiment with its noise level known: estimated, where its protocol asks for that.
@@ -163,7 +163,9 @@ class Experiment:
         if self.protocol.evaluation.reference is None:
             return None
         source = self.protocol.evaluation.reference.build(self.base_dir, self.protocol.seed)
-        dataset = MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.maps, cache_bytes=0)
+        dataset = MeasurementDataset(
+            source, self.corruption, self.protocol.seed, self.protocol.calibration, cache_bytes=0
+        )
         indices = max(dataset.groups().values(), key=len)
         return to_channels(torch.stack([dataset.reference(i) for i in indices]))
 

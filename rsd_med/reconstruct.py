@@ -9,9 +9,11 @@ from rsd_med.base.command import program, run_command
 from rsd_med.inverse.kinds import SOLVERS
 
 if TYPE_CHECKING:
+    from rsd_med.calibration.settings import CalibrationSettings
     from rsd_med.data.scan import Scan
     from rsd_med.inverse.base import SolverSettings
     from rsd_med.inverse.prior import Prior
+    from rsd_med.protocol import Protocol
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,11 +56,9 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--acceleration", type=float, metavar="R", help="keep one in R columns")
     test.add_argument("--acs-lines", type=int, metavar="N", help="central columns kept (default 32 %% of them)")
     test.add_argument("--pattern", choices=("random", "equispaced"), default="random", help="default %(default)s")
-    raw = parser.add_argument_group("calibration")
+    raw = parser.add_argument_group("calibration (default: the run's, so that the prior meets what it was trained on)")
     raw.add_argument("--coils", type=int, metavar="N", help="compress to N virtual coils")
-    raw.add_argument(
-        "--noise", choices=("auto", "scan", "edges", "background", "none"), default="auto", help="where σ comes from"
-    )
+    raw.add_argument("--noise", choices=("auto", "scan", "edges", "background", "none"), help="where σ comes from")
     return parser
 
 
@@ -81,7 +81,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rsd_med.base.devices import device_kind
     from rsd_med.base.files import write_text
-    from rsd_med.calibration.calibrate import CalibrationSettings
     from rsd_med.data.opening import open_scan
     from rsd_med.inverse.scans import Undersampling, prepare
     from rsd_med.inverse.volume import reconstruct_volume
@@ -89,14 +88,15 @@ def main(arguments: list[str] | None = None) -> int:
     method = options.method or ("l1_wavelet" if options.run == "-" else "a_dps")
     settings = _settings(method, options)
     device = device_kind(options.device, "--device")
-    prior, lines = (None, None)
+    protocol, prior = (None, None)
     if options.run != "-":
-        prior, lines = _load_prior(Path(options.run), settings, options.any_size, device)
+        protocol, prior = _load_run(Path(options.run), settings, options.any_size, device)
     solver = settings.build(prior)
     source = open_scan(options.scan)
     stacks = [_central(stack, options.slices) for stack in source.stacks()]
     undersampling = Undersampling(options.acceleration, options.acs_lines, options.pattern, options.seed)
-    calibration = CalibrationSettings(noise=options.noise, virtual_coils=options.coils)
+    calibration = _calibration(protocol, options)
+    lines = None if protocol is None else protocol.acs_lines
     size = prior.size if prior is not None and options.crop_kspace else None
     volumes: list[dict[str, Any]] = []
     unexplained = 0
@@ -187,24 +187,38 @@ def _settings(method: str, options: argparse.Namespace) -> "SolverSettings":
         raise ProtocolError(f"--set {name}: {first['msg']}; the options of {method} are: {known}.") from error
 
 
-def _load_prior(
+def _load_run(
     folder: Path, method: "SolverSettings", any_size: bool, device: Literal["cpu", "cuda"]
-) -> "tuple[Prior | None, int | None]":
-    """Load the network that a method needs, and the number of central lines that scaled its training data."""
+) -> "tuple[Protocol, Prior | None]":
+    """Load a run's protocol, which says how its scans were prepared, and the network where a method needs one."""
     from dataclasses import replace
 
-    from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
     from rsd_med.experiment import open_run
     from rsd_med.prior import load_prior
     from rsd_med.runs.run_folder import RunFolder
 
-    experiment = open_run(RunFolder(folder), device=device)
-    corruption = experiment.protocol.corruption
-    lines = corruption.acs_lines if isinstance(corruption, MultiCoilFourierSettings) else None
+    protocol = open_run(RunFolder(folder), device=device).protocol
     if method.needs is None:
-        return None, lines
+        return protocol, None
     prior = load_prior(folder, method.needs, device)
-    return replace(prior, any_size=any_size), lines
+    return protocol, replace(prior, any_size=any_size)
+
+
+def _calibration(protocol: "Protocol | None", options: argparse.Namespace) -> "CalibrationSettings":
+    """Return the run's calibration, with the options that were given in place of its own; say where these differ."""
+    from rsd_med.calibration.settings import CalibrationSettings
+
+    settings = CalibrationSettings() if protocol is None else protocol.calibration
+    given = {"noise": options.noise, "virtual_coils": options.coils}
+    changed = {name: value for name, value in given.items() if value not in (None, getattr(settings, name))}
+    if protocol is not None:
+        for name, value in changed.items():
+            print(
+                f"note: the run was trained with calibration.{name}: {getattr(settings, name) or 'null'}; this scan is "
+                f"prepared with {value}, so that the prior meets other images than it knows.",
+                file=sys.stderr,
+            )
+    return settings.model_copy(update=changed)
 
 
 def _scale_lines(lines: int | None, prior: "Prior | None", scan: "Scan") -> int | None:

@@ -23,6 +23,7 @@ schema_version: 1
 name: tiny
 seed: 3
 data: {kind: knee_phantom, num_images: 40, size: 16, coils: 2, supersample: 1}
+calibration: {noise: none}
 corruption: {kind: multicoil_fourier, acceleration: 2, acs_lines: 2, further_lines: 2}
 backbone: {kind: monai_unet, channels: [8, 8], attention: [false, false]}
 teacher:

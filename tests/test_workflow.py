@@ -19,6 +19,7 @@ PROTOCOL = """
 schema_version: 1
 name: tuned
 data: {kind: knee_phantom, num_images: 8, size: 16, coils: 2, supersample: 1}
+calibration: {noise: none}
 corruption: {kind: multicoil_fourier, acceleration: 2, acs_lines: 2, further_lines: 2}
 backbone: {kind: monai_unet, channels: [8, 8], attention: [false, false]}
 teacher: {objective: {kind: ambient_fourier}, images: 1600, batch_size: 8, evaluate_samples: 8}

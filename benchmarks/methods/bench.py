@@ -85,6 +85,7 @@ class Bench:
             "seed": self.seed,
             # Files of pictures are clean: the corruption is simulated, once and the same for the run.
             "data": raw if self.task.complex_images else self.clean_source("train"),
+            "calibration": {"noise": "none"},
             "corruption": self.task.corruption,
             "backbone": {"kind": "monai_unet", "channels": budget.channels, "attention": budget.attention},
             "diffusion": {"precision": "float32", "hidden_std": self.task.hidden_std},

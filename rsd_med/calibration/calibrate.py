@@ -1,22 +1,23 @@
-"""From a raw scan to usable numbers, step by step: noise, whitening, coil compression, coil maps, scale."""
+"""From a raw scan to usable numbers, step by step: noise, whitening, coil compression, scale, coil maps."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.settings import Settings
-from rsd_med.calibration.coil_maps import CoilMapSettings, chosen_maps
-from rsd_med.calibration.compression import compress_coils
+from rsd_med.calibration.coil_maps import chosen_maps
 from rsd_med.calibration.noise import SAMPLES_PER_COIL, NoiseEstimate, estimate_noise, noise_covariance
-from rsd_med.calibration.quality import map_quality, require_explained
-from rsd_med.calibration.scale import central_width, scan_scale
-from rsd_med.calibration.whitening import noise_correlation, whiten
+from rsd_med.calibration.quality import MapQuality, map_quality, require_explained
+from rsd_med.calibration.scale import central_width, contiguous, scan_scale
+from rsd_med.calibration.settings import CalibrationSettings
+from rsd_med.calibration.virtual_coils import VirtualCoils, virtual_coils
+from rsd_med.calibration.whitening import noise_correlation
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.noise import complex_or_real_noise
 
 REFERENCE_ACS_LINES = 24
 """Central columns that scale a scan where nobody says how many ACS lines there are."""
@@ -54,38 +55,9 @@ class RawScan(Protocol):
         """complex64, (coil, y, x), zero where not measured."""
 
 
-class CalibrationSettings(Settings):
-    """Which steps of calibration are taken, and how.
-
-    Attributes
-    ----------
-    noise
-        Where the noise is measured: ``scan`` (the noise scan of the file), ``edges`` of k-space, ``background`` of the
-        image, ``none``. ``auto`` takes the noise scan where there is one of at least 10 samples a coil, else the scan
-        itself.
-    whiten
-        Combine the coils so that their noise is uncorrelated and equally strong.
-    virtual_coils
-        Compress to so many coils, if there are more; None keeps all.
-    compression
-        ``svd``: one combination for the whole slice; ``geometric``: one for every position along the readout.
-    maps
-        How coil maps are found.
-    check_maps
-        Refuse maps that do not explain the data.
-    """
-
-    noise: Literal["auto", "scan", "edges", "background", "none"] = "auto"
-    whiten: bool = True
-    virtual_coils: int | None = Field(default=None, ge=1)
-    compression: Literal["svd", "geometric"] = "svd"
-    maps: CoilMapSettings = Field(default_factory=CoilMapSettings)
-    check_maps: bool = True
-
-
 @dataclass(frozen=True)
 class CalibratedScan:
-    """A scan in scaled units, with all that a reconstruction needs to know of it.
+    """A scan in scaled units, with all that training and reconstruction need to know of it.
 
     Attributes
     ----------
@@ -96,10 +68,14 @@ class CalibratedScan:
     maps
         complex64, (coil, y, x), Σ|S|² = 1 inside the support, 0 outside.
     sigma
-        Standard deviation of the noise per real component, in scaled units, of ``kspace`` as of S^H F^H ``kspace``;
-        0 where it is not known (``report["noise"]["source"]`` is None then).
+        Standard deviation of the noise per real component, in scaled units, of ``kspace`` as of S^H F^H ``kspace``: of
+        the measured noise (0 where it is not known, ``report["noise"]["source"]`` is None then) and of what was added.
     scale
         The file's units are ``scale`` times the units here.
+    coils
+        From the receive coils to those of ``kspace``.
+    acquired
+        bool, (x,): the columns that exist, where some at the edges do not; else None.
     report
         The figures of every step; plain numbers, words, lists and dicts.
     """
@@ -109,6 +85,8 @@ class CalibratedScan:
     maps: Tensor
     sigma: float
     scale: float
+    coils: VirtualCoils = field(default_factory=VirtualCoils)
+    acquired: Tensor | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
     def measurement(self, item_id: str) -> Measurement:
@@ -119,6 +97,7 @@ class CalibratedScan:
             sigma=torch.full((1,), self.sigma),
             scale=torch.full((1,), self.scale),
             ids=(item_id,),
+            acquired=None if self.acquired is None else self.acquired[None],
         )
 
 
@@ -127,8 +106,13 @@ def calibrate(
     settings: CalibrationSettings | None = None,
     mask: Tensor | None = None,
     acs_lines: int | None = None,
+    *,
+    added_sigma: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> CalibratedScan:
     """Turn a raw scan into scaled k-space with known noise and coil maps, looking at nothing but what was measured.
+
+    The only way from a scan to a measurement: training, evaluation, reconstruction and the app all call it.
 
     Parameters
     ----------
@@ -140,8 +124,14 @@ def calibrate(
         Retrospective undersampling, bool, (x,) or (y, x), or either with leading axes of size 1. Everything, the noise
         and the scale too, then comes from what it leaves.
     acs_lines
-        Central columns that the scale is taken from: a prior trained with as many expects them. None takes the file's
-        word, or at most 24.
+        Central columns that the scale is taken from: a prior trained with as many expects them. None, or 0, takes the
+        file's word, or at most 24.
+    added_sigma
+        Noise per real component, in scaled units, to add to the sampled entries: the simulation of a noisier scan. Its
+        coil maps come from the noisy data. Independent noise adds up as variance, so the result's σ is the root of the
+        sum of both squares.
+    generator
+        Source of the added noise.
 
     Returns
     -------
@@ -151,64 +141,61 @@ def calibrate(
     Raises
     ------
     DataError
-        If the scan gives no scale or coil maps, if the maps do not explain it, or if a step that was asked for by name
-        cannot be taken.
+        If the scan gives no scale or coil maps, if the maps of the file do not explain it, or if a step that was asked
+        for by name cannot be taken.
     """
     settings = settings if settings is not None else CalibrationSettings()
     sampled = _sampled(scan, mask)
-    kspace = torch.where(sampled, scan.kspace, 0)
-    extra, maps = scan.calibration, scan.maps
-    report: dict[str, Any] = {"sampling": _sampling_report(sampled, kspace.shape[-2:])}
+    raw = torch.where(sampled, scan.kspace, 0)
+    noise = _noise(scan, raw, sampled, settings.noise)
+    coils, steps = virtual_coils(raw, noise, settings)
+    report = {"sampling": _sampling_report(sampled, raw.shape[-2:]), "noise": _noise_report(noise)} | steps
 
-    noise = _noise(scan, kspace, sampled, settings.noise)
-    report["noise"] = _noise_report(noise)
-    report["whitening"] = {"applied": False}
-    if noise is not None and settings.whiten:
-        try:
-            kspace = whiten(kspace, noise.covariance)
-            extra = None if extra is None else whiten(extra, noise.covariance)
-            maps = None if maps is None else whiten(maps, noise.covariance)
-            report["whitening"] = {"applied": True}
-        except DataError as error:
-            if settings.noise != "auto":
-                raise
-            report["whitening"]["reason"] = str(error)
-    sigma = 0.0 if noise is None else noise.sigma
-
-    report["compression"] = {"applied": False, "coils": kspace.shape[0]}
-    if settings.virtual_coils is not None and settings.virtual_coils < kspace.shape[0]:
-        compressed = compress_coils(kspace, settings.virtual_coils, geometric=settings.compression == "geometric")
-        report["compression"] = {
-            "applied": True,
-            "method": settings.compression,
-            "coils_before": kspace.shape[0],
-            "coils": settings.virtual_coils,
-            "energy_kept": compressed.energy_kept,
-        }
-        kspace = compressed.kspace
-        maps = None if maps is None else compressed.maps(maps)
-        extra = None if extra is None else compressed.apply(extra)
-
+    kspace = coils(raw)
+    extra = None if scan.calibration is None else coils(scan.calibration)
     reference, seen = _reference(kspace, sampled, extra)
-    found, kind = chosen_maps(reference, seen, settings.maps, maps)
-    report["maps"] = {"kind": kind}
-    if central_width(seen, kspace.shape[-2]) > 0:
-        quality = map_quality(found, reference, seen, sigma if noise is not None else None)
-        report["maps"] |= quality.as_dict()
-        if settings.check_maps:
-            require_explained(quality)
+    scale, lines = scan_scale(reference, seen, acs_lines or scan.acs_lines or REFERENCE_ACS_LINES)
+    measured_sigma = 0.0 if noise is None else noise.sigma / scale
+    report["scale"] = {"value": scale, "acs_lines": lines, "sigma": measured_sigma}
 
-    lines = acs_lines or scan.acs_lines or REFERENCE_ACS_LINES
-    scale, lines = scan_scale(reference, seen, lines)
-    report["scale"] = {"value": scale, "acs_lines": lines, "sigma": sigma / scale}
+    separate, kspace = reference is not kspace, kspace / scale
+    reference = reference / scale if separate else kspace
+    if added_sigma:
+        assert generator is not None
+        kspace = _noisier(kspace, sampled, added_sigma, generator)
+        reference = _noisier(reference, seen, added_sigma, generator) if separate else kspace
+    sigma = math.hypot(measured_sigma, added_sigma)
+    maps, kind = chosen_maps(reference, seen, settings.maps, None if scan.maps is None else coils.maps(scan.maps))
+    report["maps"] = {"kind": kind}
+    if central_width(seen, raw.shape[-2]) > 0:
+        quality = _quality(maps, reference, seen, sigma, doubted=noise is None and kind == "file")
+        report["maps"] |= quality.as_dict()
+        if settings.check_maps and kind == "file":
+            require_explained(quality)
     return CalibratedScan(
-        kspace=kspace / scale,
+        kspace=kspace,
         mask=sampled[None, None, :] if sampled.ndim == 1 else sampled[None],
-        maps=found,
-        sigma=sigma / scale,
+        maps=maps,
+        sigma=sigma,
         scale=scale,
+        coils=coils,
+        acquired=scan.acquired if contiguous(scan.acquired) and not bool(scan.acquired.all()) else None,
         report=report,
     )
+
+
+def _noisier(kspace: Tensor, sampled: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Add noise to the sampled entries; the others stay exactly zero."""
+    return kspace + complex_or_real_noise(kspace, sigma, generator).masked_fill_(~sampled, 0)
+
+
+def _quality(maps: Tensor, kspace: Tensor, sampled: Tensor, sigma: float, *, doubted: bool) -> MapQuality:
+    """Judge maps; where the scan's own noise is not known and they seem wrong, a second time with a measured one."""
+    quality = map_quality(maps, kspace, sampled, sigma or None)
+    if quality.explains or not doubted:
+        return quality
+    noise = estimate_noise(kspace, sampled)
+    return quality if noise is None else map_quality(maps, kspace, sampled, max(sigma, noise.sigma))
 
 
 def _sampled(scan: RawScan, mask: Tensor | None) -> Tensor:

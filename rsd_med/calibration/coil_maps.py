@@ -106,12 +106,12 @@ def chosen_maps(
     if kind == "file":
         if stored is None:
             raise DataError(
-                "The scan holds no coil maps ('sensitivity_maps'); estimate them with coil_maps.kind: auto."
+                "The scan holds no coil maps ('sensitivity_maps'); estimate them with calibration.maps.kind: auto."
             )
         return normalised(stored), "file"
     if kind == "ones":
         if coils != 1:
-            raise DataError(f"The scan has {coils} coils, which need maps; set coil_maps.kind: auto.")
+            raise DataError(f"The scan has {coils} coils, which need maps; set calibration.maps.kind: auto.")
         return torch.ones(1, rows, columns, dtype=torch.complex64), "ones"
     if width < 2:
         raise DataError(
@@ -125,7 +125,7 @@ def chosen_maps(
     if settings.kind == "espirit" and maps is not None:
         if not bool(maps.any()):
             raise DataError(
-                f"No pixel passes ESPIRiT's threshold (coil_maps.crop: {settings.crop}); lower it, or use walsh."
+                f"No pixel passes ESPIRiT's threshold (calibration.maps.crop: {settings.crop}); lower it, or use walsh."
             )
         return maps, "espirit"
     # A small centre can leave ESPIRiT blind to half of the object; its maps are then worse than Walsh's.

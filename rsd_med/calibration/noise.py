@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.robust import robust_covariance
+from rsd_med.calibration.scale import contiguous
 
 NoiseSource = Literal["scan", "edges", "background", "edges and background"]
 
@@ -219,7 +220,7 @@ def _background(kspace: Tensor, entries: Tensor) -> Tensor | None:
     # A column that lacks other rows than its neighbours aliases along y, and has no air there.
     usable = (measured == measured.max()) & (distance > _CENTRAL_COLUMNS * reach)
     patterns = entries[:, usable]
-    if patterns.shape[1] == 0 or not _contiguous(patterns[:, 0]) or bool((patterns != patterns[:, :1]).any()):
+    if patterns.shape[1] == 0 or not contiguous(patterns[:, 0]) or bool((patterns != patterns[:, :1]).any()):
         return None
     window = _window(patterns[:, 0])
     along = torch.fft.ifftshift(kspace[..., usable] * window[:, None], dim=-2)
@@ -237,11 +238,6 @@ def _window(sampled: Tensor) -> Tensor:
     if count < len(sampled):
         window[sampled] = torch.hann_window(count + 2, periodic=False, device=sampled.device)[1:-1]
     return window
-
-
-def _contiguous(sampled: Tensor) -> bool:
-    places = sampled.nonzero().flatten()
-    return len(places) > 0 and len(places) == int(places[-1] - places[0]) + 1
 
 
 def _corners(entries: Tensor, coils: int) -> Tensor:

@@ -150,5 +150,5 @@ def require_explained(quality: MapQuality) -> None:
     raise DataError(
         f"The coil maps do not explain the data: {quality.residual:.0%} of the centre of k-space is left over, where "
         f"noise alone would leave {quality.noise:.0%} and usable maps at most {quality.allowed:.0%}; have them "
-        "estimated (maps.kind: auto), and see that maps and scan belong together."
+        "estimated (calibration.maps.kind: auto), and see that maps and scan belong together."
     )

@@ -11,6 +11,12 @@ from rsd_med.operators.fourier import ifft2c
 from rsd_med.operators.masks import acs_slice
 
 
+def contiguous(sampled: Tensor) -> bool:
+    """Say whether the sampled lines, bool (n,), are one run without a gap; False where none is sampled."""
+    lines = sampled.nonzero().flatten()
+    return len(lines) > 0 and len(lines) == int(lines[-1] - lines[0]) + 1
+
+
 def central_run(acquired: Tensor) -> int:
     """Count the central lines that are all sampled.
 

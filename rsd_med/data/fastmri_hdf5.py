@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.calibration.scale import central_run
+from rsd_med.calibration.scale import central_run, contiguous
 from rsd_med.data.hdf5 import checked_dataset, read
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
@@ -335,8 +335,7 @@ def _declared_lines(file: "h5py.File") -> int | None:
 
 def _acs_lines(acquired: Tensor, declared: int | None) -> int | None:
     """Return the number of central lines of an undersampled scan, checked against the lines that are there."""
-    columns = torch.nonzero(acquired).flatten()
-    if len(columns) == int(columns[-1] - columns[0]) + 1:
+    if contiguous(acquired):
         return None  # no gap: the scan is fully sampled and has no ACS of its own
     if declared is not None and 0 < declared <= central_run(acquired):
         return declared

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.calibration.scale import central_run
+from rsd_med.calibration.scale import central_run, contiguous
 from rsd_med.data.hdf5 import MAX_READ_BYTES, MAX_SIDE, opened
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.ismrmrd_lines import RawFile, noise_samples, placed
@@ -159,13 +158,11 @@ class ISMRMRD(Source):
             calibration = None
         if calibration is not None:
             calibration, _ = without_oversampling(calibration, sampled_rows(calibration), file.rows)
-        columns = torch.nonzero(acquired).flatten()
-        gaps = len(columns) != int(columns[-1] - columns[0]) + 1
         return Scan(
             id=item.name,
             kspace=kspace,
             acquired=acquired,
-            acs_lines=central_run(acquired) if gaps else None,
+            acs_lines=None if contiguous(acquired) else central_run(acquired),
             geometry=item.geometry,
             noise=noise,
             calibration=calibration,

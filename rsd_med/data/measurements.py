@@ -1,6 +1,7 @@
 """From scans and pictures to measurements: the corruption that each item of a data set suffers, once and for all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,9 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
-from rsd_med.calibration.coil_maps import CoilMapSettings, chosen_maps, coil_maps
-from rsd_med.calibration.noise import estimate_noise
-from rsd_med.calibration.quality import map_quality, require_explained
-from rsd_med.calibration.scale import acs_scale, central_run, central_width, scan_scale
+from rsd_med.calibration.calibrate import CalibratedScan, calibrate
+from rsd_med.calibration.scale import contiguous
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
 from rsd_med.corruptions.fourier import SingleCoilUndersampling
 from rsd_med.data.scan import Picture, Scan
@@ -22,9 +22,6 @@ from rsd_med.operators.fourier import ifft2c
 from rsd_med.operators.mri import MultiCoilFourier
 
 DEFAULT_CACHE_BYTES = 2 << 30
-
-REFERENCE_ACS_LINES = 24
-"""Side of the central square that scales a scan where no corruption says how many ACS lines there are."""
 
 
 class MeasurementDataset:
@@ -42,8 +39,9 @@ class MeasurementDataset:
         What happens to them.
     seed
         The run's seed; the draws for an item derive from it and the item's id alone.
-    maps
-        How coil maps are found; None takes the defaults.
+    calibration
+        From raw scans to measurements; None takes the defaults. The scans of pictures are simulated without noise, so
+        that there is none to measure.
     cache_bytes
         Prepared items are kept in memory until they take this much.
     """
@@ -53,13 +51,13 @@ class MeasurementDataset:
         source: Source,
         corruption: Corruption,
         seed: int,
-        maps: CoilMapSettings | None = None,
+        calibration: CalibrationSettings | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> None:
         self.source = source
         self.corruption = corruption
         self.seed = seed
-        self.maps = maps if maps is not None else CoilMapSettings()
+        self.calibration = calibration if calibration is not None else CalibrationSettings()
         self.cache_bytes = cache_bytes
         self._kept: dict[int, Measurement] = {}
         self._kept_bytes = 0
@@ -76,9 +74,10 @@ class MeasurementDataset:
     def shape(self, index: int) -> tuple[int, ...]:
         """Return the shape of an item's data without its batch axis; at most the first item is read."""
         shape = self.source.shape(index)
-        if self._holds_scans() and isinstance(self.corruption, ImageCorruption):
-            return (1, *shape[1:])
-        return shape
+        if not self._holds_scans():
+            return shape
+        coils = 1 if isinstance(self.corruption, ImageCorruption) else self.calibration.virtual_coils
+        return shape if coils is None else (min(coils, shape[0]), *shape[1:])
 
     def groups(self) -> dict[tuple[int, ...], list[int]]:
         """Return the indices of the items of each shape: only items of one group can share a batch."""
@@ -103,7 +102,7 @@ class MeasurementDataset:
         kept = self._kept.get(index)
         if kept is not None:
             return kept
-        measurement, _ = self._measure(self._read(index))
+        measurement = self._measure(self._read(index))
         size = _bytes(measurement)
         if self._kept_bytes + size <= self.cache_bytes:
             self._kept[index] = measurement
@@ -141,8 +140,9 @@ class MeasurementDataset:
         if isinstance(item, Picture):
             return item.image
         _require_fully_sampled(item, "has no reference image")
-        measurement, maps = self._measure(item)
-        return _combined(item.kspace, maps) / measurement.scale
+        with _named(item):
+            scan = self._calibrated(item, self._generator(item))
+        return _combined(item, scan)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the kept items behind: a worker process fills its own memory."""
@@ -159,64 +159,37 @@ class MeasurementDataset:
             return single_coil_scan(item)
         return item
 
-    def _measure(self, item: Scan | Picture) -> tuple[Measurement, Tensor]:
-        """Return an item's measurement and the coil maps behind it (empty for a picture)."""
-        generator = generator_for(self.seed, "corruption", item.id)
-        try:
+    def _generator(self, item: Scan | Picture) -> torch.Generator:
+        return generator_for(self.seed, "corruption", item.id)
+
+    def _measure(self, item: Scan | Picture) -> Measurement:
+        generator = self._generator(item)
+        with _named(item):
             if isinstance(item, Picture):
-                return self._measure_picture(item, generator), torch.empty(0)
+                return self._image_corruption("images").measure_image(item.image, item.id, generator)
+            scan = self._calibrated(item, generator)
             if isinstance(self.corruption, MultiCoilUndersampling):
-                return self._measure_scan(item, self.corruption, generator)
-            return self._measure_coil_combined(item, generator)
-        except (DataError, ProtocolError) as error:
-            raise type(error)(f"{item.id}: {error}") from error
+                return scan.measurement(item.id)
+            # The scan's image counts as the clean one here: σ is that of the corruption alone.
+            corruption = self._image_corruption("k-space")
+            measurement = corruption.measure_image(_combined(item, scan), item.id, generator)
+            return replace(measurement, scale=torch.full((1,), scan.scale))
 
-    def _measure_picture(self, picture: Picture, generator: torch.Generator) -> Measurement:
-        return self._image_corruption("images").measure_image(picture.image, picture.id, generator)
-
-    def _measure_scan(
-        self, scan: Scan, corruption: MultiCoilUndersampling, generator: torch.Generator
-    ) -> tuple[Measurement, Tensor]:
+    def _calibrated(self, scan: Scan, generator: torch.Generator) -> CalibratedScan:
+        """Calibrate a scan, undersampled and with noise as the corruption says."""
+        corruption = self.corruption
+        if not isinstance(corruption, MultiCoilUndersampling):
+            _require_fully_sampled(scan, f"gives no image for the corruption '{type(corruption).__name__}'")
+            return calibrate(scan, self.calibration)
         coils, rows, columns = scan.kspace.shape
         if coils > 1 and isinstance(corruption, SingleCoilUndersampling):
             raise ProtocolError(f"The scan has {coils} coils; set corruption.kind: multicoil_fourier.")
-        if corruption.mask == "file":
-            sampled = scan.acquired
-        else:
+        mask = None
+        if corruption.mask == "draw":
             _require_fully_sampled(scan, "cannot be undersampled again (set corruption.mask: file)")
-            sampled = corruption.draw_mask(columns, generator, scan.acquired, rows) & scan.acquired
-        if scan.readout is not None and not bool(scan.readout.all()):
-            sampled = sampled & scan.readout[:, None]
-        kspace = torch.where(sampled, scan.kspace, 0)
-        wanted = corruption.acs_lines or scan.acs_lines or 0
-        scale, _ = scan_scale(kspace, sampled, wanted)
-        mask = sampled.reshape(1, 1, -1, columns)
-        # The noise goes to the sampled entries, whatever the maps; these come from the data with their noise.
-        sampling = MultiCoilFourier(
-            mask, torch.zeros(1, coils, 1, 1, dtype=torch.complex64).expand(-1, -1, rows, columns)
-        )
-        data = corruption.add_noise(kspace[None] / scale, sampling, generator)
-        maps, kind = chosen_maps(data[0], sampled, self.maps, scan.maps)
-        if kind == "file":
-            _require_fitting(maps, data[0], sampled, corruption.sigma)
-        measurement = Measurement(
-            data=data,
-            operator=MultiCoilFourier(mask, maps[None]),
-            sigma=torch.full((1,), corruption.sigma),
-            scale=torch.full((1,), scale),
-            ids=(scan.id,),
-            acquired=None if bool(scan.acquired.all()) else scan.acquired[None],
-        )
-        return measurement, maps
-
-    def _measure_coil_combined(self, scan: Scan, generator: torch.Generator) -> tuple[Measurement, Tensor]:
-        corruption = self._image_corruption("k-space")
-        _require_fully_sampled(scan, f"gives no image for the corruption '{type(corruption).__name__}'")
-        scale = acs_scale(scan.kspace, min(REFERENCE_ACS_LINES, central_run(scan.acquired)))
-        maps = coil_maps(scan.kspace, scan.acquired, self.maps, scan.maps)
-        image = _combined(scan.kspace, maps) / scale
-        measurement = corruption.measure_image(image, scan.id, generator)
-        return replace(measurement, scale=torch.full((1,), scale)), maps
+            mask = corruption.draw_mask(columns, generator, scan.acquired, rows)
+        settings = self.calibration if self._holds_scans() else self.calibration.without_noise()
+        return calibrate(scan, settings, mask, corruption.acs_lines, added_sigma=corruption.sigma, generator=generator)
 
     def _image_corruption(self, given: str) -> ImageCorruption:
         if not isinstance(self.corruption, ImageCorruption):
@@ -238,27 +211,25 @@ def collate(items: Sequence[Measurement]) -> Measurement:
     return Measurement.cat(items)
 
 
+@contextmanager
+def _named(item: Scan | Picture) -> Iterator[None]:
+    """Say of which item an error speaks."""
+    try:
+        yield
+    except (DataError, ProtocolError) as error:
+        raise type(error)(f"{item.id}: {error}") from error
+
+
 def _require_fully_sampled(scan: Scan, consequence: str) -> None:
     """Refuse scans with gaps; columns missing at the edges are a lower resolution, no gap."""
-    columns = torch.nonzero(scan.acquired).flatten()
-    if len(columns) == 0 or len(columns) != int(columns[-1] - columns[0]) + 1:
+    if not contiguous(scan.acquired):
         raise DataError(f"The scan is undersampled and {consequence}; use fully sampled scans.")
 
 
-def _require_fitting(maps: Tensor, kspace: Tensor, sampled: Tensor, sigma: float) -> None:
-    """Refuse maps from a file that do not explain the scan: of another slice, turned, in another order of coils."""
-    if central_width(sampled, kspace.shape[-2]) == 0:
-        return  # nothing to hold them against
-    quality = map_quality(maps, kspace, sampled, sigma)
-    if not quality.explains:
-        noise = estimate_noise(kspace, sampled)  # the scan may have had noise of its own
-        quality = map_quality(maps, kspace, sampled, max(sigma, noise.sigma) if noise is not None else sigma)
-    require_explained(quality)
-
-
-def _combined(kspace: Tensor, maps: Tensor) -> Tensor:
-    """Return S^H F^H k, complex64, (1, y, x)."""
-    return (maps.conj() * ifft2c(kspace)).sum(0, keepdim=True)
+def _combined(full: Scan, scan: CalibratedScan) -> Tensor:
+    """Return S^H F^H k of the fully sampled scan in scaled units, complex64, (1, y, x)."""
+    kspace = scan.coils(torch.where(full.acquired, full.kspace, 0))
+    return (scan.maps.conj() * ifft2c(kspace)).sum(0, keepdim=True) / scan.scale
 
 
 def _bytes(measurement: Measurement) -> int:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from rsd_med.calibration.scale import dc_window
+
 
 def sampled_rows(kspace: Tensor) -> Tensor:
     """Return the rows between the first and the last that hold anything.
@@ -32,8 +34,7 @@ def sampled_rows(kspace: Tensor) -> Tensor:
 
 def central_rows(image: Tensor, rows: int) -> Tensor:
     """Crop y about its centre, so that the central pixel stays the central pixel; (..., y, x)."""
-    start = image.shape[-2] // 2 - rows // 2
-    return image[..., start : start + rows, :].contiguous()
+    return image[..., dc_window(image.shape[-2], rows), :].contiguous()
 
 
 def without_oversampling(kspace: Tensor, sampled: Tensor, rows: int) -> tuple[Tensor, Tensor | None]:

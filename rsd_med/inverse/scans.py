@@ -9,7 +9,9 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
-from rsd_med.calibration.calibrate import CalibratedScan, CalibrationSettings, calibrate
+from rsd_med.calibration.calibrate import CalibratedScan, calibrate
+from rsd_med.calibration.scale import contiguous, dc_window
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.data.scan import Geometry, Scan
@@ -49,12 +51,11 @@ class Undersampling:
         """
         if self.acceleration is None:
             return None
-        columns = torch.nonzero(scan.acquired).flatten()
-        if len(columns) != int(columns[-1] - columns[0]) + 1:
+        if not contiguous(scan.acquired):
             raise DataError(f"{scan.id}: the scan is undersampled already; leave --acceleration out.")
         lines = self.acs_lines
         if lines is None:
-            lines = max(1, round(0.32 * len(columns) / self.acceleration))
+            lines = max(1, round(0.32 * int(scan.acquired.sum()) / self.acceleration))
         corruption = MultiCoilUndersampling(
             self.acceleration,
             lines,
@@ -80,8 +81,8 @@ class Prepared:
     geometry
         Of the image.
     reference
-        Magnitude of the fully sampled slice ``(y, x)`` in the file's units: root sum of squares over the whitened
-        coils, fastMRI's reference; None where the scan was not undersampled by us.
+        Magnitude of the fully sampled slice ``(y, x)`` in the file's units: root sum of squares over the same virtual
+        coils as the measurement's; None where the scan was not undersampled by us.
     """
 
     measurement: Measurement
@@ -112,7 +113,7 @@ def prepare(
     undersampling
         What is left out of it.
     settings
-        Of calibration.
+        Of calibration: the run's, where a prior of a run is used.
     size
         (y, x): keep only so much of the centre of k-space, an image of lower resolution; None keeps all.
     acs_lines
@@ -128,9 +129,12 @@ def prepare(
     mask = undersampling.mask(scan)
     try:
         calibrated = calibrate(scan, settings, mask, acs_lines)
-        reference = None if mask is None else _reference(calibrate(scan, settings, acs_lines=acs_lines))
     except DataError as error:
         raise DataError(f"{scan.id}: {error}") from error
+    reference = None
+    if mask is not None:
+        coils = calibrated.coils(torch.where(scan.acquired, scan.kspace, 0))
+        reference = ifft2c(coils).abs().square().sum(0).sqrt()
     return Prepared(calibrated.measurement(scan.id), calibrated, scan.geometry, reference)
 
 
@@ -148,7 +152,7 @@ def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
             f"{scan.id}: the scan has {rows} x {columns} samples, fewer than the {size[0]} x {size[1]} of the prior; "
             "use a method without a prior."
         )
-    y, x = _centre(rows, size[0]), _centre(columns, size[1])
+    y, x = dc_window(rows, size[0]), dc_window(columns, size[1])
     factors = (rows / size[0], columns / size[1])
     return replace(
         scan,
@@ -160,11 +164,6 @@ def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
         readout=None if scan.readout is None else scan.readout[y],
         geometry=_coarser(scan.geometry, (rows, columns), size, factors),
     )
-
-
-def _centre(full: int, kept: int) -> slice:
-    first = full // 2 - kept // 2
-    return slice(first, first + kept)
 
 
 def _coarser(
@@ -181,7 +180,3 @@ def _coarser(
     if spacing is not None:
         spacing = (spacing[0] * factors[0], spacing[1] * factors[1], *spacing[2:])
     return Geometry(affine, spacing)
-
-
-def _reference(full: CalibratedScan) -> Tensor:
-    return ifft2c(full.kspace).abs().square().sum(0).sqrt() * full.scale

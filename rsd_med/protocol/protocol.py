@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt
 
 from rsd_med.base.settings import Settings
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.kinds import CORRUPTIONS
+from rsd_med.corruptions.multicoil_fourier import UndersamplingSettings
 from rsd_med.data.kinds import SOURCES
 from rsd_med.data.source import SourceSettings
 from rsd_med.diffusion.backbones.base import BackboneSettings
@@ -43,7 +44,9 @@ class Protocol(Settings):
     )
     seed: NonNegativeInt = Field(0, description="every random draw of the run derives from it")
     data: Annotated[SourceSettings, SOURCES] = Field(description="where the training data come from")
-    maps: CoilMapSettings = Field(default_factory=CoilMapSettings, description="how coil maps are found")
+    calibration: CalibrationSettings = Field(
+        default_factory=CalibrationSettings, description="from raw scans to measurements"
+    )
     corruption: Annotated[CorruptionSettings, CORRUPTIONS] = Field(
         description="what happened to the data, or is done to them"
     )
@@ -60,3 +63,8 @@ class Protocol(Settings):
         default_factory=ProtocolEvaluationSettings, description="what is measured at the end"
     )
     engine: EngineSettings = Field(default_factory=EngineSettings, description="how the run is carried out")
+
+    @property
+    def acs_lines(self) -> int | None:
+        """Central lines that the scale of a training scan is taken from; None where calibration chooses."""
+        return self.corruption.acs_lines if isinstance(self.corruption, UndersamplingSettings) else None

@@ -166,7 +166,7 @@ def _corruption(record: RunRecord) -> list[str]:
             f"Masks: {_plain(corruption.get('pattern', 'pattern not recorded'))}, {masks}",
             f"Added noise: {noise}",
             f"Coils: {'as in the files' if coils is None else whole(coils)}; "
-            f"coil maps: {_code(mapping(record.protocol, 'maps').get('kind', 'not recorded'))}",
+            f"coil maps: {_code(mapping(record.protocol, 'calibration', 'maps').get('kind', 'not recorded'))}",
         ]
     if kind == "noise":
         origin = "carried by the files" if corruption.get("simulate") is False else "added to clean files"

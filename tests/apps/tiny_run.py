@@ -10,6 +10,7 @@ schema_version: 1
 name: tiny
 seed: 0
 data: {kind: knee_phantom, num_images: 12, size: 16, coils: 2}
+calibration: {noise: none}
 corruption: {kind: multicoil_fourier, acceleration: 2, acs_lines: 4, further_lines: 1}
 backbone: {kind: monai_unet, channels: [8, 8], attention: [false, false], norm_groups: 4}
 teacher: {objective: {kind: ambient_fourier}, images: 32, batch_size: 4}

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.calibration.calibrate import CalibrationSettings, calibrate
+from rsd_med.calibration.calibrate import calibrate
 from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.scan import Scan
 from rsd_med.operators.fourier import ifft2c

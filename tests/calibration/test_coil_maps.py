@@ -170,7 +170,7 @@ def test_noise_has_no_support_in_espirit_but_maps_in_auto():
     noise = torch.randn(4, *SHAPE, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     everything = torch.ones(SHAPE[1], dtype=torch.bool)
     strict = {"crop": 0.9999, "threshold": 0.5, "cache": False}
-    with pytest.raises(DataError, match=r"coil_maps\.crop"):
+    with pytest.raises(DataError, match=r"calibration\.maps\.crop"):
         coil_maps(noise, everything, CoilMapSettings(kind="espirit", **strict))
     assert coil_maps(noise, everything, CoilMapSettings(**strict)).any()
 

@@ -7,6 +7,7 @@ import torch
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.measurements import MeasurementDataset, collate
@@ -104,7 +105,8 @@ def test_unacquired_k_space_and_the_reference_change_nothing(network, mask, keep
     corruption = MultiCoilFourierSettings(acceleration=1.5, acs_lines=8, further_lines=3, mask=mask, sigma=0.01).build()
 
     def measurements(source):
-        return MeasurementDataset(source, corruption, seed=3, maps=CoilMapSettings(kind="walsh", cache=False))
+        maps = CoilMapSettings(kind="file" if keep_maps else "walsh", cache=False)
+        return MeasurementDataset(source, corruption, 3, CalibrationSettings(maps=maps, check_maps=False))
 
     source = knees(mask, keep_maps)
     original = measurements(source)

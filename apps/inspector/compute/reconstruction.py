@@ -10,7 +10,7 @@ import torch
 from rsd_med.base.errors import DataError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
-from rsd_med.calibration.calibrate import CalibratedScan, CalibrationSettings
+from rsd_med.calibration.calibrate import CalibratedScan
 from rsd_med.data.scan import Geometry, Picture, Scan
 from rsd_med.data.simulation import Scanner, magnitude
 from rsd_med.inverse import scans
@@ -99,7 +99,7 @@ def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: boo
         found = scans.prepare(
             scan,
             scans.Undersampling(acceleration, lines),
-            CalibrationSettings(check_maps=False),
+            model.experiment.protocol.calibration.model_copy(update={"check_maps": False}),
             acs_lines=lines,
         )
     except DataError as error:
