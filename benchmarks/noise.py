@@ -116,7 +116,7 @@ def main() -> int:
         return compare(images, shuffled, extractor, generator_for(0, "distances"))["fd"]
 
     floor = distance(train_images[torch.randperm(len(train_images), generator=generator_for(0, "floor"))[:SAMPLES]])
-    noisy = distance(experiment.measurements.data[:SAMPLES])
+    noisy = distance(experiment.measurements[:SAMPLES].data)
     print(f"{extractor.name}: accuracy {correct:.3f}, floor {floor:.3f}, noisy measurements {noisy:.3f}", flush=True)
     curve: list[dict[str, float | str]] = []
 

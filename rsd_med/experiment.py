@@ -31,7 +31,7 @@ from rsd_med.runs.sampling_operators import load_sampling_operators
 from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
 from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
-from rsd_med.training.batches import load_batch
+from rsd_med.training.batches import MeasurementPool
 from rsd_med.training.stage import Execution
 from rsd_med.training.student_stage import StudentStage
 from rsd_med.training.teacher_stage import TeacherStage
@@ -143,12 +143,12 @@ class Experiment:
         return self.protocol.evaluation.features.build(self.reference_view())
 
     @cached_property
-    def measurements(self) -> Measurement:
+    def measurements(self) -> MeasurementPool:
         """The measurements behind proximal distances, whose operators are also the conditions of samples."""
         indices = self.main_group
         wanted = min(self.protocol.evaluation.monitor_images, len(indices))
         order = torch.randperm(len(indices), generator=generator_for(self.protocol.seed, "monitor")).tolist()
-        return load_batch(self.dataset, [indices[i] for i in order[:wanted]], self.device)
+        return MeasurementPool(self.dataset, [indices[i] for i in order[:wanted]], self.device)
 
     @cached_property
     def monitor(self) -> ProximalMonitor:
@@ -176,14 +176,15 @@ class Experiment:
     @cached_property
     def channels(self) -> int:
         """Real channels of an image: 2 for complex ones."""
-        return to_channels(self.sampling_operators[:1].image()).shape[1]
+        conditions = self.measurements if self.stored_sampling_operators is None else self.sampling_operators
+        return to_channels(conditions[:1].image()).shape[1]
 
     @cached_property
     def sampling_operators(self) -> Measurement:
         """Measurements whose operators samples are drawn under."""
         if self.stored_sampling_operators is not None:
             return load_sampling_operators(self.stored_sampling_operators, self.device)
-        return self.measurements
+        return self.measurements[:]
 
     @cached_property
     def execution(self) -> Execution:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -72,6 +72,11 @@ class Measurement:
         """The ``(y, x)`` of its images."""
         height, width = (self.operator.domain or self.data.shape)[-2:]
         return height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data lie, and all else with them."""
+        return self.data.device
 
     def to(self, device: torch.device | str) -> Self:
         """Return the measurement with all its tensors on a device."""
@@ -145,3 +150,17 @@ class Measurement:
             ``(b, 1, y, x)`` complex64, or the images ``(b, C, y, x)``.
         """
         return self.operator.H(self.data) if self.operator.complex_domain else self.data
+
+
+class Conditions(Protocol):
+    """Measurements of one shape, of which a batch at a time is asked for: a `Measurement`, or items read from files."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where a batch lies."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, index: slice | Tensor, /) -> Measurement:
+        """Return some, selected by a slice or a 1-D tensor of numbers."""

@@ -3,7 +3,7 @@
 import torch
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.measurement import Conditions
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.monitor import corrupt_generation
 from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
@@ -21,7 +21,7 @@ def compare_scores(
     teacher: Denoiser,
     fake: Denoiser,
     images: torch.Tensor,
-    measurements: Measurement,
+    measurements: Conditions,
     seed: int,
 ) -> dict[str, float]:
     """Compare teacher and fake score on generations, with the same latents, masks, levels and noise at every call.
@@ -49,7 +49,7 @@ def compare_scores(
     score that follows its generator is as good at its task as the teacher at its own.
     """
     items = min(ITEMS, len(images), len(measurements))
-    like, device = measurements[:items], measurements.data.device
+    like, device = measurements[:items], measurements.device
     images = images[:items].to(device)
     corruption = objective.corruption
     generator = generator_for(seed, "diagnostics/gap", device=device)

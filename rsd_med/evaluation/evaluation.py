@@ -128,7 +128,8 @@ class Evaluator:
         if self.reference is None or not self.distribution.is_main:
             return {}
         generator = generator_for(self.seed, "distances")
-        found = compare(magnitude_view(images), magnitude_view(self.reference), self.extractor, generator)
+        views = magnitude_view(images), magnitude_view(self.reference)
+        found = compare(*views, self.extractor, generator, device=self.monitor.measurements.device)
         return {name: found[name] for name in FIGURES}
 
 

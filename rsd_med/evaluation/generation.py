@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.measurement import Conditions
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.base import Fresh, SamplerSettings
@@ -36,7 +36,7 @@ def student_draw(student: Denoiser, one_step: OneStep) -> Draw:
 def draw_images(
     draw: Draw,
     objective: Objective,
-    conditions: Measurement,
+    conditions: Conditions,
     count: int,
     seed: int,
     distribution: Distribution = ALONE,
@@ -60,7 +60,7 @@ def draw_images(
     -------
     Images in channels on the CPU, ``(count, channels, y, x)`` float32, scaled units.
     """
-    device = conditions.data.device
+    device = conditions.device
     channels, height, width = to_channels(conditions[:1].image()).shape[1:]
     batches = []
     for start in distribution.deal(range(0, count, BATCH)):

@@ -1,10 +1,12 @@
 """Proximal distance: how far corrupted generations are from the measurements (arXiv 2503.07578)."""
 
+from collections.abc import Iterable
+
 import torch
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.measurement import Conditions, Measurement
 from rsd_med.evaluation.generation import BATCH
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.frechet import frechet_distance
@@ -25,7 +27,7 @@ class ProximalMonitor:
     Parameters
     ----------
     measurements
-        The reference: real measurements of one shape.
+        The reference: real measurements of one shape, looked at 64 at a time.
     corruption
         Corrupts the generations afresh.
     extractor
@@ -38,7 +40,7 @@ class ProximalMonitor:
 
     def __init__(
         self,
-        measurements: Measurement,
+        measurements: Conditions,
         corruption: Corruption,
         extractor: FeatureExtractor,
         seed: int,
@@ -49,7 +51,8 @@ class ProximalMonitor:
         self.extractor = extractor
         self.seed = seed
         self.distribution = distribution
-        self._reference = extractor(magnitude_view(measurements.image()))
+        starts = distribution.deal(range(0, len(measurements), BATCH))
+        self._reference = self._gathered(measurements[start : start + BATCH] for start in starts)
 
     @torch.no_grad()
     def distance(self, images: torch.Tensor) -> float:
@@ -87,15 +90,18 @@ class ProximalMonitor:
 
     def _features(self, images: torch.Tensor, purpose: str) -> torch.Tensor:
         """Return the features of freshly corrupted images, ``(n, dimension)``, the same on every rank."""
-        device = self.measurements.data.device
-        features = []
-        for start in self.distribution.deal(range(0, len(images), BATCH)):
-            generator = generator_for(self.seed, purpose, start, device=device)
-            batch = images[start : start + BATCH].to(device)
-            chosen = torch.randint(len(self.measurements), (len(batch),), generator=generator, device=device)
-            like = self.measurements[chosen]
-            corrupted = corrupt_generation(self.corruption, batch, like, generator)
-            features.append(self.extractor(magnitude_view(corrupted.image())))
+        starts = self.distribution.deal(range(0, len(images), BATCH))
+        return self._gathered(self._corrupted(images[start : start + BATCH], purpose, start) for start in starts)
+
+    def _corrupted(self, images: torch.Tensor, purpose: str, start: int) -> Measurement:
+        device = self.measurements.device
+        generator = generator_for(self.seed, purpose, start, device=device)
+        chosen = torch.randint(len(self.measurements), (len(images),), generator=generator, device=device)
+        return corrupt_generation(self.corruption, images.to(device), self.measurements[chosen], generator)
+
+    def _gathered(self, batches: Iterable[Measurement]) -> torch.Tensor:
+        """Return the features of this rank's batches and of those of all others, in their order."""
+        features = [self.extractor(magnitude_view(batch.image())) for batch in batches]
         return torch.cat(self.distribution.gather(features))
 
 

@@ -40,7 +40,9 @@ class Distances(TypedDict):
     features: str
 
 
-def extract(view: Tensor, extractor: FeatureExtractor, batch_size: int = 256) -> Tensor:
+def extract(
+    view: Tensor, extractor: FeatureExtractor, batch_size: int = 256, device: torch.device | str | None = None
+) -> Tensor:
     """Compute features batch by batch.
 
     Parameters
@@ -51,6 +53,8 @@ def extract(view: Tensor, extractor: FeatureExtractor, batch_size: int = 256) ->
         What to look with.
     batch_size
         Images per call of the extractor.
+    device
+        Where each batch is looked at; None: where the images lie.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def extract(view: Tensor, extractor: FeatureExtractor, batch_size: int = 256) ->
     if len(view) == 0:
         msg = "there are no images to compare; generate or supply some"
         raise DataError(msg)
-    return torch.cat([extractor(batch) for batch in view.split(batch_size)])
+    return torch.cat([extractor(batch.to(device or view.device)) for batch in view.split(batch_size)])
 
 
 def compare_features(samples: Tensor, reference: Tensor, name: str, generator: torch.Generator) -> Distances:
@@ -117,6 +121,7 @@ def compare(
     extractor: FeatureExtractor,
     generator: torch.Generator,
     batch_size: int = 256,
+    device: torch.device | str | None = None,
 ) -> Distances:
     """Return the distances between samples and a reference set, as one extractor sees them.
 
@@ -132,6 +137,8 @@ def compare(
         A CPU generator for subsets, used only for sets of more than 5000 images.
     batch_size
         Images per call of the extractor.
+    device
+        Where each batch is looked at; None: where the images lie.
 
     Returns
     -------
@@ -149,8 +156,7 @@ def compare(
             f"{tuple(reference_view.shape[1:])} cannot be compared; crop or resample both alike"
         )
         raise DataError(msg)
-    samples = extract(samples_view, extractor, batch_size)
-    reference = extract(reference_view, extractor, batch_size)
+    samples, reference = (extract(view, extractor, batch_size, device) for view in (samples_view, reference_view))
     return compare_features(samples, reference, extractor.name, generator)
 
 

@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from rsd_med.base.errors import DataError
 from rsd_med.metrics.features import FeatureSettings
-from rsd_med.metrics.views import checked_view
+from rsd_med.metrics.views import looked_at
 
 INPUT_SIZE = 299
+AT_ONCE = 128
+"""Images in a pass of the network, which takes about 2 GiB for them."""
 # The network ported from TensorFlow for FID was trained with 1008 classes, torchvision's with 1000.
 FID_CLASSES = 1008
 WHERE_FROM = "name the file of torchvision's inception_v3 or of pytorch-fid's pt_inception, already on this machine"
@@ -63,7 +65,9 @@ class InceptionFeatures:
         DataError
             If the images are no view (`magnitude_view`) or contain NaN.
         """
-        images = checked_view(images)
+        return looked_at(images, AT_ONCE, self._look)
+
+    def _look(self, images: Tensor) -> Tensor:
         levels = (images * 127.5 + 128).clamp(0, 255).floor()
         resized = functional.interpolate(levels, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
         network = self._network.to(images.device)

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.metrics.features import FeatureSettings
-from rsd_med.metrics.views import checked_view
+from rsd_med.metrics.views import checked_view, looked_at
+
+AT_ONCE = 256
+"""Images that are held in float64 at once."""
 
 
 class PCAFeatures:
@@ -65,10 +68,12 @@ class PCAFeatures:
         DataError
             If the images differ in shape from the reference, or contain NaN.
         """
-        images = checked_view(images)
         if tuple(images.shape[1:]) != self._shape:
             msg = f"pca features were fitted on images of shape {self._shape}, not {tuple(images.shape[1:])}"
             raise DataError(msg)
+        return looked_at(images, AT_ONCE, self._look)
+
+    def _look(self, images: Tensor) -> Tensor:
         return (images.detach().cpu().double().flatten(1) - self._mean) @ self._projection
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.fixed_random import fixed_orthonormal
-from rsd_med.metrics.views import checked_view
+from rsd_med.metrics.views import checked_view, looked_at
 
 VERSION = "v1"
 
@@ -48,6 +48,8 @@ SCALE = 10.0
 
 # Responses to this many pixels stay in a processor's cache: twice as fast at 128x128 as a whole batch.
 CACHED_PIXELS = 2**16
+GPU_PIXELS = 2**21
+"""On a GPU, responses to so many take about 1 GiB."""
 
 # Orthonormal axes of colour across (1, 1, 1): red against green, both against blue.
 OPPONENTS = np.array([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]) / np.sqrt([[2.0], [6.0]])
@@ -118,13 +120,15 @@ class RandomConvFeatures:
         DataError
             If the images are no view or contain NaN.
         """
-        images = checked_view(images)
-        pixels = images.shape[-2] * images.shape[-1]
-        at_once = max(1, CACHED_PIXELS // max(1, pixels)) if images.device.type == "cpu" else len(images)
-        parts = [self.statistics(part) for part in images.split(max(1, at_once))]
-        return torch.cat(
-            [torch.cat([part[group] for part in parts]).cpu().double() @ p for group, p in self._projections.items()], 1
-        )
+        pixels = max(1, images.shape[-2] * images.shape[-1])
+        most = CACHED_PIXELS if images.device.type == "cpu" else GPU_PIXELS
+        statistics = looked_at(images, max(1, most // pixels), self._look)
+        groups = statistics.split([len(p) for p in self._projections.values()], 1)
+        return torch.cat([g.double() @ p for g, p in zip(groups, self._projections.values(), strict=True)], 1)
+
+    def _look(self, images: Tensor) -> Tensor:
+        statistics = self.statistics(images)
+        return torch.cat([statistics[group] for group in self._projections], 1).cpu()
 
     @torch.no_grad()
     def statistics(self, images: Tensor) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """What a feature extractor sees: the one place that maps images of the model to images for a metric."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -65,3 +67,28 @@ def checked_view(view: Tensor) -> Tensor:
         msg = "the images to be compared contain NaN or infinity; the model that drew them has diverged"
         raise DataError(msg)
     return view
+
+
+def looked_at(view: Tensor, at_once: int, look: Callable[[Tensor], Tensor]) -> Tensor:
+    """Look at a few images at a time: memory does not grow with their number.
+
+    Parameters
+    ----------
+    view
+        What `magnitude_view` returned.
+    at_once
+        Images in a batch.
+    look
+        From a checked batch to its features, one row for each image.
+
+    Returns
+    -------
+    Tensor
+        The rows of all batches.
+
+    Raises
+    ------
+    DataError
+        If the images are no view or contain NaN.
+    """
+    return torch.cat([look(checked_view(batch)) for batch in view.split(at_once)])

@@ -7,7 +7,7 @@ import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.files import written_aside
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.measurement import Conditions, Measurement
 from rsd_med.operators.linear import Identity, LinearOperator
 from rsd_med.operators.tensors import rebuilt
 
@@ -18,7 +18,7 @@ LIMIT_BYTES = 64 * 2**20
 """A run folder stays small: as many coil maps as fit, at least one."""
 
 
-def save_sampling_operators(path: Path, measurements: Measurement) -> None:
+def save_sampling_operators(path: Path, measurements: Conditions) -> None:
     """Write the operators (coil maps, masks) and the shape of ``measurements``, never their data.
 
     Corruptions of images draw their operators from the shape alone, so that nothing else of theirs is kept.
@@ -30,20 +30,21 @@ def save_sampling_operators(path: Path, measurements: Measurement) -> None:
     """
     from safetensors.torch import save_file
 
-    data, operator = measurements.data, measurements.operator
+    first = measurements[:1]
+    data, operator = first.data, first.operator
     tensors = {"shape": torch.tensor(data.shape[1:]), "complex": torch.tensor(data.is_complex())}
     metadata = {}
     if operator.complex_domain:
         if operator.items is None:
             raise TypeError(f"{operator!r} has no items of its own, and so no stored form")
-        state = operator.state()
-        per_item = sum(tensor.nbytes for tensor in state.values()) // operator.items
-        kept = operator[: max(1, LIMIT_BYTES // per_item)]
-        metadata["operator"] = json.dumps(kept.structure())
+        per_item = sum(tensor.nbytes for tensor in operator.state().values())
+        kept = measurements[: max(1, LIMIT_BYTES // per_item)]
+        metadata["operator"] = json.dumps(kept.operator.structure())
         # Copies: parts of an operator may share a tensor, and the file's format refuses that.
-        tensors |= {OPERATOR + name: tensor.cpu().contiguous().clone() for name, tensor in kept.state().items()}
-        if measurements.acquired is not None:
-            tensors["acquired"] = measurements.acquired[: kept.items].cpu().contiguous()
+        state = kept.operator.state()
+        tensors |= {OPERATOR + name: tensor.cpu().contiguous().clone() for name, tensor in state.items()}
+        if kept.acquired is not None:
+            tensors["acquired"] = kept.acquired.cpu().contiguous()
     with written_aside(path) as side:
         save_file(tensors, side, metadata)
 

@@ -58,6 +58,40 @@ class BatchOrder:
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
+class MeasurementPool:
+    """Some items of a data set, read whenever they are asked for: memory holds those, however many there are.
+
+    Parameters
+    ----------
+    dataset
+        The measurements.
+    indices
+        Which of them, all of one shape.
+    device
+        Where what is asked for is put.
+    """
+
+    def __init__(self, dataset: MeasurementDataset, indices: Sequence[int], device: torch.device) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.device = device
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.indices)
+
+    def __getitem__(self, index: slice | torch.Tensor) -> Measurement:
+        """Read items, selected by a slice or a 1-D tensor of numbers on any device.
+
+        Raises
+        ------
+        DataError
+            If an item is damaged.
+        """
+        numbers = torch.arange(len(self))[index.cpu() if isinstance(index, torch.Tensor) else index]
+        return load_batch(self.dataset, [self.indices[number] for number in numbers.tolist()], self.device)
+
+
 def load_batch(dataset: MeasurementDataset, indices: Sequence[int], device: torch.device) -> Measurement:
     """Collect the measurements at ``indices``, all of one shape, on ``device``."""
     dataset.expect(indices)

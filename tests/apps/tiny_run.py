@@ -40,7 +40,7 @@ def make_tiny_run(folder: Path, stages: tuple[str, ...] = ("teacher", "student")
     run = RunFolder(folder)
     run.create(PROTOCOL, PROTOCOL, 0, folder)
     save_sampling_operators(run.sampling_operators, experiment.measurements)
-    images = to_channels(experiment.measurements.image())
+    images = to_channels(experiment.measurements[:].image())
     save_gallery(run.samples / "gallery", "measurements", images)
     network = experiment.build_denoiser()
     for number, stage in enumerate(stages):

@@ -86,7 +86,7 @@ def test_the_whole_training_set_is_searched_and_from_then_on_always(run):
 
 def model_item(model, number):
     """Return the index in the data set of a stored measurement."""
-    wanted = model.experiment.measurements.ids[number]
+    wanted = model.experiment.measurements[:].ids[number]
     return next(index for index in range(len(model.experiment.dataset)) if model.experiment.dataset.id(index) == wanted)
 
 
