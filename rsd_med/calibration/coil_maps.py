@@ -32,17 +32,14 @@ MapKind = Literal["espirit", "walsh", "file", "ones"]
 
 
 class CoilMapSettings(Settings):
-    """How coil maps are found.
+    """How coil maps are found."""
 
-    Attributes
-    ----------
-    kind
-        ``file`` takes the maps stored with the scan, ``espirit`` and ``walsh`` estimate them, ``ones`` does without
-        (single coil). ``auto`` takes the first that applies: one coil → ones; maps in the file → file; a centre of at
-        least 12 lines → espirit, if its maps explain the data; else walsh.
-    """
-
-    kind: Literal["auto", "espirit", "walsh", "file", "ones"] = "auto"
+    kind: Literal["auto", "espirit", "walsh", "file", "ones"] = Field(
+        "auto",
+        description="`file` takes the maps stored with the scan, `espirit` and `walsh` estimate them, `ones` does "
+        "without (single coil). `auto` takes the first that applies: one coil → ones; maps in the file → file; a "
+        "centre of at least 12 lines → espirit, if its maps explain the data; else walsh",
+    )
     calibration_width: int = Field(24, ge=4, le=128, description="widest central square that is used")
     kernel_width: int = Field(6, ge=2, le=16, description="ESPIRiT's kernel; made smaller when the centre is")
     threshold: float = Field(
