@@ -20,6 +20,8 @@ MASK = columns(*range(5, 11), 1, 14)
 SHORT = {
     "cg_sense": {"iterations": 8},
     "l1_wavelet": {"iterations": 8},
+    "sigpy_l1": {"iterations": 8},
+    "sigpy_tv": {"iterations": 8},
     "one_step": {"samples": 2},
     "a_dps": {"samples": 2, "steps": 3},
     "student_latent": {"samples": 2, "steps": 3},
@@ -59,7 +61,7 @@ class StopError(Exception):
     """What a caller cancels with."""
 
 
-@pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "a_dps", "student_latent", "student_pnp"])
+@pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "sigpy_tv", "a_dps", "student_latent", "student_pnp"])
 def test_progress_cancels(name):
     def stop(done):
         if done > 0.2:
