@@ -5,7 +5,8 @@ from typing import Literal
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
-from rsd_med.experiment import newest_checkpoint, open_run
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.experiment import Experiment, newest_checkpoint, open_run
 from rsd_med.inverse.prior import Prior
 from rsd_med.runs.run_folder import RunFolder
 
@@ -33,9 +34,30 @@ def load_prior(
     """
     run = RunFolder(folder)
     experiment = open_run(run, device=device)
-    network = experiment.load_network(newest_checkpoint(run, name), name)
+    return prior_of(experiment, experiment.load_network(newest_checkpoint(run, name), name), name)
+
+
+def prior_of(experiment: Experiment, network: Denoiser, name: Literal["teacher", "student"]) -> Prior:
+    """Return a network that is loaded already as a prior.
+
+    Parameters
+    ----------
+    experiment
+        The run's.
+    network
+        Its teacher or student.
+    name
+        Which of them.
+
+    Raises
+    ------
+    ProtocolError
+        If the run's images are not complex, so that it knows nothing of k-space.
+    """
     if experiment.channels != 2:
-        raise ProtocolError(f"{folder.name}: the run was trained on real images; reconstruction needs complex ones.")
+        raise ProtocolError(
+            f"{experiment.protocol.name}: the run was trained on real images; reconstruction needs complex ones."
+        )
     settings, masks = experiment.protocol.corruption, None
     stored = experiment.sampling_operators
     if isinstance(settings, MultiCoilFourierSettings) and settings.mask == "file":

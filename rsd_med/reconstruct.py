@@ -193,15 +193,16 @@ def _load_run(
     """Load a run's protocol, which says how its scans were prepared, and the network where a method needs one."""
     from dataclasses import replace
 
-    from rsd_med.experiment import open_run
-    from rsd_med.prior import load_prior
+    from rsd_med.experiment import newest_checkpoint, open_run
+    from rsd_med.prior import prior_of
     from rsd_med.runs.run_folder import RunFolder
 
-    protocol = open_run(RunFolder(folder), device=device).protocol
+    run = RunFolder(folder)
+    experiment = open_run(run, device=device)
     if method.needs is None:
-        return protocol, None
-    prior = load_prior(folder, method.needs, device)
-    return protocol, replace(prior, any_size=any_size)
+        return experiment.protocol, None
+    network = experiment.load_network(newest_checkpoint(run, method.needs), method.needs)
+    return experiment.protocol, replace(prior_of(experiment, network, method.needs), any_size=any_size)
 
 
 def _calibration(protocol: "Protocol | None", options: argparse.Namespace) -> "CalibrationSettings":

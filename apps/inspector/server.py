@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from rsd_med.base.errors import ProtocolError
+from rsd_med.base.errors import DataError, ProtocolError
 
 from .compute.jobs import JobQueue
 from .compute.tasks import run_worker
@@ -19,7 +19,7 @@ from .web.gate import Gate
 from .web.login import login_routes
 from .web.presence import STATIC, mount_presence
 from .web.routes import artefact_routes
-from .web.session import SessionStore
+from .web.session import Session, SessionStore
 from .web.uploads import upload_routes
 from .web.users import COMMAND, Users
 
@@ -66,14 +66,20 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
         )
     users = None if settings.users is None else Users(settings.users)
     harden_environment()
-    store = SessionStore()
-    os.environ["GRADIO_TEMP_DIR"] = str(store.root)
     queue = JobQueue(run_worker, (settings.run, settings.threads))
+
+    def end_jobs(session: Session) -> None:
+        queue.cancel_all(session.name)
+        with contextlib.suppress(DataError):  # a server that goes down remembers nothing
+            queue.submit(session.name, "forget", folder=str(session.folder))
+
+    store = SessionStore(on_end=end_jobs)
+    os.environ["GRADIO_TEMP_DIR"] = str(store.root)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
-        sweeping = asyncio.create_task(_sweep(store, queue))
+        sweeping = asyncio.create_task(_sweep(store))
         yield
         sweeping.cancel()
         await asyncio.to_thread(queue.close)
@@ -83,7 +89,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app.include_router(artefact_routes())
     app.include_router(upload_routes())
     mount_presence(app)
-    app.include_router(login_routes(store, users, secure=settings.secure, cancel_jobs=queue.cancel_all))
+    app.include_router(login_routes(store, users, secure=settings.secure))
     mount_viewer(app)
     mount_study(app, settings.study)
     page = _mount_page(app, settings, store, queue)
@@ -132,11 +138,8 @@ def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, que
     return mounted
 
 
-async def _sweep(store: SessionStore, queue: JobQueue) -> None:
-    """End the sessions that nobody uses any more, with their jobs."""
+async def _sweep(store: SessionStore) -> None:
+    """End the sessions that nobody uses any more."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        before = {session.name for session in store}
         await asyncio.to_thread(store.sweep)
-        for name in before - {session.name for session in store}:
-            queue.cancel_all(name)

@@ -14,9 +14,32 @@ class ProtocolError(RsdMedError):
 
 
 class DataError(RsdMedError):
-    """A file or an array is missing, damaged or impossible (exit code 3)."""
+    """A file or an array is missing, damaged or impossible (exit code 3).
+
+    Parameters
+    ----------
+    message
+        The sentence.
+    item
+        The id of the scan or image that it is about: said first where many are read, left out where one is shown.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, item: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.item = item
+
+    def __str__(self) -> str:
+        return self.message if self.item is None else f"{self.item}: {self.message}"
+
+
+class UndersampledError(DataError):
+    """A scan was to be undersampled that has gaps already; how to leave that out is for each front end to say."""
+
+    def __init__(self, item: str) -> None:
+        super().__init__("the scan is undersampled already; leave --acceleration out.", item=item)
 
 
 class DivergedError(RsdMedError):

@@ -1,6 +1,7 @@
 """Drawing images from a teacher or a student, in batches that do not depend on one another."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -32,6 +33,36 @@ def student_draw(student: Denoiser, one_step: OneStep) -> Draw:
     return lambda view, noise, _: one_step(student, view, noise)
 
 
+@dataclass(frozen=True)
+class Latents:
+    """What a block of ``BATCH`` images is made of.
+
+    Attributes
+    ----------
+    noise
+        Unit noise in channels, ``(BATCH, channels, y, x)``.
+    view
+        How the networks see the images.
+    fresh
+        What else a sampler may draw.
+    """
+
+    noise: torch.Tensor
+    view: View
+    fresh: Fresh
+
+
+def draw_latents(objective: Objective, conditions: Measurement, seed: int, start: int) -> Latents:
+    """Draw what images ``start`` to ``start + BATCH`` of a seed are made of; the parameters are `draw_images`'s."""
+    device = conditions.device
+    channels, height, width = to_channels(conditions[:1].image()).shape[1:]
+    generator = generator_for(seed, "images", start, device=device)
+    chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
+    fresh = Fresh(generator, partial(objective.draw_view, conditions[chosen], generator))
+    view = fresh.view()
+    return Latents(torch.randn(BATCH, channels, height, width, generator=generator, device=device), view, fresh)
+
+
 @torch.no_grad()
 def draw_images(
     draw: Draw,
@@ -60,14 +91,8 @@ def draw_images(
     -------
     Images in channels on the CPU, ``(count, channels, y, x)`` float32, scaled units.
     """
-    device = conditions.device
-    channels, height, width = to_channels(conditions[:1].image()).shape[1:]
     batches = []
     for start in distribution.deal(range(0, count, BATCH)):
-        generator = generator_for(seed, "images", start, device=device)
-        chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
-        fresh = Fresh(generator, partial(objective.draw_view, conditions[chosen], generator))
-        view = fresh.view()
-        noise = torch.randn(BATCH, channels, height, width, generator=generator, device=device)
-        batches.append(draw(view, noise, fresh).cpu())
+        latents = draw_latents(objective, conditions, seed, start)
+        batches.append(draw(latents.view, latents.noise, latents.fresh).cpu())
     return torch.cat(distribution.gather(batches))[:count]

@@ -41,9 +41,13 @@ class Consistency:
     def sentence(self) -> str:
         """Say it in words."""
         verdict = "explains the measurement" if self.explains else "does NOT explain the measurement"
+        return f"{verdict}: {self.figure()}"
+
+    def figure(self) -> str:
+        """Say the residual alone."""
         if self.noise_ratio is None:
-            return f"{verdict}: residual {self.relative:.1%} of the data (noise level unknown)"
-        return f"{verdict}: residual {self.noise_ratio:.2f} times the noise"
+            return f"residual {self.relative:.1%} of the data (noise level unknown)"
+        return f"residual {self.noise_ratio:.2f} times the noise"
 
 
 def consistency(image: Tensor, measurement: Measurement) -> Consistency:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.errors import DataError, ProtocolError, UndersampledError
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import CalibratedScan, calibrate
 from rsd_med.calibration.scale import contiguous, dc_window
@@ -44,7 +44,7 @@ class Undersampling:
 
         Raises
         ------
-        DataError
+        UndersampledError
             If the scan has gaps already.
         ProtocolError
             If the numbers cannot be met.
@@ -52,7 +52,7 @@ class Undersampling:
         if self.acceleration is None:
             return None
         if not contiguous(scan.acquired):
-            raise DataError(f"{scan.id}: the scan is undersampled already; leave --acceleration out.")
+            raise UndersampledError(scan.id)
         lines = self.acs_lines
         if lines is None:
             lines = max(1, round(0.32 * int(scan.acquired.sum()) / self.acceleration))
@@ -130,7 +130,7 @@ def prepare(
     try:
         calibrated = calibrate(scan, settings, mask, acs_lines)
     except DataError as error:
-        raise DataError(f"{scan.id}: {error}") from error
+        raise DataError(error.message, item=scan.id) from error
     reference = None
     if mask is not None:
         coils = calibrated.coils(torch.where(scan.acquired, scan.kspace, 0))
@@ -149,8 +149,9 @@ def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
     rows, columns = scan.kspace.shape[-2:]
     if size[0] > rows or size[1] > columns:
         raise DataError(
-            f"{scan.id}: the scan has {rows} x {columns} samples, fewer than the {size[0]} x {size[1]} of the prior; "
-            "use a method without a prior."
+            f"the scan has {rows} x {columns} samples, fewer than the {size[0]} x {size[1]} of the prior; "
+            "use a method without a prior.",
+            item=scan.id,
         )
     y, x = dc_window(rows, size[0]), dc_window(columns, size[1])
     factors = (rows / size[0], columns / size[1])

@@ -6,24 +6,24 @@ typical images.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.progress import Progress, silent
-from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers.base import SamplerSettings
 from rsd_med.diffusion.samplers.heun import HeunSettings
-from rsd_med.diffusion.view import View
-from rsd_med.evaluation.generation import BATCH
+from rsd_med.evaluation.generation import BATCH, Latents, draw_latents
 from rsd_med.experiment import Experiment, newest_checkpoint, open_run
+from rsd_med.inverse.prior import Prior
 from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.prior import prior_of
 from rsd_med.reporting.record import RunRecord, read_run
 from rsd_med.runs.run_folder import RunFolder
 
@@ -32,14 +32,6 @@ MEASUREMENTS = 64
 
 CACHE_GIB = 0.5
 """Of the training set, what stays in memory once it has been searched; the rest is read again."""
-
-
-@dataclass(frozen=True)
-class Latents:
-    """What a block of ``BATCH`` images of a seed is made of: unit noise, and how the networks see it."""
-
-    noise: torch.Tensor
-    view: View
 
 
 class Model:
@@ -254,16 +246,20 @@ class Model:
             raise DataError(f"This run has no trained {stage} yet.")
         return self.stages[stage][0]
 
+    def prior(self, stage: Literal["teacher", "student"]) -> Prior:
+        """Return a network that was loaded with the model as a prior for reconstruction.
+
+        Raises
+        ------
+        DataError
+            When it is not trained yet.
+        ProtocolError
+            When the run's images are real.
+        """
+        return prior_of(self.experiment, self.network(stage), stage)
+
     def _draw_latents(self, seed: int, block: int) -> Latents:
-        """Repeat the draws of ``rsd_med.evaluation.generation.draw_images`` for one block."""
-        conditions, objective = self.experiment.sampling_operators, self.experiment.objective
-        device = conditions.data.device
-        channels, height, width = to_channels(conditions[:1].image()).shape[1:]
-        generator = generator_for(seed, "images", block * BATCH, device=device)
-        chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
-        like = conditions[chosen]
-        view = objective.draw_view(like, generator)
-        return Latents(torch.randn(BATCH, channels, height, width, generator=generator, device=device), view)
+        return draw_latents(self.experiment.objective, self.experiment.sampling_operators, seed, block * BATCH)
 
     def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
         device = self.experiment.sampling_operators.data.device

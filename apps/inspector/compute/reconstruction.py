@@ -1,5 +1,6 @@
 """The one place where the app meets calibration and inverse problems; runs in the worker."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,31 +8,86 @@ from typing import Any
 import numpy as np
 import torch
 
-from rsd_med.base.errors import DataError
+from rsd_med.base.errors import DataError, UndersampledError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
-from rsd_med.calibration.calibrate import CalibratedScan
 from rsd_med.data.scan import Geometry, Picture, Scan
 from rsd_med.data.simulation import Scanner, magnitude
 from rsd_med.inverse import scans
 from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.kinds import SOLVERS
-from rsd_med.prior import load_prior
 
 from .model import Model
 from .parsing import load_item
 
 SIMULATED_COILS = 4
+READY = 4
+"""Scans that stay ready; of a 15-coil slice of 320 x 320 each takes some 40 MiB."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A scan ready to be reconstructed, in scaled units; ``reference`` is a magnitude (1, y, x), where one is known."""
+class ReadyScan:
+    """A scan ready to be reconstructed.
 
-    calibrated: CalibratedScan
-    reference: torch.Tensor | None
-    geometry: Geometry
+    Attributes
+    ----------
+    prepared
+        Measurement, calibration and reference.
+    simulated
+        Whether it is the simulated scan of a picture.
+    """
+
+    prepared: scans.Prepared
     simulated: bool
+
+    @property
+    def reference(self) -> torch.Tensor | None:
+        """Magnitude of the fully sampled image, ``(1, y, x)``, scaled units; None where it is not known."""
+        reference = self.prepared.reference
+        return None if reference is None else (reference / self.prepared.scan.scale)[None]
+
+
+class ReadyScans:
+    """The scans looked at last, ready: a second method, or a reconstruction after reading, prepares nothing again.
+
+    Parameters
+    ----------
+    model
+        Whose scans these are: calibrated as the run's own were.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._ready: OrderedDict[tuple[str | int, float | None], ReadyScan] = OrderedDict()
+
+    def get(self, scan: str | int, acceleration: float | None) -> ReadyScan:
+        """Return a scan, prepared now or before.
+
+        Parameters
+        ----------
+        scan
+            A file that the child process wrote, which never changes; or the number of an example.
+        acceleration
+            To undersample it by; None takes it as it was measured.
+
+        Raises
+        ------
+        DataError
+            When the scan is gone, undersampled already, or cannot be calibrated.
+        """
+        key = scan, acceleration
+        if key not in self._ready:
+            item, simulated = (example(self.model, scan), True) if isinstance(scan, int) else load_scan(Path(scan))
+            self._ready[key] = prepare(self.model, item, acceleration, simulated)
+        self._ready.move_to_end(key)
+        while len(self._ready) > READY:
+            self._ready.popitem(last=False)
+        return self._ready[key]
+
+    def forget(self, folder: Path) -> None:
+        """Drop the scans of a session that has ended."""
+        for key in [key for key in self._ready if isinstance(key[0], str) and Path(key[0]).is_relative_to(folder)]:
+            del self._ready[key]
 
 
 def load_scan(path: Path) -> tuple[Scan, bool]:
@@ -83,7 +139,7 @@ def example(model: Model, number: int) -> Scan:
     return item
 
 
-def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: bool) -> Prepared:
+def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: bool) -> ReadyScan:
     """Calibrate a scan, undersampling it first where an acceleration is asked for.
 
     Raises
@@ -91,39 +147,35 @@ def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: boo
     DataError
         When the scan is undersampled already, or cannot be calibrated.
     """
-    corruption = model.experiment.corruption
+    protocol = model.experiment.protocol
     trained = scan.kspace.shape[-2:] == model.experiment.sampling_operators.data.shape[-2:]
-    lines = getattr(corruption, "acs_lines", None) if trained else scan.acs_lines
+    lines = protocol.acs_lines if trained else scan.acs_lines
+    # Maps that do not explain the data are shown as such, not refused: the reader is to see what was read.
+    settings = protocol.calibration.model_copy(update={"check_maps": False})
     try:
-        # Maps that do not explain the data are shown as such, not refused: the reader is to see what was read.
-        found = scans.prepare(
-            scan,
-            scans.Undersampling(acceleration, lines),
-            model.experiment.protocol.calibration.model_copy(update={"check_maps": False}),
-            acs_lines=lines,
-        )
+        prepared = scans.prepare(scan, scans.Undersampling(acceleration, lines), settings, acs_lines=lines)
+    except UndersampledError as error:
+        raise DataError("The scan is undersampled already: choose As measured.") from error
     except DataError as error:
-        # Said of a file in a folder, on a command line; here there is one scan, and a switch.
-        sentence = str(error).removeprefix(f"{scan.id}: ").removeprefix(f"{scan.id}: ")
-        raise DataError(sentence.replace("leave --acceleration out", "choose As measured")) from error
-    reference = None if found.reference is None else (found.reference / found.scan.scale)[None]
-    return Prepared(found.scan, reference, scan.geometry, simulated)
+        raise DataError(error.message) from error  # there is one scan here, and it needs no name
+    return ReadyScan(prepared, simulated)
 
 
-def describe(prepared: Prepared) -> dict[str, Any]:
+def describe(scan: ReadyScan) -> dict[str, Any]:
     """Return what was found in a scan, as plain values."""
-    report = prepared.calibrated.report
+    calibrated = scan.prepared.scan
+    report = calibrated.report
     return {
-        "coils": int(prepared.calibrated.kspace.shape[0]),
-        "shape": list(prepared.calibrated.kspace.shape[-2:]),
+        "coils": int(calibrated.kspace.shape[0]),
+        "shape": list(calibrated.kspace.shape[-2:]),
         "sampling": report["sampling"],
-        "sigma": prepared.calibrated.sigma,
+        "sigma": calibrated.sigma,
         "noise_source": report["noise"]["source"],
         "whitened": report["whitening"]["applied"],
         "maps": report["maps"],
-        "scale": prepared.calibrated.scale,
-        "simulated": prepared.simulated,
-        "reference": prepared.reference is not None,
+        "scale": calibrated.scale,
+        "simulated": scan.simulated,
+        "reference": scan.reference is not None,
     }
 
 
@@ -132,28 +184,28 @@ def build_solver(model: Model, method: str, samples: int) -> Solver:
     settings = SOLVERS.get(method)
     if settings is None:
         raise DataError(f"There is no method of that name; choose one of {', '.join(SOLVERS.titles.values())}.")
-    prior = None if settings.needs is None else load_prior(model.run.path, settings.needs)
+    prior = None if settings.needs is None else model.prior(settings.needs)
     return settings.model_validate({"samples": samples} if settings.gives_samples() else {}).build(prior)
 
 
 def reconstruct(
-    model: Model, prepared: Prepared, method: str, samples: int, progress: Progress
+    model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress
 ) -> tuple[Reconstruction, torch.Tensor]:
     """Reconstruct where the networks lie; return that and the zero-filled ``(1, y, x)`` complex64, on the CPU."""
     device = model.experiment.device
-    measurement = prepared.calibrated.measurement("this scan").to(device)
+    measurement = scan.prepared.measurement.to(device)
     solver = build_solver(model, method, samples)
     found = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
     return found.to("cpu"), measurement.image()[0].cpu()
 
 
-def quality(prepared: Prepared, image: torch.Tensor) -> dict[str, float]:
+def quality(scan: ReadyScan, image: torch.Tensor) -> dict[str, float]:
     """Return NMSE, PSNR and SSIM of a magnitude image against the reference; empty without one."""
-    if prepared.reference is None:
+    if scan.reference is None:
         return {}
     from rsd_med.metrics.image_quality import nmse, psnr, ssim
 
-    reference, found = prepared.reference, image.abs()
+    reference, found = scan.reference, image.abs()
     return {
         "NMSE": float(nmse(reference, found)),
         "PSNR": float(psnr(reference, found)),
@@ -161,11 +213,11 @@ def quality(prepared: Prepared, image: torch.Tensor) -> dict[str, float]:
     }
 
 
-def arrays(prepared: Prepared, found: Reconstruction, zero_filled: torch.Tensor) -> dict[str, np.ndarray]:
+def arrays(scan: ReadyScan, found: Reconstruction, zero_filled: torch.Tensor) -> dict[str, np.ndarray]:
     """Return magnitudes for the panes, float32 (y, x), scaled units."""
     images = {"result": found.mean.abs()[0], "zero_filled": zero_filled.abs()[0]}
-    if prepared.reference is not None:
-        images["reference"] = prepared.reference[0]
+    if scan.reference is not None:
+        images["reference"] = scan.reference[0]
     if found.std is not None:
         images["uncertainty"] = found.std[0]
     return {name: image.to(torch.float32).numpy() for name, image in images.items()}

@@ -17,6 +17,7 @@ from .worker import serve
 
 if TYPE_CHECKING:
     from .model import Model
+    from .reconstruction import ReadyScans
 
 
 def run_worker(pipe: Connection, run: Path, threads: int) -> None:
@@ -40,24 +41,28 @@ def build_tasks(run: Path) -> dict[str, Callable[..., Any]]:
     from rsd_med.base.errors import RsdMedError
 
     from .model import Model
+    from .reconstruction import ReadyScans
 
-    tasks: dict[str, Callable[..., Any]] = {
+    of_model: dict[str, Callable[..., Any]] = {
         "facts": _facts,
         "grid": _grid,
         "teacher": _teacher,
         "nearest": _nearest,
         "between": _between,
-        "read": _read,
-        "reconstruct": _reconstruct,
     }
+    of_scans: dict[str, Callable[..., Any]] = {"read": _read, "reconstruct": _reconstruct, "forget": _forget}
     try:
         model = Model(run)
     except RsdMedError as error:
-        return dict.fromkeys(tasks, partial(_refuse, error))
+        return dict.fromkeys([*of_model, *of_scans], partial(_refuse, error))
     # The first picture that everybody sees is ready before anybody asks.
     if "student" in model.stages:
         model.student(0, range(1), 1.0, silent)
-    return {name: partial(task, model) for name, task in tasks.items()}
+    scans = ReadyScans(model)
+    return {
+        **{name: partial(task, model) for name, task in of_model.items()},
+        **{name: partial(task, scans) for name, task in of_scans.items()},
+    }
 
 
 def _refuse(error: Exception, *, progress: Progress, **_: Any) -> None:
@@ -103,29 +108,23 @@ def _between(
     return model.between(seed, first, second, truncation, frames, progress)
 
 
-def _prepare(model: "Model", scan: str | int, acceleration: float | None) -> Any:
-    from . import reconstruction
-
-    if isinstance(scan, int):
-        return reconstruction.prepare(model, reconstruction.example(model, scan), acceleration, True)
-    loaded, simulated = reconstruction.load_scan(Path(scan))
-    return reconstruction.prepare(model, loaded, acceleration, simulated)
-
-
-def _read(model: "Model", *, progress: Progress, scan: str | int, acceleration: float | None) -> dict[str, Any]:
+def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, acceleration: float | None) -> dict[str, Any]:
     """Calibrate a scan and say what was found; ``scan`` is a file that the child wrote, or the number of an example."""
     from . import reconstruction
 
-    prepared = _prepare(model, scan, acceleration)
-    found = reconstruction.describe(prepared)
-    zero_filled = prepared.calibrated.measurement("this scan").image()[0, 0].abs().numpy()
-    fits = found["shape"] == list(model.experiment.sampling_operators.data.shape[-2:])
-    trained = [stage for stage in model.stages if fits and model.complex]
-    return {**found, "zero_filled": zero_filled, "learned": trained}
+    model = scans.model
+    facts = reconstruction.describe(scans.get(scan, acceleration))
+    fits = facts["shape"] == list(model.experiment.sampling_operators.data.shape[-2:])
+    return {**facts, "learned": [stage for stage in model.stages if fits and model.complex]}
+
+
+def _forget(scans: "ReadyScans", *, progress: Progress, folder: str) -> None:
+    """Drop what is left of a session that has ended."""
+    scans.forget(Path(folder))
 
 
 def _reconstruct(
-    model: "Model",
+    scans: "ReadyScans",
     *,
     progress: Progress,
     scan: str | int,
@@ -138,12 +137,12 @@ def _reconstruct(
     from . import reconstruction
     from .exports import write_exports
 
-    prepared = _prepare(model, scan, acceleration)
-    found, zero_filled = reconstruction.reconstruct(model, prepared, method, samples, progress)
-    images = reconstruction.arrays(prepared, found, zero_filled)
-    facts = reconstruction.describe(prepared)
-    quality = reconstruction.quality(prepared, found.mean)
-    before = reconstruction.quality(prepared, zero_filled)
+    ready = scans.get(scan, acceleration)
+    found, zero_filled = reconstruction.reconstruct(scans.model, ready, method, samples, progress)
+    images = reconstruction.arrays(ready, found, zero_filled)
+    facts = reconstruction.describe(ready)
+    quality = reconstruction.quality(ready, found.mean)
+    before = reconstruction.quality(ready, zero_filled)
     white = max(1.25, float(np.quantile(images["result"], 0.999)))
     figures = [
         ("method", SOLVERS.titles[method]),
@@ -159,12 +158,12 @@ def _reconstruct(
         *((f"{name} against the fully sampled image", value) for name, value in quality.items()),
         *((f"{name} of the zero-filled image", value) for name, value in before.items()),
     ]
-    kept: dict[str, np.ndarray] = {name: images[name] for name in ("result", "uncertainty") if name in images}
-    geometry = prepared.geometry
+    exported: dict[str, np.ndarray] = {name: images[name] for name in ("result", "uncertainty") if name in images}
+    geometry = ready.prepared.geometry
     return {
         "images": images,
         "facts": facts,
-        "sentence": found.residual.sentence(),
+        "residual": found.residual.figure(),
         "explains": found.residual.explains,
         "seconds": found.seconds,
         "samples": len(found.samples),
@@ -173,5 +172,5 @@ def _reconstruct(
         "zero_filled_quality": before,
         "affine": geometry.affine,
         "spacing": geometry.spacing_mm,
-        "files": write_exports(Path(folder), kept, geometry, prepared.calibrated.scale, white, figures),
+        "files": write_exports(Path(folder), exported, geometry, facts["scale"], white, figures),
     }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["grey", "uncertainty", "difference"]
 
@@ -59,3 +59,19 @@ class Artefact:
     path: Path
     pane: Pane | None = None
     name: str = "file"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What was read of an upload: one scan or picture.
+
+    Attributes
+    ----------
+    path
+        Its arrays, in the session's folder.
+    facts
+        What the page says of it, in plain data.
+    """
+
+    path: Path
+    facts: dict[str, Any]

@@ -1,7 +1,6 @@
 """Coming and going: the login page, the end of a session, and whether the server is there."""
 
 import asyncio
-from collections.abc import Callable
 from html import escape
 
 from fastapi import APIRouter, Request
@@ -11,13 +10,11 @@ from rsd_med.base.errors import DataError
 
 from .gate import session_cookie
 from .presence import STATIC
-from .session import Session, SessionStore, current_session
+from .session import SessionStore, current_session
 from .users import Users
 
 
-def login_routes(
-    store: SessionStore, users: Users | None, *, secure: bool, cancel_jobs: Callable[[str], object]
-) -> APIRouter:
+def login_routes(store: SessionStore, users: Users | None, *, secure: bool) -> APIRouter:
     """Return the routes.
 
     Parameters
@@ -28,14 +25,8 @@ def login_routes(
         Who may log in; None where nobody has to.
     secure
         Whether the session's cookie may travel by TLS alone.
-    cancel_jobs
-        Called with a session's name when it ends.
     """
     routes = APIRouter()
-
-    async def end(session: Session) -> None:
-        cancel_jobs(session.name)
-        await asyncio.to_thread(store.end, session)
 
     @routes.get("/health")
     def health() -> PlainTextResponse:
@@ -43,7 +34,7 @@ def login_routes(
 
     @routes.post("/session/end")
     async def end_session(request: Request) -> Response:
-        await end(current_session(request))
+        await asyncio.to_thread(store.end, current_session(request))
         return PlainTextResponse("ended")
 
     @routes.get("/login")
@@ -69,7 +60,7 @@ def login_routes(
 
     @routes.post("/logout")
     async def logout(request: Request) -> Response:
-        await end(current_session(request))
+        await asyncio.to_thread(store.end, current_session(request))
         return RedirectResponse("/login", 303)
 
     return routes

@@ -9,7 +9,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fastapi import HTTPException, Request
 
 from rsd_med.base.errors import DataError
 
-from .artefacts import Artefact
+from .artefacts import Artefact, Item
 
 COOKIE = "inspector_session"
 MAX_SESSIONS = 256
@@ -49,8 +50,12 @@ class Session:
         Everything the user may fetch, by opaque id.
     uploads
         Files the user sent, by opaque id.
+    items
+        What was read of them last, by upload, slice and number of files.
     user
         Name of the login, where logins are required; None otherwise.
+    reading
+        Held while an upload is read, so that what is asked for twice is read once.
     waits
         Requests whose answers are being waited for.
     last_used, last_seen
@@ -62,10 +67,12 @@ class Session:
     user: str | None = None
     artefacts: dict[str, Artefact] = field(default_factory=dict)
     uploads: dict[str, Path] = field(default_factory=dict)
+    items: OrderedDict[tuple[str, int | None, int], Item] = field(default_factory=OrderedDict)
     waits: int = 0
     last_used: float = field(default_factory=time.monotonic)
     last_seen: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    reading: threading.Lock = field(default_factory=threading.Lock)
     ended: bool = False
 
     @property
@@ -121,11 +128,14 @@ class SessionStore:
     root
         Folder for the sessions' folders; made (0700) in the system's temporary folder when not given, and removed by
         ``close``.
+    on_end
+        Called with a session that ends, before its folder is removed.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, on_end: Callable[[Session], None] = lambda _: None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="inspector-")) if root is None else root
         self.root.chmod(0o700)
+        self._on_end = on_end
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -168,6 +178,8 @@ class SessionStore:
             session.ended = True
             session.artefacts.clear()
             session.uploads.clear()
+            session.items.clear()
+        self._on_end(session)
         shutil.rmtree(session.folder, ignore_errors=True)
 
     def sweep(self) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
+from apps.inspector.viewer.page import AXES
 from apps.inspector.viewer.volume_view import FOLDER, POLICY, vendored, volume_place
 from apps.inspector.web.artefacts import Pane
 from apps.inspector.web.stored import add_volume
@@ -109,7 +110,7 @@ def test_the_planes_are_ours_the_right_way_round(opened, served, codes):
     page.keyboard.press("v")
     await_drawing(page)
     assert ("Orientation unknown" in page.locator("#solid-place").inner_text()) == (affine is None)
-    named = {plane.name: plane for plane in volume_planes(affine)}
+    named = {plane.name or AXES[plane.axis]: plane for plane in volume_planes(affine)}
     wanted = zip(("Axial", "Coronal", "Sagittal"), ("Slices", "Rows", "Columns"), strict=True)
     for number, (name, stored) in enumerate(wanted):
         plane = named.get(name) or named[stored]
