@@ -40,9 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if (ROOT / target).is_file()
     }
     for target in linked:
-        # A page of results is text to read, not a page of the site.
-        name = f"source/{target}".replace(".md", ".md.txt")
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / target)))
+        if files.get_file_from_path(_copy_of(target)) is None:
+            files.append(File.generated(config, _copy_of(target), abs_src_path=str(ROOT / target)))
     return files
 
 
@@ -54,9 +53,16 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         start, _, target = match.groups()
         if not (ROOT / target).is_file():
             return match[0]
-        return start + "../" * depth + f"source/{target}".replace(".md", ".md.txt")
+        return start + "../" * depth + _copy_of(target)
 
     return OUTSIDE.sub(inside, markdown)
+
+
+def _copy_of(target: str) -> str:
+    """Return where the site has a file of the repository: an example has a page, a page of results is text to read."""
+    if target.startswith("examples/"):
+        return target.replace(".py", ".md")
+    return f"source/{target}".replace(".md", ".md.txt")
 
 
 def _moved_here(text: str) -> str:
