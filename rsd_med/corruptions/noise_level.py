@@ -27,8 +27,9 @@ class LevelFound(Settings):
 class NoiseLevelSettings(CorruptionSettings):
     """What corruptions share whose noise can be measured in the images: it is white where they are measured.
 
-    ``sigma`` (of magnitudes: ``noise``) is what training is told. It is a number, or ``estimate``: the level is then
-    estimated from the noisy images before training, once, and written into the run's resolved protocol.
+    ``sigma`` (of magnitudes: ``noise``) is the level that training assumes. It is a number or ``estimate``. With
+    ``estimate`` the level is estimated from the noisy images once, before training, and written into the resolved
+    protocol of the run.
     """
 
     level_field: ClassVar[str] = "sigma"
@@ -37,14 +38,14 @@ class NoiseLevelSettings(CorruptionSettings):
     simulated_sigma: float | None = Field(
         None,
         ge=0,
-        description="the level of the noise that simulation adds to clean files, where training is told another one, "
-        "or is to find it. null: the level that training is told",
+        description="noise that simulation adds to clean files, if it differs from the level that training assumes; "
+        "null: that level",
     )
     estimated: LevelFound | None = Field(None, description="written by a run that has estimated its level")
 
     @property
     def level(self) -> float | Estimate:
-        """Return what training is told, or "estimate"."""
+        """Return the level that training assumes, or "estimate"."""
         level: float | Estimate = getattr(self, self.level_field)
         return level
 

@@ -22,7 +22,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class AuditResult:
-    """Figures, what stood for unseen images, and the nearest pairs as pictures.
+    """Figures of the search for copies, the images it was compared with, and the nearest pairs as pictures.
 
     Attributes
     ----------
@@ -32,8 +32,8 @@ class AuditResult:
         ``clean`` (held-out clean images), ``clean, each without its own measurement`` where the clean images are those
         of the training set, or ``measurements, each without itself`` where there are no clean images.
     pictures
-        In channels, ``(8 or fewer, channels, y, x)``: ``samples``; ``seen``, the samples as the scan of their nearest
-        measurement would have seen them; and ``measurements``, those.
+        In channels, ``(n, channels, y, x)`` with n at most 8. ``samples``: generated images. ``measurements``: the
+        nearest measurement of each. ``seen``: each sample after the operator of that measurement.
     """
 
     figures: Memorisation

@@ -43,9 +43,11 @@ def data_proximal(guess: Tensor, variance: Tensor, measurement: Measurement, ite
 
 @torch.no_grad()
 def data_score(guess: Tensor, variance: Tensor, measurement: Measurement, iterations: int = 15) -> Tensor:
-    """Return ``A^H (σ² + A τ² A^H)⁻¹ (y − A guess)``: the gradient of ln p(y) in the guess, in `data_proximal`'s model.
+    """Return ``A^H (σ² + A τ² A^H)⁻¹ (y − A guess)``.
 
-    Solved in the image, as ``(σ² + τ A^H A τ) w = τ A^H (y − A guess)`` with ``w / τ`` the result.
+    In the model of `data_proximal`, this is the gradient of ln p(y) with respect to the guess.
+
+    The system is solved in the image: ``(σ² + τ A^H A τ) w = τ A^H (y − A guess)``, and the result is ``w / τ``.
     """
     operator, deviation = measurement.operator, variance.sqrt()
     noise2 = noise_variance(measurement)

@@ -1,4 +1,4 @@
-"""Weights of k-space, multiplied in place: the mask, the phases of centring and a conjugation in one pass."""
+"""Multiply k-space by mask and centring phases, and conjugate it if needed, in one pass and in place."""
 
 from functools import cached_property
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class KSpaceWeights:
-    """A factor of every k-space entry, which may be conjugated in the same pass.
+    """One factor for each entry of k-space; the entry may be conjugated in the same pass.
 
     Real weights multiply the real and the imaginary parts as plain numbers, in which a conjugation is a sign: on a
     CPU that takes a quarter of the time of filling by a mask. Weights that repeat along y are kept once.

@@ -1,7 +1,9 @@
-"""Augmentation that does not leak: networks see images turned and warped, are told how, and generate none like them.
+"""Augmentation that does not leak into the samples.
 
-The transforms and the nine labels are those of EDM (arXiv 2206.00364, appendix F.2, table 6), but for interpolation,
-which is bicubic without oversampling, and the angle of the aspect, which is told doubled.
+A network sees turned and warped images together with labels that say how they were transformed. Later it generates
+with labels of zero, so its images are not transformed. Transforms and labels are those of EDM (arXiv 2206.00364,
+appendix F.2, table 6) with two exceptions: interpolation is bicubic without oversampling, and the label of the aspect
+holds twice its angle.
 
 What happens here happens to *measurements*, whose corruption is fixed, and not to clean images before it. Interpolation
 would colour their noise, and reflection at the edges would show parts of it twice, where Ambient Tweedie counts on

@@ -191,7 +191,7 @@ class Stage(ABC):
         return passes
 
     def _remember(self, losses: Tensor, batch: Measurement) -> None:
-        """Remember losses; whether they were finite is asked where a step was skipped, and not before."""
+        """Remember losses; only after a skipped step are they asked whether they were finite."""
         self._recent.append((losses.detach(), batch.ids))
 
     def offenders(self) -> list[str]:

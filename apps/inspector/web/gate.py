@@ -52,7 +52,7 @@ SECURITY_HEADERS = {
     b"permissions-policy": b"camera=(), microphone=(), geolocation=(), clipboard-read=()",
 }
 PRESENCE = "/session/open"
-"""What an open page asks now and then; it keeps the session, but is no use of it."""
+"""The request that an open page repeats. It keeps the session alive, but does not count as use of it."""
 BODY_LIMIT = 1 << 20
 """Bytes of a request that is no upload."""
 
