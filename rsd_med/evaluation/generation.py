@@ -52,7 +52,7 @@ class Latents:
     fresh: Fresh
 
 
-def draw_latents(objective: Objective, conditions: Measurement, seed: int, start: int) -> Latents:
+def draw_latents(objective: Objective, conditions: Conditions, seed: int, start: int) -> Latents:
     """Draw what images ``start`` to ``start + BATCH`` of a seed are made of; the parameters are `draw_images`'s."""
     device = conditions.device
     channels, height, width = to_channels(conditions[:1].image()).shape[1:]

@@ -220,7 +220,7 @@ class Model:
         if self.measured is None:
             raise DataError("This run folder keeps no measurements to compare with (samples/gallery/measurements.npy).")
         conditions = self.experiment.sampling_operators
-        x = torch.from_numpy(images).to(conditions.data.device)
+        x = torch.from_numpy(images).to(conditions.device)
         distances = torch.empty(len(x), len(self.measured))
         for number, measurement in enumerate(self.measured.to(x.device)):
             seen, target = x, measurement
@@ -262,7 +262,7 @@ class Model:
         return draw_latents(self.experiment.objective, self.experiment.sampling_operators, seed, block * BATCH)
 
     def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
-        device = self.experiment.sampling_operators.data.device
+        device = self.experiment.sampling_operators.device
         found: dict[int, torch.Tensor] = {}
         blocks = sorted({number // BATCH for number in numbers})
         for done, block in enumerate(blocks):
