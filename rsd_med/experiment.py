@@ -140,7 +140,7 @@ class Experiment:
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """Features behind the distances."""
-        return self.protocol.evaluation.features.build(self.reference_view())
+        return self.protocol.evaluation.features.build(self.reference_view(), self.base_dir)
 
     @cached_property
     def measurements(self) -> MeasurementPool:

@@ -10,6 +10,12 @@ _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bare>[A
 
 
 def resolve_root(text: str, base_dir: Path | None = None) -> Path:
+    """Turn ``data.root``, as written in the protocol, into a path on this machine; as `resolve_path`."""
+    advice = "docs/data.md says how to get the data, and python -m rsd_med.train quickstart needs none"
+    return resolve_path(text, base_dir, "data root", advice)
+
+
+def resolve_path(text: str, base_dir: Path | None, what: str, advice: str) -> Path:
     """Turn the path of a protocol into a path on this machine.
 
     ``${NAME}``, ``$NAME`` and a leading ``~`` are expanded; a relative path is relative to the protocol's folder.
@@ -21,6 +27,10 @@ def resolve_root(text: str, base_dir: Path | None = None) -> Path:
         The path as written in the protocol.
     base_dir
         The folder of the protocol; None is the current folder.
+    what
+        What lies there, in a word or two, for errors.
+    advice
+        Where to get it, the end of a sentence.
 
     Returns
     -------
@@ -33,18 +43,17 @@ def resolve_root(text: str, base_dir: Path | None = None) -> Path:
         If the path is empty or names an environment variable that is not set.
     """
     if not text.strip():
-        raise DataError("The data root is empty: write the folder or file that holds the data.")
+        raise DataError(f"The {what} is empty: write where it lies; {advice}.")
 
     def value(match: re.Match[str]) -> str:
         name = match["braced"] or match["bare"]
-        found = os.environ.get(name, "")
-        if not found:
+        expanded = os.environ.get(name, "")
+        if not expanded:
             raise DataError(
-                f"The data root '{text}' needs the environment variable {name}, which is not set: get the data "
-                f"(docs/data.md says where), then tell where they lie with `export {name}=/path/to/data`; "
-                "or try everything on simulated data first: python -m rsd_med.train quickstart."
+                f"The {what} '{text}' needs the environment variable {name}, which is not set: tell where it lies with "
+                f"`export {name}=/path/to/it`; {advice}."
             )
-        return found
+        return expanded
 
     path = Path(_VARIABLE.sub(value, text.strip())).expanduser()
     if not path.is_absolute():

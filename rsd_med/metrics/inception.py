@@ -1,7 +1,6 @@
 """Inception-v3 features from a weights file of the user's: for tables that must be comparable with the literature."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsd_med.base.errors import DataError
+from rsd_med.data.paths import resolve_path
 from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.views import looked_at
 
@@ -156,5 +156,4 @@ class InceptionSettings(FeatureSettings):
         DataError
             If the file is missing, or holds no Inception-v3.
         """
-        path = Path(os.path.expandvars(self.weights)).expanduser()
-        return InceptionFeatures(path if base_dir is None else base_dir / path)
+        return InceptionFeatures(resolve_path(self.weights, base_dir, "Inception weights file", WHERE_FROM))

@@ -32,7 +32,7 @@ def test_an_unset_variable_is_explained(monkeypatch, value):
         monkeypatch.delenv("FASTMRI_ROOT", raising=False)
     else:
         monkeypatch.setenv("FASTMRI_ROOT", value)
-    with pytest.raises(DataError, match=r"FASTMRI_ROOT, which is not set: get the data .*export FASTMRI_ROOT="):
+    with pytest.raises(DataError, match=r"FASTMRI_ROOT, which is not set: .*export FASTMRI_ROOT="):
         resolve_root("${FASTMRI_ROOT}/multicoil_train")
 
 

@@ -5,7 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from rsd_med.base.errors import DataError
+from rsd_med.experiment import Experiment
 from rsd_med.metrics.inception import FID_CLASSES, InceptionFeatures, InceptionSettings
+from rsd_med.protocol import load_protocol
+from rsd_med.protocol.packaged import PROTOCOLS
 from tests.metrics.damage import generator
 
 models = pytest.importorskip("torchvision.models")
@@ -103,7 +106,18 @@ def test_bad_weights_are_one_sentence(tmp_path):
         InceptionFeatures(tmp_path / "head.pth")
 
 
-def test_variables_in_the_path_are_expanded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("text", ["there.pth", "$WEIGHTS_FOLDER/there.pth"])
+def test_a_run_reads_the_weights_that_lie_beside_its_protocol(tmp_path, monkeypatch, text):
+    """Wherever it is started."""
     monkeypatch.setenv("WEIGHTS_FOLDER", str(tmp_path))
+    monkeypatch.chdir(tmp_path.parent)
+    changes = ["evaluation.reference=null", f"evaluation.features={{kind: inception, weights: {text}}}"]
+    experiment = Experiment(load_protocol(PROTOCOLS / "quickstart.yaml", changes), tmp_path)
     with pytest.raises(DataError, match=r"'there\.pth' does not exist"):
+        _ = experiment.extractor
+    (tmp_path / "there.pth").write_bytes(b"no weights")
+    with pytest.raises(DataError, match="cannot be read"):
+        _ = experiment.extractor
+    monkeypatch.delenv("WEIGHTS_FOLDER")
+    with pytest.raises(DataError, match=r"WEIGHTS_FOLDER, which is not set.*already on this machine"):
         InceptionSettings(weights="$WEIGHTS_FOLDER/there.pth").build()
