@@ -67,7 +67,7 @@ def check(model: type[Model], values: Mapping[str, Any], source: str) -> Model:
     Raises
     ------
     ProtocolError
-        One sentence for each thing wrong, with the path of the key: ``student.alpha: must be greater than 0 (got -1)``.
+        One sentence for each thing wrong, with its key: ``student.loss.alpha: must be at least 0 (got -1)``.
     """
     try:
         return model.model_validate(values)

@@ -17,7 +17,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         What the protocol file holds; it stays as it is.
     overrides
         ``key.path=value``. A part of the path that is a number picks an item of a list; the value is read as YAML:
-        ``student.alpha=1.2``, ``name=try_2``, ``samplers.0.steps=18``, ``data.crop=[64, 64]``,
+        ``student.loss.alpha=1.2``, ``name=try_2``, ``evaluation.samplers.0.steps=18``, ``data.crop=[64, 64]``,
         ``corruption={kind: noise, sigma: 0.2}``, ``evaluation.reference=null``.
 
     Raises
@@ -31,7 +31,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         path, equals, text = override.partition("=")
         parts = [part.strip() for part in path.split(".")]
         if not equals or not all(parts):
-            raise ProtocolError(f"--set {override}: write it as key=value, for example --set student.alpha=1.2")
+            raise ProtocolError(f"--set {override}: write it as key=value, for example --set student.loss.alpha=1.2")
         if not text.strip():
             raise ProtocolError(f"--set {override}: the value is missing; write null for none")
         _put(result, parts, parse_value(text, f"--set {override}"), override)
