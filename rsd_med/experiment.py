@@ -16,6 +16,7 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.noise_level import LevelFound, NoiseLevelSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.noise_level import estimate_noise_level
+from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.evaluation.evaluation import Evaluator
@@ -96,8 +97,21 @@ class Experiment:
         source = self.protocol.data.build(self.base_dir, self.protocol.seed)
         if len(source) == 0:
             raise DataError("data: the source holds no images; check data.root and the options that select files.")
-        cache = int(self.protocol.engine.cache_gib * 2**30)
-        return MeasurementDataset(source, self.corruption, self.protocol.seed, self.protocol.calibration, cache)
+        protocol, engine = self.protocol, self.protocol.engine
+        return MeasurementDataset(
+            source,
+            self.corruption,
+            protocol.seed,
+            protocol.calibration,
+            cache_bytes=int(engine.cache_gib * 2**30),
+            prepared=None if engine.prepared_gib == 0 else self._prepared(),
+        )
+
+    def _prepared(self) -> PreparedMeasurements:
+        protocol = self.protocol
+        how = (protocol.corruption.model_dump(), protocol.calibration.model_dump(), protocol.seed)
+        limit = int(protocol.engine.prepared_gib * 2**30)
+        return PreparedMeasurements(how, limit, protocol.calibration.maps.cache_dir)
 
     def with_noise_level(self, begun: Protocol | None = None) -> "Experiment":
         """Return the experiment with its noise level known: estimated, where its protocol asks for that.

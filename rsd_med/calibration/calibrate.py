@@ -151,7 +151,7 @@ def calibrate(
     coils, steps = virtual_coils(raw, noise, settings)
     report = {"sampling": _sampling_report(sampled, raw.shape[-2:]), "noise": _noise_report(noise)} | steps
 
-    kspace = coils(raw)
+    kspace = torch.where(sampled, coils(raw), 0)
     extra = None if scan.calibration is None else coils(scan.calibration)
     reference, seen = _reference(kspace, sampled, extra)
     scale, lines = scan_scale(reference, seen, acs_lines or scan.acs_lines or REFERENCE_ACS_LINES)

@@ -19,7 +19,7 @@ from rsd_med.calibration.scale import central_run, contiguous
 from rsd_med.data.hdf5 import checked_dataset, read
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
-from rsd_med.data.paths import resolve_root
+from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import central_rows, sampled_rows, without_oversampling
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
@@ -162,6 +162,12 @@ class FastMRIHDF5(Source):
     def header(self, index: int) -> Header:
         """Return the allow-listed part of the file's header."""
         return self._items[index][0].header
+
+    def origin(self, index: int) -> tuple[object, ...] | None:
+        """Return the file, as it is now, the slice, and how many of its rows are kept."""
+        volume, number = self._items[index]
+        file = file_identity(volume.path)
+        return None if file is None else (*file, number, volume.rows)
 
     def expect(self, indices: Sequence[int]) -> None:
         """Have the operating system fetch these slices at once; a disk answers many requests sooner than one by one."""

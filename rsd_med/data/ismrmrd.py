@@ -23,7 +23,7 @@ from rsd_med.data.ismrmrd_records import (
     table_of,
 )
 from rsd_med.data.orientation import centred_affine
-from rsd_med.data.paths import resolve_root
+from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import sampled_rows, without_oversampling
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
@@ -132,6 +132,12 @@ class ISMRMRD(Source):
     def header(self, index: int) -> Header:
         """Return the allow-listed part of the file's header."""
         return self._items[index].file.header
+
+    def origin(self, index: int) -> tuple[object, ...] | None:
+        """Return the file, as it is now, the slice, and how many of its rows are kept."""
+        item = self._items[index]
+        file = file_identity(item.file.path)
+        return None if file is None else (*file, item.name, item.file.rows)
 
     def __getitem__(self, index: int) -> Scan:
         """Read one slice.

@@ -15,6 +15,7 @@ from rsd_med.calibration.scale import contiguous
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
 from rsd_med.corruptions.fourier import SingleCoilUndersampling
+from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.simulation import single_coil_scan
 from rsd_med.data.source import Source
@@ -44,6 +45,8 @@ class MeasurementDataset:
         that there is none to measure.
     cache_bytes
         Prepared items are kept in memory until they take this much.
+    prepared
+        Where prepared scans of files are stored for good; None prepares them anew each time.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class MeasurementDataset:
         seed: int,
         calibration: CalibrationSettings | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        prepared: PreparedMeasurements | None = None,
     ) -> None:
         self.source = source
         self.corruption = corruption
         self.seed = seed
         self.calibration = calibration if calibration is not None else CalibrationSettings()
         self.cache_bytes = cache_bytes
+        self.prepared = prepared
         self._kept: dict[int, Measurement] = {}
         self._kept_bytes = 0
         self._scans: bool | None = None
@@ -102,16 +107,24 @@ class MeasurementDataset:
         kept = self._kept.get(index)
         if kept is not None:
             return kept
-        measurement = self._measure(self._read(index))
+        measurement = self._stored_or_measured(index)
         size = _bytes(measurement)
         if self._kept_bytes + size <= self.cache_bytes:
             self._kept[index] = measurement
             self._kept_bytes += size
         return measurement
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether items have to be read from files again and again: there are some, and they do not fit in memory."""
+        if len(self) == 0 or self.source.origin(0) is None:
+            return False
+        coils, rows, columns = self.shape(0)
+        return 2 * 8 * coils * rows * columns * len(self) > self.cache_bytes
+
     def expect(self, indices: Sequence[int]) -> None:
-        """Tell the source which items are read next, other than those kept in memory."""
-        missing = [index for index in indices if index not in self._kept]
+        """Tell the source which items are read next, other than those that are prepared."""
+        missing = [index for index in indices if index not in self._kept and not self._is_stored(index)]
         if missing:
             self.source.expect(missing)
 
@@ -158,6 +171,21 @@ class MeasurementDataset:
         if isinstance(item, Picture) and isinstance(self.corruption, SingleCoilUndersampling):
             return single_coil_scan(item)
         return item
+
+    def _is_stored(self, index: int) -> bool:
+        origin = None if self.prepared is None else self.source.origin(index)
+        return self.prepared is not None and origin is not None and self.prepared.holds(origin)
+
+    def _stored_or_measured(self, index: int) -> Measurement:
+        origin = None if self.prepared is None else self.source.origin(index)
+        if self.prepared is None or origin is None:
+            return self._measure(self._read(index))
+        stored = self.prepared.load(origin, self.id(index))
+        if stored is not None:
+            return stored
+        measurement = self._measure(self._read(index))
+        self.prepared.save(origin, measurement)
+        return measurement
 
     def _generator(self, item: Scan | Picture) -> torch.Generator:
         return generator_for(self.seed, "corruption", item.id)

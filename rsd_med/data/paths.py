@@ -59,3 +59,12 @@ def resolve_path(text: str, base_dir: Path | None, what: str, advice: str) -> Pa
     if not path.is_absolute():
         path = (base_dir if base_dir is not None else Path()) / path
     return Path(os.path.abspath(path))  # abspath rather than resolve: links stay as the user named them
+
+
+def file_identity(path: Path) -> tuple[str, int, int] | None:
+    """Return a file's path, size and time of its last change in nanoseconds; None where it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None  # reading will say what is wrong
+    return str(path), status.st_size, status.st_mtime_ns

@@ -67,6 +67,14 @@ class Source(ABC):
         """
         return tuple(range(index, index + 1) for index in range(len(self)))
 
+    def origin(self, index: int) -> tuple[object, ...] | None:
+        """Return what an item is read from: file, size, time of change, place in it, and how it is read.
+
+        Two items of one origin are equal. None where there is no file, or making the item is as fast as finding it.
+        """
+        del index
+        return None
+
     def expect(self, indices: Sequence[int]) -> None:
         """Take note that these items are read next, so that slow storage can fetch them all at once; never fails."""
         del indices

@@ -26,6 +26,11 @@ class EngineSettings(Settings):
         "auto", description="torch.compile; auto: tried on a GPU, where a run of hours repays the minutes it takes"
     )
     cache_gib: NonNegativeFloat = Field(4.0, description="memory for prepared measurements, in GiB")
+    prepared_gib: NonNegativeFloat = Field(
+        100.0,
+        description="disk for the prepared scans of files, in GiB, beside the cached coil maps: a second epoch, or "
+        "run, reads them; 0: none",
+    )
 
 
 class OptimiserSettings(Settings):
