@@ -70,7 +70,7 @@ def _moved_here(text: str) -> str:
     for name, target in ABOVE.items():
         text = text.replace(f"]({name})", f"]({target})")
     text = text.replace("](docs/protocol.schema.json)", "](settings.md)")
-    return text.replace("](docs/", "](").replace("](LICENSE)", "](../LICENSE)")
+    return text.replace("](docs/", "](").replace("](examples/", "](../examples/")
 
 
 def _api_pages() -> Iterator[tuple[str, str]]:

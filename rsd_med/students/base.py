@@ -16,9 +16,9 @@ from rsd_med.operators.noise import complex_or_real_noise
 class LossSettings(KindSettings):
     """What all losses can be told: levels σ_t are drawn uniformly between two quantiles of the ρ = 7 ramp.
 
-    The published range (arXiv 2404.04057) is 0 to 0.8: half of its draws lie below 0.085 or above 5.8, where 15 % and
-    0.7 % of the teacher's do. A teacher of thousands of images, not of millions, knows little there, and what it does
-    not know the student learns as well (docs/results.md). The published protocols state the published range.
+    The published range (arXiv 2404.04057) is 0 to 0.8. Half of its draws lie below 0.085 or above 5.8. Of the teacher's
+    training levels only 15 % lie below and 0.7 % above, so a teacher of thousands of images knows little there, and the
+    student learns its errors (docs/results.md). The published protocols state the published range.
     """
 
     t_max: float = Field(0.6, gt=0, le=1, description="largest quantile of the ρ = 7 ramp: 0.6 is σ_t ≤ 5.8")

@@ -23,3 +23,7 @@ def test_a_scan_is_reconstructed_and_better_than_zero_filled(tmp_path):
     quality = example("reconstruct_a_scan")["main"](tmp_path)
     assert quality["l1_wavelet"] > quality["zero_filled"] + 1
     assert list(tmp_path.glob("l1_wavelet/png/*.png"))
+
+
+def test_a_corruption_of_ones_own_is_learned_from():
+    assert 0 < example("add_a_corruption")["main"]() < np.inf
