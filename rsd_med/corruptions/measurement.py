@@ -1,6 +1,6 @@
 """A batch of observations: the data, and everything known about how they were measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol, Self
@@ -78,15 +78,23 @@ class Measurement:
         """Where the data lie, and all else with them."""
         return self.data.device
 
-    def to(self, device: torch.device | str) -> Self:
-        """Return the measurement with all its tensors on a device."""
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """Return the measurement with all its tensors on a device; from pinned memory, without waiting if asked."""
+        return self.with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return the measurement in memory that a GPU reads by itself; a data loader calls this by its name."""
+        return self.with_tensors(Tensor.pin_memory)
+
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the measurement with ``change(tensor)`` in place of every tensor."""
         return replace(
             self,
-            data=self.data.to(device),
-            operator=self.operator.to(device),
-            sigma=self.sigma.to(device),
-            scale=self.scale.to(device),
-            acquired=None if self.acquired is None else self.acquired.to(device),
+            data=change(self.data),
+            operator=self.operator.with_tensors(change),
+            sigma=change(self.sigma),
+            scale=change(self.scale),
+            acquired=None if self.acquired is None else change(self.acquired),
         )
 
     def __getitem__(self, index: slice | Tensor) -> Self:

@@ -50,7 +50,11 @@ class MadeOfTensors:
 
     def to(self, device: torch.device | str) -> Self:
         """Return the object with its tensors on a device."""
-        return self._changed(lambda tensor, batched: tensor.to(device))
+        return self.with_tensors(lambda tensor: tensor.to(device))
+
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the object with ``change(tensor)`` in place of every tensor."""
+        return self._changed(lambda tensor, batched: change(tensor))
 
     def __getitem__(self, index: slice | Tensor) -> Self:
         """Select items of the batch; tensors without a batch dimension are shared and stay.

@@ -2,9 +2,11 @@
 
 import atexit
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -13,10 +15,14 @@ from rsd_med.base.errors import InterruptedRunError, RsdMedError
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.training.batches import BatchOrder, load_batch
+from rsd_med.training.sending import has_own_memory, sent
 from rsd_med.training.signals import StopRequest
 
 AHEAD = 2
 """Batches that each reader keeps ready."""
+
+MOST_READERS = 8
+"""A prepared slice takes 3 ms of a core, so that more are of use in the first epoch alone."""
 
 Share = Callable[[Sequence[int]], Sequence[int]]
 
@@ -50,31 +56,59 @@ def read_batches(
         If a reader process dies.
     """
     if workers == 0:
-        for number in numbers:
-            yield load_batch(dataset, share(order[number]), device)
+        here = torch.device("cpu")
+        yield from sent((load_batch(dataset, share(order[number]), here) for number in numbers), device)
         return
+    yield from sent(_read_by_others(_Batches(dataset, order, share), numbers, device, workers), device)
+
+
+def reader_count(wanted: int | Literal["auto"], dataset: MeasurementDataset, device: torch.device) -> int:
+    """Return the number of reader processes of one rank.
+
+    Parameters
+    ----------
+    wanted
+        A number is taken at its word. ``auto``: one for each core that is left beside the rank's own, at most
+        `MOST_READERS`, if files have to be read again and again for a GPU. Networks that are computed by the cores
+        leave none.
+    dataset
+        What is read.
+    device
+        Where the networks are computed.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type != "cuda" or not dataset.reads_files:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(MOST_READERS, cores // ranks_here - 1))
+
+
+def _read_by_others(batches: "_Batches", numbers: range, device: torch.device, workers: int) -> Iterator[Measurement]:
     loader = DataLoader(
-        _Batches(dataset, order, share),
+        batches,
         sampler=numbers,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD,
         worker_init_fn=_begin,
+        pin_memory=has_own_memory(device),
         # Fresh processes inherit no lock, thread or open file of this one.
         multiprocessing_context="spawn",
         # Without one, the loader would draw from the global generator.
         generator=torch.Generator(),
     )
-    batches = iter(loader)
+    given = iter(loader)
     try:
         for _ in numbers:
             with watched_readers(workers):
-                batch = next(batches)
+                batch = next(given)
             if isinstance(batch, RsdMedError):
                 raise batch
-            yield batch.to(device)
+            yield batch
     finally:
-        del batches  # the readers end with it, also while a traceback holds on to this frame
+        del given  # the readers end with it, also while a traceback holds on to this frame
 
 
 @contextmanager

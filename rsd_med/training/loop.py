@@ -19,7 +19,7 @@ from rsd_med.runs.run_folder import RunFolder
 from rsd_med.runs.run_logger import RunLogger
 from rsd_med.runs.snapshot import Snapshot
 from rsd_med.training.batches import BatchOrder
-from rsd_med.training.loader import read_batches, watched_readers
+from rsd_med.training.loader import read_batches, reader_count, watched_readers
 from rsd_med.training.settings import EngineSettings
 from rsd_med.training.signals import StopRequest
 from rsd_med.training.stage import Stage
@@ -69,6 +69,7 @@ class Loop:
         self.run_logger = run_logger
         self.seed = seed
         self.device = device
+        self.readers = reader_count(settings.workers, dataset, device)
         self.stop = stop
         self.on_evaluation = on_evaluation
         self.distribution = distribution
@@ -95,16 +96,14 @@ class Loop:
         OSError
             Where a checkpoint could not be written. Writing goes on beside the steps, so that a few may have passed.
         """
-        with watched_readers(self.settings.workers), Background() as writing:
+        with watched_readers(self.readers), Background() as writing:
             self._drive(stage, offset, resume_from, writing)
 
     def _drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None, writing: Background) -> None:
         images = 0 if resume_from is None else resume(stage, resume_from)
         order = BatchOrder(self.dataset.groups(), stage.batch_size, self.seed, f"{stage.name}/order")
         numbers = range(images // stage.batch_size, -(-stage.images // stage.batch_size))
-        batches = read_batches(
-            self.dataset, order, self.distribution.share, numbers, self.device, self.settings.workers
-        )
+        batches = read_batches(self.dataset, order, self.distribution.share, numbers, self.device, self.readers)
         self.run_logger.begin_stage(stage.name, images, stage.images)
         window = _Window()
         bad_steps, patience = 0, min(PATIENCE, numbers.stop)

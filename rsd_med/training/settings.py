@@ -15,7 +15,11 @@ class EngineSettings(Settings):
     log_every: PositiveInt = Field(5_000, description="images between lines of metrics.jsonl")
     checkpoint_every: PositiveInt = Field(50_000, description="images between checkpoints")
     keep_checkpoints: PositiveInt = Field(2, description="checkpoints kept per stage; a stage's last one always is")
-    workers: NonNegativeInt = Field(0, description="processes that read and prepare data ahead; same result")
+    workers: Literal["auto"] | NonNegativeInt = Field(
+        "auto",
+        description="processes that read and prepare data ahead, of each rank; same result; auto: the cores to spare, "
+        "where a GPU would wait for files that do not fit in memory",
+    )
     micro_batch: PositiveInt | None = Field(
         None, description="images that a network sees at once, at most; more memory, same result; null: all of them"
     )

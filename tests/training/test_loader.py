@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ import torch
 from rsd_med.base.errors import DataError, InterruptedRunError
 from rsd_med.runs.distribution import Distribution
 from rsd_med.training.batches import BatchOrder
-from rsd_med.training.loader import read_batches
+from rsd_med.training.loader import MOST_READERS, read_batches, reader_count
+from rsd_med.training.sending import one_ahead
 from tests.training.toys import Kept, scans
 
 
@@ -92,3 +94,21 @@ def test_a_process_whose_readers_are_left_over_ends_all_the_same(tmp_path):
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "('scan 0', 'scan 1')\n"), ended.stderr
+
+
+def test_as_many_readers_as_there_are_cores_to_spare_where_a_gpu_would_wait(monkeypatch):
+    files, memory = SimpleNamespace(reads_files=True), SimpleNamespace(reads_files=False)
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    for cores, ranks, readers in ((1, 1, 0), (2, 1, 1), (6, 2, 2), (64, 1, MOST_READERS)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+        assert reader_count("auto", files, gpu) == readers
+        assert reader_count("auto", files, cpu) == reader_count("auto", memory, gpu) == 0
+        assert reader_count(3, memory, cpu) == 3
+
+
+def test_the_next_batch_is_on_its_way_when_one_is_handed_out():
+    sent = []
+    batches = one_ahead(range(4), lambda item: sent.append(item) or 10 * item)
+    assert [(next(batches), max(sent)) for _ in range(4)] == [(0, 1), (10, 2), (20, 3), (30, 3)]
+    assert list(batches) == list(one_ahead([], str)) == []
