@@ -122,8 +122,8 @@ def prepare(
         experiment = experiment.with_noise_level(load_protocol(run.protocol_resolved) if goes_on else None)
         if goes_on:
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
-        # The data are opened before anything is written: a wrong root leaves no folder behind.
-        _ = experiment.augmentation, experiment.objective, experiment.measurements, experiment.reference
+        # The data are opened, and one is measured, before anything is written: what is wrong leaves no folder behind.
+        _ = experiment.augmentation, experiment.objective, experiment.dataset[0], experiment.reference
     with distribution.together():
         if distribution.is_main:
             for warning in warnings:

@@ -156,7 +156,7 @@ def test_a_full_disk_is_resumable_and_leaves_no_half_checkpoint(tmp_path, capsys
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_flush", full)
+        patch.setattr(checkpoints, "_fingerprint", full)
         code, message = attempt(tmp_path, capsys)
     assert code == 75
     assert "space" in message
