@@ -43,6 +43,7 @@ def peers(mask: Tensor, maps: Tensor, image: Tensor) -> tuple[list[Peer], list[s
 
     Returns
     -------
+    tuple[list[Peer], list[str]]
         The peers, and a sentence for each that is absent.
     """
     found, skipped = [], []

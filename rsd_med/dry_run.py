@@ -22,7 +22,8 @@ def dry_run(experiment: Experiment) -> str:
 
     Returns
     -------
-    A few lines for a person.
+    str
+        A few lines for a person.
     """
     protocol = experiment.protocol
     groups = experiment.dataset.groups()

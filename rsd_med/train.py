@@ -103,7 +103,8 @@ def prepare(
 
     Returns
     -------
-    The experiment with its noise level known, and the checkpoint or None.
+    tuple[Experiment, Checkpoint | None]
+        The experiment with its noise level known, and the checkpoint or None.
     """
     from rsd_med.protocol import dump_protocol, load_protocol
     from rsd_med.runs.checkpoints import verify

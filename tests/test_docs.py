@@ -1,5 +1,6 @@
-"""What the repository says about itself: it cites nothing that a reader cannot open."""
+"""What the repository says about itself: it cites nothing that a reader cannot open, and docstrings have one form."""
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -37,3 +38,20 @@ def test_nothing_private_is_cited() -> None:
 def test_every_file_that_is_cited_exists() -> None:
     assert OURS.findall("see docs/nowhere.md.") == ["docs/nowhere.md"]
     assert not mistakes(OURS, lambda name: not (ROOT / name).exists())
+
+
+def untyped_returns(source: str) -> list[int]:
+    """Return the lines of docstrings whose section Returns does not begin with a type and go on with indented text."""
+    owners = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    documented = (node for node in ast.walk(ast.parse(source)) if isinstance(node, owners))
+    texts = [(node.lineno, ast.get_docstring(node) or "") for node in documented]
+    sections = [(line, *text.split("\nReturns\n-------\n")[1:]) for line, text in texts]
+    return [line for line, *section in sections if section and not re.match(r"\w[^\n]*\n    \S", section[0])]
+
+
+def test_returns_name_the_type_and_then_say_what_it_is() -> None:
+    wrong = 'def f():\n    """Do.\n\n    Returns\n    -------\n    A number.\n    """\n'
+    assert untyped_returns(wrong) == [1]
+    assert untyped_returns(wrong.replace("A number.", "int\n        A number.")) == []
+    sources = [path for path in files() if path.suffix == ".py" and "tests" not in path.parts]
+    assert not {str(path): lines for path in sources if (lines := untyped_returns(path.read_text(encoding="utf-8")))}

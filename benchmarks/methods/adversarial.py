@@ -58,7 +58,8 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
 
     Returns
     -------
-    Experiment, averaged generator, seconds.
+    tuple[Experiment, Denoiser, float]
+        Experiment, averaged generator, seconds.
     """
     # The networks of this objective are shown whole images, as a generator from pure noise should be.
     experiment, run = bench.experiment("ambient_gan", {"teacher.objective": {"kind": "denoising"}})

@@ -35,8 +35,9 @@ def prepare(task: Task, side: int, folder: Path) -> Path:
 
     Returns
     -------
-    For pictures a folder with ``train.npy`` and ``test.npy``, ``(n, side, side[, 3])`` uint8, and their labels; for
-    k-space one with raw files ``train`` (undersampled, nothing else in them), ``test`` and ``train_full``.
+    Path
+        For pictures a folder with ``train.npy`` and ``test.npy``, ``(n, side, side[, 3])`` uint8, and their labels;
+        for k-space one with raw files ``train`` (undersampled, nothing else in them), ``test`` and ``train_full``.
     """
     if task.complex_images:
         return _prepare_kspace(task, side, folder / f"{task.data}{side}_R{task.acceleration}")

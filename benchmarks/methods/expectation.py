@@ -28,7 +28,8 @@ def train_by_expectation(bench: Bench) -> tuple[Experiment, Denoiser, int, list[
 
     Returns
     -------
-    Experiment and denoiser of the last lap, images of all trainings, and their names.
+    tuple[Experiment, Denoiser, int, list[str]]
+        Experiment and denoiser of the last lap, images of all trainings, and their names.
     """
     budget = bench.budget
     images = budget.teacher_images // 2

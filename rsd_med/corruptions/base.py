@@ -141,6 +141,7 @@ class ImageCorruption(Corruption):
 
         Returns
         -------
+        Measurement
             A batch of one.
         """
         operator = Identity()

@@ -155,6 +155,7 @@ class Measurement:
 
         Returns
         -------
+        Tensor
             ``(b, 1, y, x)`` complex64, or the images ``(b, C, y, x)``.
         """
         return self.operator.H(self.data) if self.operator.complex_domain else self.data

@@ -170,6 +170,7 @@ class MultiCoilUndersampling(Corruption):
 
         Returns
         -------
+        Tensor
             Boolean ``(width,)``, or ``(rows, width)`` for patterns in the plane.
 
         Raises

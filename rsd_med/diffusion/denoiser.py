@@ -115,7 +115,8 @@ class Denoiser(nn.Module):
 
         Returns
         -------
-        ``(b, channels, y, x)`` float32.
+        Tensor
+            ``(b, channels, y, x)`` float32.
         """
         noise2 = sigma.to(torch.float32).reshape(-1, 1, 1, 1).square()
         s2 = noise2 + self.hidden_std**2

@@ -43,10 +43,11 @@ def compare_scores(
 
     Returns
     -------
-    ``gap``, the mean over items of ``mean|a − b| / mean|y_θ − a|``: how far the two disagree, in units of what the
-    teacher would change; 0 where the student has nothing more to learn. ``fixed_fake_loss``, the fake score's objective
-    on corrupted generations, and ``fixed_teacher_loss``, the teacher's on the measurements at the same levels: a fake
-    score that follows its generator is as good at its task as the teacher at its own.
+    dict[str, float]
+        ``gap``, the mean over items of ``mean|a − b| / mean|y_θ − a|``: how far the two disagree, in units of what the
+        teacher would change; 0 where the student has nothing more to learn. ``fixed_fake_loss``, the fake score's
+        objective on corrupted generations, and ``fixed_teacher_loss``, the teacher's on the measurements at the same
+        levels: a fake score that follows its generator is as good at its task as the teacher at its own.
     """
     items = min(ITEMS, len(images), len(measurements))
     like, device = measurements[:items], measurements.device

@@ -99,9 +99,10 @@ class Evaluator:
 
         Returns
         -------
-        Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples of the
-        first seed in channels, ``(n, channels, y, x)``. With several seeds each figure is their mean, and
-        ``<figure>_std`` is their standard deviation.
+        tuple[dict[str, float], Tensor]
+            Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples of
+            the first seed in channels, ``(n, channels, y, x)``. With several seeds each figure is their mean, and
+            ``<figure>_std`` is their standard deviation.
         """
         measured = [self._measure_seed(draw, self.seed + number) for number in range(self.seeds)]
         figures, images = measured[0]
@@ -150,7 +151,8 @@ def evaluate_models(
 
     Returns
     -------
-    The content of ``metrics.json``, and samples by the name of the model.
+    tuple[dict[str, Any], Mapping[str, Tensor]]
+        The content of ``metrics.json``, and samples by the name of the model.
     """
     samples: dict[str, torch.Tensor] = {}
     teacher_figures: dict[str, dict[str, float]] = {}

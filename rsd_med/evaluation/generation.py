@@ -89,7 +89,8 @@ def draw_images(
 
     Returns
     -------
-    Images in channels on the CPU, ``(count, channels, y, x)`` float32, scaled units.
+    Tensor
+        Images in channels on the CPU, ``(count, channels, y, x)`` float32, scaled units.
     """
     batches = []
     for start in distribution.deal(range(0, count, BATCH)):

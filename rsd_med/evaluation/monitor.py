@@ -74,8 +74,9 @@ class ProximalMonitor:
 
         Returns
         -------
-        The diversity; None where the corruption hides it: where less than a fifth of T_data is left without W, or with
-        fewer than two images.
+        float | None
+            The diversity; None where the corruption hides it: where less than a fifth of T_data is left without W, or
+            with fewer than two images.
         """
         images = images[:DIVERSITY_IMAGES]
         if len(images) < 2:

@@ -34,7 +34,8 @@ def conjugate_gradient(
 
     Returns
     -------
-    ``(b, 1, y, x)`` complex64.
+    Tensor
+        ``(b, 1, y, x)`` complex64.
     """
     x = torch.zeros_like(right) if start is None else start
     residual = right.clone() if start is None else right - system(start)

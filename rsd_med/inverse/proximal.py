@@ -105,7 +105,8 @@ def guess_variance(guess: Tensor, measurement: Measurement) -> Tensor:
 
     Returns
     -------
-    ``(b, 1, y, x)`` float32, positive.
+    Tensor
+        ``(b, 1, y, x)`` float32, positive.
     """
     energy = (measurement.data - measurement.operator(guess)).abs().square().flatten(1).sum(1)
     signal = avg_pool2d(guess.abs().square(), 3, stride=1, padding=1, count_include_pad=False)

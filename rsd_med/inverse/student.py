@@ -47,7 +47,8 @@ def draw_latents(measurement: Measurement, prior: Prior, generators: list[torch.
 
     Returns
     -------
-    ``(b, 2, y, x)`` float32.
+    Tensor
+        ``(b, 2, y, x)`` float32.
     """
     assert prior.sigma_init is not None
     variance = torch.full((1, 1, 1, 1), START_STD**2, device=measurement.data.device)

@@ -30,7 +30,8 @@ def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, 
 
     Returns
     -------
-    Lower and upper bound, ``(1, y, x)`` float32, not below zero.
+    tuple[Tensor, Tensor]
+        Lower and upper bound, ``(1, y, x)`` float32, not below zero.
     """
     count = len(samples)
     width = student_quantile((1 + level) / 2, count - 1) * math.sqrt(1 + 1 / count)

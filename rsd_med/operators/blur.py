@@ -93,6 +93,7 @@ def gaussian_kernel(side: int, std: float) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(1, side, side)`` float32 with sum 1.
     """
     reach = int(4 * std + 0.5)
@@ -122,6 +123,7 @@ def motion_kernel(side: int, length: Tensor, angle: Tensor) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(b, 1, side, side)`` of the dtype of ``length``, each with sum 1.
     """
     axis = torch.arange(side, dtype=length.dtype, device=length.device) - side // 2

@@ -26,6 +26,7 @@ def centring_phases(size: tuple[int, int], dtype: torch.dtype, device: torch.dev
 
     Returns
     -------
+    tuple[Tensor, Tensor]
         p and q ``(y, x)``; shared by all callers, so not to be changed.
     """
     # A tensor made in inference mode could not be used in a later backward.

@@ -14,6 +14,7 @@ def to_channels(x: Tensor) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(b, 2, y, x)`` (real part, imaginary part) of the matching real dtype; a real ``x`` as it is.
 
     Raises
@@ -39,6 +40,7 @@ def to_complex(x: Tensor) -> Tensor:
 
     Returns
     -------
+    Tensor
         Complex images ``(b, 1, y, x)``.
 
     Raises

@@ -21,6 +21,7 @@ def fft2c(x: Tensor) -> Tensor:
 
     Returns
     -------
+    Tensor
         K-space of the same shape and dtype.
     """
     return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(x, dim=_PLANE), norm="ortho"), dim=_PLANE)
@@ -36,6 +37,7 @@ def ifft2c(k: Tensor) -> Tensor:
 
     Returns
     -------
+    Tensor
         Images of the same shape and dtype.
     """
     return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(k, dim=_PLANE), norm="ortho"), dim=_PLANE)

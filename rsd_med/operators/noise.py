@@ -21,6 +21,7 @@ def complex_or_real_noise(like: Tensor, sigma: float | Tensor, generator: torch.
 
     Returns
     -------
+    Tensor
         Noise of the shape, dtype and device of ``like``.
 
     Raises

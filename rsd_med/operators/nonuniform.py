@@ -95,6 +95,7 @@ def to_samples(images: Tensor, trajectory: Tensor) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(..., samples)``.
     """
     y_size, x_size = images.shape[-2:]
@@ -118,6 +119,7 @@ def to_images(samples: Tensor, trajectory: Tensor, size: tuple[int, int]) -> Ten
 
     Returns
     -------
+    Tensor
         ``(..., y, x)``.
     """
     points = _radians(trajectory, size, samples.dtype)
@@ -144,6 +146,7 @@ def density_compensation(trajectory: Tensor, size: tuple[int, int], iterations: 
 
     Returns
     -------
+    Tensor
         ``(samples,)`` float64, positive.
 
     References
@@ -171,6 +174,7 @@ def radial_trajectory(spokes: int, samples: int, size: int) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(spokes * samples, 2)`` float64 as (k_y, k_x) in cycles per field of view.
     """
     angles = math.pi * torch.arange(spokes, dtype=torch.float64) / spokes

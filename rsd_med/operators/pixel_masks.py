@@ -20,6 +20,7 @@ def random_pixel_masks(items: int, size: tuple[int, int], missing: float, genera
 
     Returns
     -------
+    Tensor
         Boolean ``(items, 1, y, x)``, True where seen.
     """
     return torch.rand(items, 1, *size, generator=generator, device=generator.device) >= missing
@@ -41,6 +42,7 @@ def block_masks(items: int, size: tuple[int, int], share: float, generator: torc
 
     Returns
     -------
+    Tensor
         Boolean ``(items, 1, y, x)``, True where seen.
     """
     missing = torch.ones(items, 1, 1, 1, dtype=torch.bool, device=generator.device)
@@ -67,6 +69,7 @@ def further_pixel_masks(masks: Tensor, delta: float, generator: torch.Generator)
 
     Returns
     -------
+    Tensor
         Masks of the same shape, True only where ``masks`` are.
     """
     kept = torch.rand(masks.shape, generator=generator, device=generator.device) >= delta

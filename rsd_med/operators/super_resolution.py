@@ -90,6 +90,7 @@ def reduction_matrix(length: int, factor: int) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(length / factor, length)`` float64; shared by all callers, so not to be changed.
 
     References

@@ -88,7 +88,8 @@ def sheet(levels: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
     Returns
     -------
-    uint8 ``(rows, cols)`` or ``(rows, cols, 3)``.
+    numpy.ndarray
+        uint8 ``(rows, cols)`` or ``(rows, cols, 3)``.
     """
     count, height, width = levels.shape[:3]
     columns = min(columns, count)
@@ -145,7 +146,8 @@ def crop_grid(path: Path, tile: tuple[int, int], columns: int, rows: int) -> np.
 
     Returns
     -------
-    uint8 levels with thin gaps, or None where the file is no such grid.
+    numpy.ndarray | None
+        uint8 levels with thin gaps, or None where the file is no such grid.
     """
     from PIL import Image
 

@@ -132,7 +132,8 @@ class CheckpointStore:
 
         Returns
         -------
-        The checkpoint or None, and a sentence for every damaged one that was passed over.
+        tuple[Checkpoint | None, list[str]]
+            The checkpoint or None, and a sentence for every damaged one that was passed over.
         """
         warnings = []
         for folder in sorted(self._folders(), reverse=True):

@@ -32,7 +32,8 @@ def write_images(images: torch.Tensor, folder: Path, form: Format) -> Path:
 
     Returns
     -------
-    The file, or the folder for ``png``.
+    Path
+        The file, or the folder for ``png``.
 
     Raises
     ------

@@ -25,7 +25,8 @@ def to_grey_levels(images: torch.Tensor) -> np.ndarray:
 
     Returns
     -------
-    uint8 ``(n, y, x)`` or ``(n, y, x, 3)``.
+    numpy.ndarray
+        uint8 ``(n, y, x)`` or ``(n, y, x, 3)``.
     """
     view = magnitude_view(images)
     white = WHITE if images.shape[1] == 2 else 1.0

@@ -72,8 +72,10 @@ class Augmentation:
 
         Returns
         -------
-        The transformed measurement, and the labels ``(b, 9)`` float32, zero for items that are as they were. A mask of
-        pixels goes with its image; any other operator is dropped, for it does not describe the transformed data.
+        tuple[Measurement, Tensor]
+            The transformed measurement, and the labels ``(b, 9)`` float32, zero for items that are as they were. A
+            mask of pixels goes with its image; any other operator is dropped, for it does not describe the transformed
+            data.
         """
         data = measurement.data
         items, device = len(data), data.device

@@ -96,7 +96,8 @@ def try_each(
 
     Returns
     -------
-    The best of a few times in each way, in seconds.
+    list[Trial]
+        The best of a few times in each way, in seconds.
     """
     best = []
     for compute_options in ways:

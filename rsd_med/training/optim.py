@@ -24,8 +24,9 @@ def take_step(
 
     Returns
     -------
-    The gradient norm before clipping, and whether the step was taken. Where ranks share a batch, average the gradients
-    first: then both are the same on all of them.
+    tuple[float, bool]
+        The gradient norm before clipping, and whether the step was taken. Where ranks share a batch, average the
+        gradients first: then both are the same on all of them.
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

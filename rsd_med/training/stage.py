@@ -102,7 +102,9 @@ class Stage(ABC):
 
         Returns
         -------
-        Figures for the log, and the samples behind them in channels, ``(n, channels, y, x)``, always of the same noise.
+        tuple[dict[str, float], Tensor]
+            Figures for the log, and the samples behind them in channels, ``(n, channels, y, x)``, always of the same
+            noise.
         """
 
     @abstractmethod
@@ -129,7 +131,8 @@ class Stage(ABC):
 
         Returns
         -------
-        Mean loss of the share, a number on the device, without gradient.
+        Tensor
+            Mean loss of the share, a number on the device, without gradient.
         """
         passes = self._passes(len(batch))
         parts = passes * self.distribution.world_size

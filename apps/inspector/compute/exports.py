@@ -41,7 +41,8 @@ def write_exports(
 
     Returns
     -------
-    Path of each file in the folder by the name under which it is kept.
+    dict[str, str]
+        Path of each file in the folder by the name under which it is kept.
     """
     from rsd_med.data.writing.dicom import write_dicom
     from rsd_med.data.writing.nifti import write_nifti

@@ -141,7 +141,8 @@ class Model:
 
         Returns
         -------
-        float32 (frames, channels, y, x); the first frame is the image ``first``.
+        numpy.ndarray
+            float32 (frames, channels, y, x); the first frame is the image ``first``.
         """
         network = self.network("student")
         one_step = self.experiment.protocol.student.one_step
@@ -181,8 +182,9 @@ class Model:
 
         Returns
         -------
-        ``index`` int (n,), ``distance`` float32 (n,), ``measurements`` float32 (n, channels, y, x): the nearest ones;
-        ``searched``: how many there were; ``everything``: whether these are all.
+        dict[str, Any]
+            ``index`` int (n,), ``distance`` float32 (n,), ``measurements`` float32 (n, channels, y, x): the nearest
+            ones; ``searched``: how many there were; ``everything``: whether these are all.
 
         Raises
         ------

@@ -59,7 +59,8 @@ class LearningNetwork(nn.Module, ABC):
 
         Returns
         -------
-        ``(b, out_channels, y, x)``.
+        Tensor
+            ``(b, out_channels, y, x)``.
         """
 
 

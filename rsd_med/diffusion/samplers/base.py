@@ -85,7 +85,8 @@ class SamplerSettings(KindSettings):
 
         Returns
         -------
-        ``(b, channels, y, x)`` float32.
+        Tensor
+            ``(b, channels, y, x)`` float32.
 
         Raises
         ------

@@ -36,6 +36,7 @@ def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, generator: to
 
     Returns
     -------
+    Tensor
         Boolean of the same shape and device: a subset of ``mask``.
 
     Raises
@@ -64,6 +65,7 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, generator: torch
 
     Returns
     -------
+    Tensor
         Boolean of the same shape and device: a subset of ``mask``.
 
     Raises

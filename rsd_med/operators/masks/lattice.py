@@ -34,6 +34,7 @@ def equispaced_fraction_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, width)``.
 
     Raises
@@ -82,6 +83,7 @@ def equispaced_grid_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, width)``.
 
     Raises

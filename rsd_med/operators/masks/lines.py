@@ -47,6 +47,7 @@ def random_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, width)``, each with exactly `nearest_count` columns (of the acquired ones if given).
 
     Raises
@@ -82,6 +83,7 @@ def variable_density_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, width)``, each with exactly `nearest_count` columns.
 
     Raises
@@ -127,6 +129,7 @@ def equispaced_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, width)``.
 
     Raises
@@ -171,6 +174,7 @@ def partial_fourier_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, width)``, each with exactly `nearest_count` columns.
 
     Raises

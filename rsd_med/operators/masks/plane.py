@@ -53,6 +53,7 @@ def poisson_disk_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, y, x)``, each with exactly ``round(entries / R)`` entries.
 
     Raises
@@ -104,6 +105,7 @@ def radial_masks(
 
     Returns
     -------
+    Tensor
         Boolean ``(batch, y, x)``, each with exactly ``round(entries / R)`` entries.
 
     Raises
