@@ -239,14 +239,14 @@ class JobQueue:
 
     def _follow(self, job: Job) -> None:
         """Wait for a running job's end, whichever it is."""
-        started, told = time.monotonic(), None
+        started, cancel_sent = time.monotonic(), None
         while True:
-            if job.cancel_wanted and told is None:
-                told = time.monotonic()
+            if job.cancel_wanted and cancel_sent is None:
+                cancel_sent = time.monotonic()
                 with contextlib.suppress(OSError):
                     self._send((job.number, "cancel", {}))
             now = time.monotonic()
-            if (told is not None and now - told > GRACE_SECONDS) or self._closed:
+            if (cancel_sent is not None and now - cancel_sent > GRACE_SECONDS) or self._closed:
                 self._stop_worker()
                 job.end("cancelled")
                 return

@@ -202,11 +202,11 @@ class Model:
         found = nearest_measurements(torch.from_numpy(images), dataset, group, progress=progress)
         self._read_everything = True
         indices = found.indices[:, 0]
-        seen = torch.cat([to_channels(dataset[index].image()) for index in indices.tolist()])
+        projected = torch.cat([to_channels(dataset[index].image()) for index in indices.tolist()])
         return {
             "index": indices.numpy(),
             "distance": found.distances[:, 0].to(torch.float32).numpy(),
-            "measurements": seen.numpy(),
+            "measurements": projected.numpy(),
             "searched": len(group),
             "everything": True,
         }
@@ -225,11 +225,11 @@ class Model:
         x = torch.from_numpy(images).to(conditions.device)
         distances = torch.empty(len(x), len(self.measured))
         for number, measurement in enumerate(self.measured.to(x.device)):
-            seen, target = x, measurement
+            projected, target = x, measurement
             if conditions.operator.complex_domain:
                 operator = conditions.operator[torch.full((len(x),), number)]
-                seen = to_channels(operator.normal(to_complex(x)))
-            gap = _magnitude(seen) - _magnitude(target[None])
+                projected = to_channels(operator.normal(to_complex(x)))
+            gap = _magnitude(projected) - _magnitude(target[None])
             size = _magnitude(target[None]).square().sum().sqrt().clamp_min(1e-6)
             distances[:, number] = (gap.square().sum((1, 2, 3)).sqrt() / size).cpu()
             progress((number + 1) / len(self.measured))

@@ -195,8 +195,8 @@ def reconstruct(
     device = model.experiment.device
     measurement = scan.prepared.measurement.to(device)
     solver = build_solver(model, method, samples)
-    found = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
-    return found.to("cpu"), measurement.image()[0].cpu()
+    result = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
+    return result.to("cpu"), measurement.image()[0].cpu()
 
 
 def quality(scan: ReadyScan, image: torch.Tensor) -> dict[str, float]:
@@ -205,19 +205,19 @@ def quality(scan: ReadyScan, image: torch.Tensor) -> dict[str, float]:
         return {}
     from rsd_med.metrics.image_quality import nmse, psnr, ssim
 
-    reference, found = scan.reference, image.abs()
+    reference, result = scan.reference, image.abs()
     return {
-        "NMSE": float(nmse(reference, found)),
-        "PSNR": float(psnr(reference, found)),
-        "SSIM": float(ssim(reference, found)),
+        "NMSE": float(nmse(reference, result)),
+        "PSNR": float(psnr(reference, result)),
+        "SSIM": float(ssim(reference, result)),
     }
 
 
-def arrays(scan: ReadyScan, found: Reconstruction, zero_filled: torch.Tensor) -> dict[str, np.ndarray]:
+def arrays(scan: ReadyScan, result: Reconstruction, zero_filled: torch.Tensor) -> dict[str, np.ndarray]:
     """Return magnitudes for the panes, float32 (y, x), scaled units."""
-    images = {"result": found.mean.abs()[0], "zero_filled": zero_filled.abs()[0]}
+    images = {"result": result.mean.abs()[0], "zero_filled": zero_filled.abs()[0]}
     if scan.reference is not None:
         images["reference"] = scan.reference[0]
-    if found.std is not None:
-        images["uncertainty"] = found.std[0]
+    if result.std is not None:
+        images["uncertainty"] = result.std[0]
     return {name: image.to(torch.float32).numpy() for name, image in images.items()}

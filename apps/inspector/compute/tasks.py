@@ -138,23 +138,23 @@ def _reconstruct(
     from .exports import write_exports
 
     ready = scans.get(scan, acceleration)
-    found, zero_filled = reconstruction.reconstruct(scans.model, ready, method, samples, progress)
-    images = reconstruction.arrays(ready, found, zero_filled)
+    result, zero_filled = reconstruction.reconstruct(scans.model, ready, method, samples, progress)
+    images = reconstruction.arrays(ready, result, zero_filled)
     facts = reconstruction.describe(ready)
-    quality = reconstruction.quality(ready, found.mean)
+    quality = reconstruction.quality(ready, result.mean)
     before = reconstruction.quality(ready, zero_filled)
     white = max(1.25, float(np.quantile(images["result"], 0.999)))
     figures = [
         ("method", SOLVERS.titles[method]),
-        ("samples", len(found.samples)),
+        ("samples", len(result.samples)),
         ("acceleration", facts["sampling"]["acceleration"]),
         ("coils", facts["coils"]),
         ("noise sigma, scaled units", facts["sigma"]),
         ("scale, units of the file", facts["scale"]),
-        ("residual over noise", found.residual.noise_ratio),
-        ("residual, relative", found.residual.relative),
-        ("explains the measurement", found.residual.explains),
-        ("seconds", round(found.seconds, 3)),
+        ("residual over noise", result.residual.noise_ratio),
+        ("residual, relative", result.residual.relative),
+        ("explains the measurement", result.residual.explains),
+        ("seconds", round(result.seconds, 3)),
         *((f"{name} against the fully sampled image", value) for name, value in quality.items()),
         *((f"{name} of the zero-filled image", value) for name, value in before.items()),
     ]
@@ -163,10 +163,10 @@ def _reconstruct(
     return {
         "images": images,
         "facts": facts,
-        "residual": found.residual.figure(),
-        "explains": found.residual.explains,
-        "seconds": found.seconds,
-        "samples": len(found.samples),
+        "residual": result.residual.figure(),
+        "explains": result.residual.explains,
+        "seconds": result.seconds,
+        "samples": len(result.samples),
         "white": white,
         "quality": quality,
         "zero_filled_quality": before,

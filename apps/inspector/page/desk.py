@@ -57,13 +57,13 @@ class Desk:
         """
         job = self.queue.submit(session.name, task, **arguments)
         try:
-            told, begun = None, time.monotonic()
+            last_news, begun = None, time.monotonic()
             while not job.over:
                 waited = time.monotonic() - begun
                 await asyncio.sleep(0.02 if waited < QUICK_SECONDS else 0.1)
                 news = (job.state, self.queue.ahead_of(job), int(job.progress * 50))
-                if news != told and not job.over and waited > QUICK_SECONDS:
-                    told = news
+                if news != last_news and not job.over and waited > QUICK_SECONDS:
+                    last_news = news
                     yield job
             yield job
         finally:

@@ -12,18 +12,18 @@ from ..web.session import Session
 from ..web.stored import add_file, add_volume
 
 
-def facts_html(measured: dict[str, Any], found: dict[str, Any] | None) -> str:
+def facts_html(measured: dict[str, Any], in_file: dict[str, Any] | None) -> str:
     """Return what was measured of a scan and, of an upload, what was found in its file."""
     sampling, maps = measured["sampling"], measured["maps"]
     height, width = measured["shape"]
     rows = [("Size", f"{width} × {height}, {measured['coils']} coil{'s' if measured['coils'] != 1 else ''}")]
-    if found is not None:
-        rows.append(("Slice", f"{found['index']} of {found['count']} (counted from 0)"))
-        if found["kind"] == "picture":
+    if in_file is not None:
+        rows.append(("Slice", f"{in_file['index']} of {in_file['count']} (counted from 0)"))
+        if in_file["kind"] == "picture":
             rows.append(("Kind", "an image: its scan is simulated here, with 4 coils and little noise"))
-        rows.append(("Orientation", "known" if found["oriented"] else "unknown: no left and right are shown"))
-        if found["spacing_mm"]:
-            rows.append(("Spacing", " × ".join(f"{step:.3g}" for step in found["spacing_mm"]) + " mm"))
+        rows.append(("Orientation", "known" if in_file["oriented"] else "unknown: no left and right are shown"))
+        if in_file["spacing_mm"]:
+            rows.append(("Spacing", " × ".join(f"{step:.3g}" for step in in_file["spacing_mm"]) + " mm"))
     rows.append(
         (
             "Sampling",
@@ -57,10 +57,10 @@ def facts_html(measured: dict[str, Any], found: dict[str, Any] | None) -> str:
     )
 
 
-def result_html(session: Session, found: dict[str, Any], method: str) -> str:
+def result_html(session: Session, result: dict[str, Any], method: str) -> str:
     """Return panes, residual, figures and exports as HTML."""
-    images, window = found["images"], (0.0, found["white"])
-    place: dict[str, Any] = {"affine": pane_affine(found["affine"]), "spacing": pane_spacing(found["spacing"])}
+    images, window = result["images"], (0.0, result["white"])
+    place: dict[str, Any] = {"affine": pane_affine(result["affine"]), "spacing": pane_spacing(result["spacing"])}
     panes: list[Pane] = []
     for name, title in (("result", method), ("zero_filled", "Zero-filled"), ("reference", "Fully sampled reference")):
         if name in images and not (name == "zero_filled" and method == "Zero-filled"):
@@ -71,7 +71,7 @@ def result_html(session: Session, found: dict[str, Any], method: str) -> str:
             add_volume(
                 session,
                 images["uncertainty"],
-                title=f"Standard deviation over {found['samples']} samples",
+                title=f"Standard deviation over {result['samples']} samples",
                 unit="scales",
                 window=(0.0, top),
                 kind="uncertainty",
@@ -79,12 +79,12 @@ def result_html(session: Session, found: dict[str, Any], method: str) -> str:
             )
         )
     links = []
-    for name, path in found["files"].items():
+    for name, path in result["files"].items():
         artefact = add_file(session, Path(path), name)
         links.append(f'<a href="/artefact/{artefact}/file?keep=true" download="{name}">{name}</a>')
     verdict = (
         "The image explains the measurement"
-        if found["explains"]
+        if result["explains"]
         else "The image does not explain the measurement: do not rely on it"
     )
     meaning = (
@@ -92,27 +92,27 @@ def result_html(session: Session, found: dict[str, Any], method: str) -> str:
         "This says nothing about what was not measured: there the image is the method's guess."
     )
     return (
-        f'<p class="verdict{"" if found["explains"] else " bad"}"><strong>{verdict}</strong> '
-        f"({html.escape(found['residual'])}). {meaning}</p>"
+        f'<p class="verdict{"" if result["explains"] else " bad"}"><strong>{verdict}</strong> '
+        f"({html.escape(result['residual'])}). {meaning}</p>"
         + viewer_frame(panes, height=330 + 340 * -(-len(panes) // 2))
-        + _table(found, method)
+        + _table(result, method)
         + f'<h3>Keep</h3><div class="exports">{"".join(links)}</div>'
         + '<p class="remark">Values are in the units of the scan, in its own geometry, without any identifier; the '
         "DICOM files are marked as derived. Files hold the notice; they are removed with your session.</p>"
     )
 
 
-def _table(found: dict[str, Any], method: str) -> str:
-    drawn = "1 sample" if found["samples"] == 1 else f"{found['samples']} samples"
-    seconds = f"<p class='remark'>{found['seconds']:.2f} s, {drawn}.</p>"
-    if not found["quality"]:
+def _table(result: dict[str, Any], method: str) -> str:
+    drawn = "1 sample" if result["samples"] == 1 else f"{result['samples']} samples"
+    seconds = f"<p class='remark'>{result['seconds']:.2f} s, {drawn}.</p>"
+    if not result["quality"]:
         return seconds
-    head = "".join(f"<th scope='col'>{name}</th>" for name in found["quality"])
+    head = "".join(f"<th scope='col'>{name}</th>" for name in result["quality"])
     rows = "".join(
         f"<tr><th scope='row'>{html.escape(name)}</th>" + "".join(f"<td>{value:.4g}</td>" for value in values) + "</tr>"
         for name, values in (
-            (method, found["quality"].values()),
-            ("Zero-filled", found["zero_filled_quality"].values()),
+            (method, result["quality"].values()),
+            ("Zero-filled", result["zero_filled_quality"].values()),
         )
     )
     return (

@@ -15,7 +15,7 @@ AS_MEASURED = "As measured"
 ACCELERATIONS = (AS_MEASURED, "2", "4", "6", "8")
 EXAMPLE_NAMES = tuple(f"Held-out example {number + 1}" for number in range(8))
 UPLOADED = "Uploaded scan"
-KEPT = 4
+MOST_ITEMS = 4
 """Slices that stay as they were read, in a session."""
 
 
@@ -55,7 +55,7 @@ def read_scan_item(session: Session, scan: Any, upload: Any, number: Any) -> int
             out = session.new_path(".npz")
             session.items[key] = Item(out, read_item(path, out, index))
         session.items.move_to_end(key)
-        while len(session.items) > KEPT:
+        while len(session.items) > MOST_ITEMS:
             session.items.popitem(last=False)[1].path.unlink(missing_ok=True)
         return session.items[key]
 

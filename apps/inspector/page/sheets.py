@@ -12,7 +12,7 @@ from ..web.stored import add_picture
 
 WHITE = 1.25
 """Magnitude shown white: the scale, 1, comes from an image of low resolution, and fine bright tissue exceeds it."""
-KEPT = 24
+MOST_PICTURES = 24
 """Pictures that a session keeps; older ones are forgotten."""
 
 
@@ -104,5 +104,5 @@ def sheet(
 
 def _forget_old(session: Session) -> None:
     pictures = [artefact.id for artefact in list(session.artefacts.values()) if artefact.name == "picture.png"]
-    for artefact in pictures[:-KEPT]:
+    for artefact in pictures[:-MOST_PICTURES]:
         session.forget(artefact)

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{CAVEAT}")
     if not (options.code or options.csv or options.analysis):
         for reader in study.settings.readers:
-            done, total = len(study.journal.read(reader)), len(trials_of(study.settings, reader))
+            done, total = len(study.answer_log.read(reader)), len(trials_of(study.settings, reader))
             print(f"{reader}: {done} of {total} answered")
     return 0
 

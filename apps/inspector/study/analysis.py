@@ -56,7 +56,7 @@ def analyse(settings: StudySettings, answers: Sequence[Answer]) -> list[Table]:
     settings
         The study.
     answers
-        Of all readers, as in the journal. Repeated questions count for agreement of readers with themselves only.
+        Of all readers, as in the answer log. Repeated questions count for agreement of readers with themselves only.
     """
     first = [answer for answer in answers if not answer["repeat"]]
     tables = [_counts(settings, answers)]

@@ -12,7 +12,7 @@ from rsd_med.base.errors import DataError
 from .settings import CaseSettings, StudySettings, locate
 
 MOST_VOXELS = 2**25
-KEPT = 8
+MOST_IMAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def check_images(study: Path, settings: StudySettings) -> None:
             raise DataError(f"{study.name}: the images of case {case.id} differ in size: {_listed(shapes)}")
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MOST_IMAGES)
 def read_image(study: Path, name: str) -> StudyImage:
     """Read one image.
 

@@ -72,10 +72,10 @@ class Seats:
 
     def reader(self, request: Request) -> str:
         """Return who asks; 409 if nobody has begun in this session."""
-        found = self._readers.get(current_session(request).name)
-        if found is None:
+        reader = self._readers.get(current_session(request).name)
+        if reader is None:
             raise HTTPException(409, "begin first")
-        return found
+        return reader
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -144,9 +144,9 @@ def _routes(study: Study) -> APIRouter:
     @routes.post("/study/answers.csv")
     async def answers(request: Request) -> Response:
         await _require_coordinator(study, request)
-        kept = {"Content-Disposition": f'attachment; filename="{study.settings.name}.csv"'}
+        attachment = {"Content-Disposition": f'attachment; filename="{study.settings.name}.csv"'}
         return Response(
-            await asyncio.to_thread(study.csv), media_type="text/csv; charset=utf-8", headers={**_HEADERS, **kept}
+            await asyncio.to_thread(study.csv), media_type="text/csv; charset=utf-8", headers={**_HEADERS, **attachment}
         )
 
     return routes

@@ -207,9 +207,9 @@ def locate(study: Path, name: str) -> Path:
         If it is not there, or outside the study's folder: a study can be moved whole, and reads nothing else.
     """
     folder = study.parent.resolve()
-    found = (folder / name.rpartition("#")[0] if "#" in name else folder / name).resolve()
-    if not found.is_relative_to(folder):
+    file = (folder / name.rpartition("#")[0] if "#" in name else folder / name).resolve()
+    if not file.is_relative_to(folder):
         raise ProtocolError(f"{study.name}: {name} lies outside the study's folder; copy the image into it")
-    if not found.is_file():
+    if not file.is_file():
         raise ProtocolError(f"{study.name}: there is no file {name}")
-    return found
+    return file

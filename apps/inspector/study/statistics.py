@@ -58,8 +58,8 @@ def wilson(successes: int, total: int) -> Interval:
 
     if total == 0:
         return Interval(math.nan, math.nan, math.nan)
-    found = binomtest(successes, total).proportion_ci(0.95, method="wilson")
-    return Interval(successes / total, float(found.low), float(found.high))
+    wilson = binomtest(successes, total).proportion_ci(0.95, method="wilson")
+    return Interval(successes / total, float(wilson.low), float(wilson.high))
 
 
 def sign_test(successes: int, total: int) -> float:
@@ -183,11 +183,11 @@ def bootstrap_by_case(
         return Interval(value, math.nan, math.nan)
     generator = np.random.default_rng(seed)
     drawn = generator.integers(len(groups), size=(resamples, len(groups)))
-    found = np.array([figure([answer for group in row for answer in groups[group]]) for row in drawn.tolist()])
-    found = found[np.isfinite(found)]
-    if not found.size:
+    figures = np.array([figure([answer for group in row for answer in groups[group]]) for row in drawn.tolist()])
+    figures = figures[np.isfinite(figures)]
+    if not figures.size:
         return Interval(value, math.nan, math.nan)
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.percentile(figures, [2.5, 97.5])
     return Interval(value, float(low), float(high))
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from rsd_med import __version__
 from rsd_med.base.errors import DataError
 
+from .answer_log import AnswerLog
 from .export import to_csv
 from .images import StudyImage, check_images, read_image
-from .journal import Journal
 from .settings import EQUAL, REAL, SYNTHETIC, StudySettings, read_study
 from .trials import Trial, opaque_id, trials_of
 
@@ -43,16 +43,16 @@ class Study:
         self.settings: StudySettings = read_study(path)
         check_images(path, self.settings)
         digest = hashlib.sha256(self.settings.model_dump_json().encode()).hexdigest()[:16]
-        self.journal = Journal(path.parent / f"{self.settings.name}-answers", digest)
+        self.answer_log = AnswerLog(path.parent / f"{self.settings.name}-answers", digest)
         self._cases = {case.id: case for case in self.settings.cases}
         self._trials = {reader: trials_of(self.settings, reader) for reader in self.settings.readers}
         for reader in self.settings.readers:
-            self.journal.read(reader)
+            self.answer_log.read(reader)
 
     @property
     def coordinator_code(self) -> str:
         """Return what opens the analysis; ``python -m apps.inspector.study STUDY.yaml --code`` prints it."""
-        return hmac.new(self.journal.key, b"coordinator", hashlib.sha256).hexdigest()[:20]
+        return hmac.new(self.answer_log.key, b"coordinator", hashlib.sha256).hexdigest()[:20]
 
     def is_coordinator(self, code: str) -> bool:
         """Tell whether a code is the coordinator's, in a time that does not depend on how much of it is right."""
@@ -60,7 +60,7 @@ class Study:
 
     def current(self, reader: str) -> Trial | None:
         """Return the question a reader has not answered yet; None at the end."""
-        done = len(self.journal.read(reader))
+        done = len(self.answer_log.read(reader))
         trials = self._trials[reader]
         return trials[done] if done < len(trials) else None
 
@@ -82,7 +82,7 @@ class Study:
             "total": total,
             "choices": self._choices(trial),
             "panes": [
-                self._describe_image(opaque_id(self.journal.key, reader, trial.number, place), name, image, affine)
+                self._describe_image(opaque_id(self.answer_log.key, reader, trial.number, place), name, image, affine)
                 for place, (name, image) in enumerate(zip(names, images, strict=True))
             ],
         }
@@ -93,7 +93,9 @@ class Study:
         if trial is None:
             return None
         for place, file in enumerate(self._files(trial)):
-            if hmac.compare_digest(opaque.encode(), opaque_id(self.journal.key, reader, trial.number, place).encode()):
+            if hmac.compare_digest(
+                opaque.encode(), opaque_id(self.answer_log.key, reader, trial.number, place).encode()
+            ):
                 return read_image(self.path, file).values
         return None
 
@@ -129,7 +131,7 @@ class Study:
         elapsed, window = given.get("response_ms"), given.get("window")
         low, high = window if isinstance(window, list) and len(window) == 2 else (None, None)
         arms = trial.arms
-        return self.journal.append(
+        return self.answer_log.append(
             reader,
             {
                 "study_id": self.settings.name,
@@ -154,7 +156,7 @@ class Study:
 
     def answers(self) -> list[dict[str, Any]]:
         """Return the answers of all readers, in the order of the readers."""
-        return [answer for reader in self.settings.readers for answer in self.journal.read(reader)]
+        return [answer for reader in self.settings.readers for answer in self.answer_log.read(reader)]
 
     def csv(self) -> str:
         """Return all answers as CSV."""

@@ -39,11 +39,11 @@ def mount_viewer(app: FastAPI) -> None:
 
 def _find(request: Request, artefact: str) -> tuple[Pane, np.ndarray]:
     session = current_session(request)
-    found = session.artefacts.get(artefact)
-    if found is None or found.pane is None:
+    owned = session.artefacts.get(artefact)
+    if owned is None or owned.pane is None:
         raise HTTPException(404, "not found")
     try:
-        return found.pane, read_volume(session, artefact)
+        return owned.pane, read_volume(session, artefact)
     except (DataError, OSError):
         raise HTTPException(404, "not found") from None
 
@@ -69,8 +69,8 @@ def _routes() -> APIRouter:
         wanted = panes.split(",")
         if not 1 <= len(wanted) <= MOST_PANES:
             raise HTTPException(422, f"the viewer shows one to {MOST_PANES} pictures")
-        found = [_find(request, artefact) for artefact in wanted]
-        text = viewer_html([pane for pane, _ in found], [volume.shape for _, volume in found], slice)
+        owned = [_find(request, artefact) for artefact in wanted]
+        text = viewer_html([pane for pane, _ in owned], [volume.shape for _, volume in owned], slice)
         return HTMLResponse(text, headers={**_HEADERS, "Content-Security-Policy": POLICY})
 
     @routes.get("/viewer/slice/{artefact}/{axis}/{number}")

@@ -123,13 +123,13 @@ class Gate:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = [(name, value) for name, value in message["headers"] if name.lower() != b"server"]
+                sent = [(name, value) for name, value in message["headers"] if name.lower() != b"server"]
                 # A part with a policy of its own (the viewer's frame has a stricter one) keeps it.
-                there = {name.lower() for name, _ in kept}
-                kept += [(name, value) for name, value in SECURITY_HEADERS.items() if name not in there]
+                there = {name.lower() for name, _ in sent}
+                sent += [(name, value) for name, value in SECURITY_HEADERS.items() if name not in there]
                 if cookie is not None:
-                    kept.append((b"set-cookie", cookie))
-                message["headers"] = kept
+                    sent.append((b"set-cookie", cookie))
+                message["headers"] = sent
             await send(message)
 
         try:
@@ -260,8 +260,8 @@ def read_cookie(header: str | None) -> str | None:
 
 def _name_of(host: str) -> str:
     """Return the name in a Host header without its port; "" for anything that is none."""
-    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host)
-    return found[1].lower() if found else ""
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host)
+    return match[1].lower() if match else ""
 
 
 async def _answer(send: Send, status: int, sentence: str, headers: dict[bytes, bytes] | None = None) -> None:

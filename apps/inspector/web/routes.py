@@ -18,11 +18,11 @@ _HEADERS = {"Cache-Control": "no-store"}
 
 
 def _owned(request: Request, artefact: str) -> Artefact:
-    found = current_session(request).artefacts.get(artefact)
-    if found is None:
+    owned = current_session(request).artefacts.get(artefact)
+    if owned is None:
         # The same answer for what belongs to another and for what never was.
         raise HTTPException(404, "not found")
-    return found
+    return owned
 
 
 def artefact_routes() -> APIRouter:
@@ -31,16 +31,16 @@ def artefact_routes() -> APIRouter:
 
     @routes.get("/artefact/{artefact}/file")
     def file(request: Request, artefact: str, keep: bool = False) -> Response:
-        found = _owned(request, artefact)
-        if found.pane is not None:
+        owned = _owned(request, artefact)
+        if owned.pane is not None:
             raise HTTPException(404, "not found")
         try:
-            content = found.path.read_bytes()
+            content = owned.path.read_bytes()
         except OSError:
             raise HTTPException(404, "not found") from None
         headers = dict(_HEADERS)
-        if keep or found.path.suffix not in _SHOWN:
-            headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
-        return Response(content, media_type=_SENT.get(found.path.suffix, "application/octet-stream"), headers=headers)
+        if keep or owned.path.suffix not in _SHOWN:
+            headers["Content-Disposition"] = f'attachment; filename="{owned.name}"'
+        return Response(content, media_type=_SENT.get(owned.path.suffix, "application/octet-stream"), headers=headers)
 
     return routes

@@ -107,9 +107,9 @@ class Session:
     def forget(self, artefact: str) -> None:
         """Drop an artefact and its file; unknown ids are ignored."""
         with self.lock:
-            found = self.artefacts.pop(artefact, None)
-        if found is not None:
-            found.path.unlink(missing_ok=True)
+            owned = self.artefacts.pop(artefact, None)
+        if owned is not None:
+            owned.path.unlink(missing_ok=True)
 
 
 def current_session(request: Request) -> Session:

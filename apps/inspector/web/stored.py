@@ -114,10 +114,10 @@ def read_volume(session: Session, artefact: str) -> np.ndarray:
     DataError
         When the session owns no such volume.
     """
-    found = session.artefacts.get(artefact)
-    if found is None or found.pane is None:
+    owned = session.artefacts.get(artefact)
+    if owned is None or owned.pane is None:
         raise DataError("That image belongs to another session or is gone; make it again.")
-    volume: np.ndarray = np.load(found.path, mmap_mode="r", allow_pickle=False)
+    volume: np.ndarray = np.load(owned.path, mmap_mode="r", allow_pickle=False)
     return volume
 
 

@@ -104,12 +104,12 @@ def _folder(session: Session, group: str | None) -> Path:
             raise HTTPException(413, str(error)) from error
         folder.mkdir(mode=0o700)
         return folder
-    found = session.uploads.get(group)
-    if found is None:
+    started = session.uploads.get(group)
+    if started is None:
         raise HTTPException(404, "not found")
-    if len(list(found.iterdir())) >= MOST_FILES:
+    if len(list(started.iterdir())) >= MOST_FILES:
         raise HTTPException(413, f"A series of more than {MOST_FILES} files is not taken.")
-    return found
+    return started
 
 
 async def _receive(request: Request, path: Path, room: int) -> str:

@@ -99,8 +99,8 @@ def add_user(path: Path, name: str, password: str) -> None:
         raise ProtocolError(f"a password has at least {SHORTEST} characters.")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     salt = secrets.token_bytes(16)
-    kept = [line for line in lines if line and line.split(":")[0] != name]
-    lines = [*kept, f"{name}:{salt.hex()}:{scrypt(password, salt).hex()}"]
+    others = [line for line in lines if line and line.split(":")[0] != name]
+    lines = [*others, f"{name}:{salt.hex()}:{scrypt(password, salt).hex()}"]
     write_text(path, "\n".join(lines) + "\n", private=True)
 
 

@@ -191,7 +191,7 @@ def test_a_dicom_series_is_sent_looked_at_whole_and_reconstructed_by_keyboard(pa
     frame.locator(".mark.number", has_text="3 / 5").wait_for()
     assert frame.locator(".mark.left").text_content() == "R"
     assert frame.locator("[data-act=volume]").is_visible()
-    page.locator("#method").get_by_label("CG-SENSE").focus()
+    page.locator("#method").get_by_label("CG-SENSE", exact=True).focus()
     page.keyboard.press("Space")
     page.locator("#go").focus()
     page.keyboard.press("Enter")
@@ -211,7 +211,7 @@ def test_a_dicom_series_is_sent_looked_at_whole_and_reconstructed_by_keyboard(pa
 
 def test_a_job_is_cancelled_and_a_worker_that_dies_at_work_is_replaced(page, server):
     open_tab(page, "Reconstruct")
-    page.locator("#method").get_by_label("Teacher, A-DPS").check()
+    page.locator("#method").get_by_label("Teacher, A-DPS", exact=True).check()
     page.locator("#draws").get_by_label("16").check()
     working = page.locator("#reconstruct-status progress")
     for end in ("cancel", "kill"):
@@ -228,7 +228,7 @@ def test_a_job_is_cancelled_and_a_worker_that_dies_at_work_is_replaced(page, ser
                 os.kill(pid, signal.SIGKILL)
             page.locator("#reconstruct-status [role=alert]").get_by_text("started again").wait_for()
         assert working.count() == 0
-    page.locator("#method").get_by_label("L1 wavelet").check()
+    page.locator("#method").get_by_label("L1 wavelet", exact=True).check()
     insist(page, "#go", page.frame_locator("#result iframe").locator(".title", has_text="L1 wavelet"))
 
 

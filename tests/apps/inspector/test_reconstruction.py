@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="The app's packages are not installed: pip
 from apps.inspector.compute import reconstruction
 from apps.inspector.compute.tasks import build_tasks
 from apps.inspector.page import scans as page_scans
-from apps.inspector.page.scans import EXAMPLE_NAMES, KEPT, UPLOADED, chosen_acceleration, read_scan_item
+from apps.inspector.page.scans import EXAMPLE_NAMES, MOST_ITEMS, UPLOADED, chosen_acceleration, read_scan_item
 from apps.inspector.web.session import SessionStore
 from rsd_med.base.errors import DataError
 from rsd_med.data.simulation import Scanner
@@ -97,11 +97,11 @@ def test_parsed_calibrated_and_loaded_once_for_reading_and_two_methods(run, sess
 
 
 def test_a_series_that_grows_and_another_slice_are_read_anew(session, counted):
-    sent = upload(session, slices=KEPT + 2)
+    sent = upload(session, slices=MOST_ITEMS + 2)
     first = read_scan_item(session, UPLOADED, sent, "0")
     assert read_scan_item(session, UPLOADED, sent, "0") is first
-    paths = [read_scan_item(session, UPLOADED, sent, str(number)).path for number in range(1, KEPT + 1)]
-    assert counted["read_item"] == KEPT + 1
+    paths = [read_scan_item(session, UPLOADED, sent, str(number)).path for number in range(1, MOST_ITEMS + 1)]
+    assert counted["read_item"] == MOST_ITEMS + 1
     assert not first.path.exists(), "what was read longest ago makes room"
     assert all(path.exists() for path in paths)
     assert read_scan_item(session, EXAMPLE_NAMES[3], None, None) == 3

@@ -102,15 +102,15 @@ def reconstruct_tab(desk: Desk) -> None:
     async def show_read(
         scan: Any, upload: Any, number: Any, acceleration: Any, request: gr.Request
     ) -> AsyncIterator[str]:
-        async for told in read_scan(desk, request, scan, upload, number, acceleration):
-            yield told
+        async for news in read_scan(desk, request, scan, upload, number, acceleration):
+            yield news
 
     async def show_upload(
         number: Any, acceleration: Any, request: gr.Request, event: gr.EventData
     ) -> AsyncIterator[Any]:
         upload = getattr(event, "scan", None)
-        async for told in read_scan(desk, request, UPLOADED, upload, number, acceleration):
-            yield told, UPLOADED, upload
+        async for news in read_scan(desk, request, UPLOADED, upload, number, acceleration):
+            yield news, UPLOADED, upload
 
     async def show_result(
         scan: Any,
@@ -121,12 +121,12 @@ def reconstruct_tab(desk: Desk) -> None:
         samples: Any,
         request: gr.Request,
     ) -> AsyncIterator[Any]:
-        async for told, picture in reconstruct(desk, request, scan, upload, number, acceleration, method, samples):
-            yield told, gr.skip() if picture is None else picture
+        async for news, picture in reconstruct(desk, request, scan, upload, number, acceleration, method, samples):
+            yield news, gr.skip() if picture is None else picture
 
     async def show_stack(scan: Any, upload: Any, number: Any, request: gr.Request) -> AsyncIterator[Any]:
-        async for told, picture in look_at_all(desk, request, scan, upload, number):
-            yield told, gr.skip() if picture is None else picture
+        async for news, picture in look_at_all(desk, request, scan, upload, number):
+            yield news, gr.skip() if picture is None else picture
 
     async def stop(request: gr.Request) -> str:
         return await desk.cancel(desk.session(request))
@@ -153,18 +153,18 @@ async def look_at_all(
         path, index = chosen_upload(session, upload, number)
         yield note("Reading all slices …", busy=True), None
         out = session.new_path(".npy")
-        found = await asyncio.to_thread(read_stack, path, out, index)
-        affine = None if found["affine"] is None else np.asarray(found["affine"])
+        stack = await asyncio.to_thread(read_stack, path, out, index)
+        affine = None if stack["affine"] is None else np.asarray(stack["affine"])
         pane = add_stack(
             session,
             out,
-            title="Uploaded scan" if found["kind"] == "picture" else "Uploaded scan, root sum of squares, zero-filled",
-            unit="of range" if found["kind"] == "picture" else "units of the file",
-            window=tuple(found["window"]),
+            title="Uploaded scan" if stack["kind"] == "picture" else "Uploaded scan, root sum of squares, zero-filled",
+            unit="of range" if stack["kind"] == "picture" else "units of the file",
+            window=tuple(stack["window"]),
             affine=pane_affine(affine),
-            spacing=pane_spacing(found["spacing_mm"]),
+            spacing=pane_spacing(stack["spacing_mm"]),
         )
-        yield note(f"{found['count']} slice{'s' if found['count'] != 1 else ''}."), viewer_frame([pane], height=760)
+        yield note(f"{stack['count']} slice{'s' if stack['count'] != 1 else ''}."), viewer_frame([pane], height=760)
     except DataError as error:
         yield note(str(error), problem=True), None
 

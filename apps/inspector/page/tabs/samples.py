@@ -12,11 +12,9 @@ import numpy as np
 from rsd_med.base.errors import DataError
 
 from ...viewer.page import viewer_frame
-from ...web.artefacts import Pane
-from ...web.session import Session
-from ...web.stored import add_volume
 from ..desk import Desk, note, one_of, real, result_of, whole
-from ..sheets import grey, magnitude, phase, sheet, window_of
+from ..sample_grids import grid_html, nearest_sentence, pairs_html, sample_pane, sample_panes, teacher_html
+from ..sheets import grey, magnitude, sheet
 
 COUNTS = (16, 36, 64)
 SHOWN = ("Magnitude", "Phase", "With nearest measurement kept", "With nearest of all training data")
@@ -60,36 +58,36 @@ def samples_tab(page: Any, desk: Desk) -> None:
     lower = gr.HTML("", elem_id="comparison", apply_default_css=False)
 
     async def show_grid(seed: Any, count: Any, truncation: Any, shown: Any, request: gr.Request) -> AsyncIterator[Any]:
-        async for told, picture in draw_grid(desk, request, seed, count, truncation, shown):
-            yield told, gr.skip() if picture is None else picture
+        async for news, picture in draw_grid(desk, request, seed, count, truncation, shown):
+            yield news, gr.skip() if picture is None else picture
 
     async def show_next(seed: Any, count: Any, truncation: Any, shown: Any, request: gr.Request) -> AsyncIterator[Any]:
         following = (int(seed) + 1) % MOST_SEED if isinstance(seed, int | float) else 0
-        async for told, picture in draw_grid(desk, request, following, count, truncation, shown):
-            yield following, told, gr.skip() if picture is None else picture
+        async for news, picture in draw_grid(desk, request, following, count, truncation, shown):
+            yield following, news, gr.skip() if picture is None else picture
 
     async def choose(
         seed: Any, count: Any, truncation: Any, request: gr.Request, event: gr.EventData
     ) -> AsyncIterator[Any]:
         number = getattr(event, "number", None)
-        async for told, picture in look_closely(desk, request, seed, count, truncation, number):
-            yield told, gr.skip() if picture is None else picture, number
+        async for news, picture in look_closely(desk, request, seed, count, truncation, number):
+            yield news, gr.skip() if picture is None else picture, number
 
     async def show_search(
         seed: Any, count: Any, truncation: Any, number: Any, request: gr.Request
     ) -> AsyncIterator[Any]:
-        async for told, picture in look_closely(desk, request, seed, count, truncation, number, everything=True):
-            yield told, gr.skip() if picture is None else picture
+        async for news, picture in look_closely(desk, request, seed, count, truncation, number, everything=True):
+            yield news, gr.skip() if picture is None else picture
 
     async def show_teacher(
         seed: Any, count: Any, truncation: Any, number: Any, budget: Any, request: gr.Request
     ) -> AsyncIterator[Any]:
-        async for told, picture in compare_teacher(desk, request, seed, count, truncation, number, budget):
-            yield told, gr.skip() if picture is None else picture
+        async for news, picture in compare_teacher(desk, request, seed, count, truncation, number, budget):
+            yield news, gr.skip() if picture is None else picture
 
     async def show_walk(seed: Any, truncation: Any, number: Any, other: Any, request: gr.Request) -> AsyncIterator[Any]:
-        async for told, picture in walk_between(desk, request, seed, truncation, number, other):
-            yield told, gr.skip() if picture is None else picture
+        async for news, picture in walk_between(desk, request, seed, truncation, number, other):
+            yield news, gr.skip() if picture is None else picture
 
     async def stop(request: gr.Request) -> str:
         return await desk.cancel(desk.session(request))
@@ -140,9 +138,9 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
             if not job.over:
                 yield desk.tell(job, "Searching the training set" if everything else "Drawing"), None
                 continue
-            found = result_of(job)
-            picture = _paired(session, found) if nearest else _grid(session, found, shown)
-            yield note(_described(*wanted, found["images"] if nearest else found, job)), picture
+            answer = result_of(job)
+            picture = pairs_html(session, answer) if nearest else grid_html(session, answer, shown)
+            yield note(_described(*wanted, answer["images"] if nearest else answer, job)), picture
     except DataError as error:
         yield note(str(error), problem=True), None
 
@@ -160,38 +158,25 @@ async def look_closely(
         facts = await desk.run(session, "facts")
         if not everything and not facts["measurements"]:
             images = await desk.run(session, "grid", seed=seed, count=number + 1, truncation=truncation)
-            panes, remark = _panes(session, images[number : number + 1], number), ""
+            panes, remark = sample_panes(session, images[number : number + 1], number), ""
         else:
             what = "Searching the training set" if everything else "Looking for the nearest measurement"
             arguments = {"seed": seed, "numbers": [number], "truncation": truncation, "everything": everything}
             async for job in desk.follow(session, "nearest", **arguments):
                 if not job.over:
                     yield desk.tell(job, what), None
-            found = result_of(job)
-            panes = _panes(session, found["images"], number)
+            answer = result_of(job)
+            panes = sample_panes(session, answer["images"], number)
             panes.append(
-                _pane(session, magnitude(found["measurements"]), "Nearest training measurement", found["images"])
+                sample_pane(
+                    session, magnitude(answer["measurements"]), "Nearest training measurement", answer["images"]
+                )
             )
-            remark = _nearest_sentence(found)
+            remark = nearest_sentence(answer)
         frame = viewer_frame(panes, height=640)
         yield "", f'<h2 class="part">Sample {number}</h2>{frame}<p class="remark">{html.escape(remark)}</p>'
     except DataError as error:
         yield note(str(error), problem=True), None
-
-
-def _nearest_sentence(found: dict[str, Any]) -> str:
-    """Say what was searched, and how near the nearest is."""
-    distance = float(found["distance"][0])
-    which = (
-        f"The nearest of all {found['searched']:,} training measurements (number {int(found['index'][0])})"
-        if found["everything"]
-        else f"The nearest of the {found['searched']} training measurements kept with the run"
-    )
-    more = "" if found["everything"] else " The others are searched with the button below."
-    return (
-        f"{which} differs by {distance:.0%} once the sample is seen through its coils and lines: 0 % would be a copy, "
-        f"near 100 % has nothing in common.{more}"
-    )
 
 
 async def compare_teacher(
@@ -209,7 +194,7 @@ async def compare_teacher(
         async for job in desk.follow(session, "teacher", **arguments):
             if not job.over:
                 yield desk.tell(job, "The teacher draws"), None
-        yield "", _beside(session, result_of(job), numbers)
+        yield "", teacher_html(session, result_of(job), numbers)
     except DataError as error:
         yield note(str(error), problem=True), None
 
@@ -264,81 +249,3 @@ def _described(seed: int, count: int, truncation: float, images: np.ndarray, job
         f"Seed {seed}, samples 0 to {count - 1}, ψ = {truncation:g}; {width} × {height} pixels, one window for all "
         f"({values}). One network call for each image. The same numbers always draw the same images."
     )
-
-
-def _grid(session: Session, images: np.ndarray, shown: str) -> str:
-    if shown == "Phase" and images.shape[1] != 2:
-        raise DataError("These images are real: they have no phase.")
-    count = len(images)
-    return sheet(
-        session,
-        grey(images, "phase" if shown == "Phase" else "magnitude"),
-        name=f"{count} samples",
-        labels=[f"Sample {k}" for k in range(count)],
-        numbers=range(count),
-        columns=int(np.sqrt(count)),
-    )
-
-
-def _paired(session: Session, found: dict[str, Any]) -> str:
-    pairs = np.concatenate([grey(found["images"]), grey(found["measurements"])], axis=2)
-    count = len(pairs)
-    usual = float(np.median(found["distance"]))
-    remark = (
-        '<p class="remark">Each sample on the left, the training measurement it is nearest to on the right, as the '
-        f"scanner saw it (aliased, incomplete). Searched: {_searched(found)}. Usual distance here: {usual:.0%}.</p>"
-    )
-    return remark + sheet(
-        session,
-        pairs,
-        name=f"{count} samples, each beside its nearest training measurement",
-        labels=[f"Sample {k}, nearest measurement differs by {d:.0%}" for k, d in enumerate(found["distance"])],
-        numbers=range(count),
-        captions=[f"{k}: {d:.0%}" for k, d in enumerate(found["distance"])],
-        columns=max(2, int(np.sqrt(count)) // 2 + 1),
-    )
-
-
-def _searched(found: dict[str, Any]) -> str:
-    count = found["searched"]
-    return f"all {count:,} training measurements" if found["everything"] else f"the {count} kept with the run"
-
-
-def _beside(session: Session, found: dict[str, Any], numbers: list[int]) -> str:
-    rows = []
-    for who, calls in (("Student", 1), ("Teacher", found["calls"])):
-        images = found[who.lower()]
-        seconds = found[f"{who.lower()}_seconds"]
-        rows.append(
-            f"<h3>{who}: {calls} network call{'s' if calls > 1 else ''} for each image, "
-            f"{1000 * seconds / len(images):.0f} ms each</h3>"
-            + sheet(
-                session,
-                grey(images),
-                name=f"{who}, samples {numbers[0]} to {numbers[-1]}",
-                labels=[f"{who}, sample {number}" for number in numbers],
-                numbers=numbers,
-                columns=len(numbers),
-            )
-        )
-    return (
-        '<h2 class="part">Teacher beside student, from the same latents</h2>'
-        + "".join(rows)
-        + '<p class="remark">One window for both. The times are of this machine, now.</p>'
-    )
-
-
-def _panes(session: Session, images: np.ndarray, number: int) -> list[Pane]:
-    panes = [_pane(session, magnitude(images), f"Sample {number}", images)]
-    if images.shape[1] == 2:
-        panes.append(
-            add_volume(
-                session, phase(images), title=f"Phase of sample {number}", unit="rad", window=window_of(images, "phase")
-            )
-        )
-    return panes
-
-
-def _pane(session: Session, values: np.ndarray, title: str, images: np.ndarray) -> Pane:
-    unit = "scales" if images.shape[1] == 2 else "of range"
-    return add_volume(session, values, title=title, unit=unit, window=window_of(images))

@@ -28,8 +28,8 @@ def viewer_tab(tab: Any, desk: Desk) -> None:
             choices = volumes_of(desk.session(request))
         except DataError as error:
             return gr.update(choices=[], value=[]), note(str(error), problem=True)
-        told = note("Choose what to show." if choices else NOTHING)
-        return gr.update(choices=choices, value=[]), told
+        sentence = note("Choose what to show." if choices else NOTHING)
+        return gr.update(choices=choices, value=[]), sentence
 
     def open_viewer(wanted: Any, request: gr.Request) -> tuple[Any, str]:
         try:
@@ -44,8 +44,8 @@ def viewer_tab(tab: Any, desk: Desk) -> None:
 def volumes_of(session: Session) -> list[tuple[str, str]]:
     """Return (title, opaque id) of a session's volumes, newest first, titles told apart by a number."""
     with session.lock:
-        kept = [found for found in session.artefacts.values() if found.pane is not None]
-    return [(f"{number}. {found.pane.title}", found.id) for number, found in enumerate(kept, 1) if found.pane][::-1]
+        shown = [owned for owned in session.artefacts.values() if owned.pane is not None]
+    return [(f"{number}. {owned.pane.title}", owned.id) for number, owned in enumerate(shown, 1) if owned.pane][::-1]
 
 
 def show_side_by_side(session: Session, wanted: Any) -> str:
@@ -67,8 +67,8 @@ def show_side_by_side(session: Session, wanted: Any) -> str:
         raise DataError(f"Choose one to {MOST_PANES} images.")
     panes = []
     for artefact in wanted:
-        found = session.artefacts.get(artefact) if isinstance(artefact, str) else None
-        if found is None or found.pane is None:
+        owned = session.artefacts.get(artefact) if isinstance(artefact, str) else None
+        if owned is None or owned.pane is None:
             raise DataError("One of these images is gone; open the tab again to renew the list.")
-        panes.append(found.pane)
+        panes.append(owned.pane)
     return viewer_frame(panes, height=760)

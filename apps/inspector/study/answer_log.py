@@ -10,7 +10,7 @@ from typing import Any
 from rsd_med.base.errors import DataError
 
 
-class Journal:
+class AnswerLog:
     """The answers of all readers of a study, in a private folder beside ``study.yaml``.
 
     A reader's answers are a file of their own, ``READER.jsonl``, only ever appended to. ``key`` holds the secret that
