@@ -62,10 +62,10 @@ class CoilMapSettings(Settings):
     cache_dir: str | None = Field(None, description="where; null is `rsd_med` in the user's cache folder")
 
 
-def coil_maps(
+def chosen_maps(
     kspace: Tensor, sampled: Tensor, settings: CoilMapSettings | None = None, stored: Tensor | None = None
-) -> Tensor:
-    """Return the coil maps of one slice, from what was measured of it.
+) -> tuple[Tensor, MapKind]:
+    """Return the coil maps of one slice, from what was measured of it, and the kind they are of.
 
     Parameters
     ----------
@@ -80,8 +80,9 @@ def coil_maps(
 
     Returns
     -------
-    Tensor
-        complex64, (coil, y, x), with Σ|S|² = 1 inside the support and 0 outside.
+    tuple of Tensor and str
+        complex64, (coil, y, x), with Σ|S|² = 1 inside the support and 0 outside; and ``espirit``, ``walsh``, ``file``
+        or ``ones``.
 
     Raises
     ------
@@ -89,13 +90,6 @@ def coil_maps(
         If the scan cannot give maps of this kind: none are stored, the centre is missing, it has several coils and
         ``ones`` is asked for.
     """
-    return chosen_maps(kspace, sampled, settings, stored)[0]
-
-
-def chosen_maps(
-    kspace: Tensor, sampled: Tensor, settings: CoilMapSettings | None = None, stored: Tensor | None = None
-) -> tuple[Tensor, MapKind]:
-    """Return the coil maps of one slice and the kind they are of; see :func:`coil_maps`."""
     settings = settings if settings is not None else CoilMapSettings()
     coils, rows, columns = kspace.shape
     width = min(settings.calibration_width, central_width(sampled, rows))

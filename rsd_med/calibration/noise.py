@@ -165,25 +165,6 @@ def estimate_noise(
     return _estimate(torch.cat((corners, air), dim=1), "edges and background")
 
 
-def estimate_sigma(kspace: Tensor, sampled: Tensor, source: Literal["auto", "edges", "background"] = "auto") -> float:
-    """Return the noise of a scan per real component, in the units of k-space, as a mean over coils.
-
-    Parameters
-    ----------
-    kspace, sampled, source
-        As in :func:`estimate_noise`.
-
-    Raises
-    ------
-    DataError
-        If there are too few samples where noise can be looked for.
-    """
-    estimate = estimate_noise(kspace, sampled, source)
-    if estimate is None:
-        raise DataError("The scan has no place to measure its noise; give a noise scan, or state sigma.")
-    return estimate.sigma
-
-
 def _estimate(samples: Tensor, source: NoiseSource) -> NoiseEstimate | None:
     coils, count = samples.shape
     if count < SAMPLES_PER_COIL * coils:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.limits import MAX_SIDE
 
-MAX_SIDE = 4096
 MAX_FRAMES = 1 << 14
 
 _TAGS = [

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.limits import MAX_COILS
 from rsd_med.calibration.scale import central_run, contiguous
 from rsd_med.data.hdf5 import checked_dataset, read
 from rsd_med.data.ismrmrd_header import Header, stored_header
@@ -27,8 +28,6 @@ from rsd_med.data.source import Source, SourceSettings
 if TYPE_CHECKING:
     import h5py
 
-MAX_COILS = 128
-"""Most receive coils that are believed; more means that the axes are in another order."""
 
 _SUFFIXES = {".h5", ".hdf5"}
 

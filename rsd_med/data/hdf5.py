@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.limits import MAX_SIDE
 
 if TYPE_CHECKING:
     import h5py
 
-MAX_SIDE = 4096
-"""Longest allowed side of any array."""
 
 MAX_READ_BYTES = 1 << 30
 """Largest single read: one slice, one chunk."""

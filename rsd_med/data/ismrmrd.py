@@ -9,8 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.limits import MAX_SIDE
 from rsd_med.calibration.scale import central_run, contiguous
-from rsd_med.data.hdf5 import MAX_READ_BYTES, MAX_SIDE, opened
+from rsd_med.data.hdf5 import MAX_READ_BYTES, opened
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.ismrmrd_lines import RawFile, noise_samples, placed
 from rsd_med.data.ismrmrd_records import (

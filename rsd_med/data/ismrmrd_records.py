@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsd_med.base.errors import DataError
-from rsd_med.data.hdf5 import MAX_SIDE
+from rsd_med.base.limits import MAX_COILS, MAX_SIDE
 
 if TYPE_CHECKING:
     import h5py
 
-MAX_COILS = 128
 MAX_ACQUISITIONS = 1 << 20
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = (1 << bit for bit in (18, 19, 20, 21))

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.limits import MAX_SIDE
 
-MAX_SIDE = 4096
 MAX_VOXELS = 2**28
 """Largest volume that is read."""
 MAX_UNPACKED_BYTES = 16 * 2**30

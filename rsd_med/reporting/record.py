@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.limits import MAX_SIDE
 from rsd_med.protocol.yaml_text import MAX_BYTES, parse_mapping
 from rsd_med.runs.grids import GALLERY
 from rsd_med.runs.run_folder import RunFolder
-
-MAX_SIDE = 4096
-"""Longest side of a picture that is believed."""
 
 _GRID_NAME = re.compile(r"(teacher|student)_(\d{1,15})\.png")
 

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.limits import MAX_SIDE
 
 from .artefacts import Artefact, Kind, Pane
 from .session import Session, new_id
-
-MAX_SIDE = 4096
 
 
 def add_volume(
