@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.common import Figure, conclude
 from benchmarks.operator_peers import peers
+from rsd_med.base.draws import Draws
 from rsd_med.operators import MultiCoilFourier
 from rsd_med.operators.masks import random_masks
 
@@ -90,7 +91,7 @@ def measure(
 def example(shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return mask (random lines, R = 4, 8 % of them ACS), normalised maps, image and k-space from a fixed seed."""
     items, _, _, width = shape
-    generator = torch.Generator().manual_seed(0)
+    generator = Draws().manual_seed(0)
     maps = torch.randn(shape, dtype=torch.complex64, generator=generator)
     maps /= maps.abs().square().sum(dim=1, keepdim=True).sqrt()
     mask = random_masks(items, width, 4, round(0.08 * width), generator)[:, None, None]

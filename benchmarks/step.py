@@ -22,6 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Figure, conclude
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.experiment import Experiment
@@ -113,7 +114,7 @@ class BarePasses:
     def __init__(self, experiment: Experiment, stage: Stage) -> None:
         shape = to_channels(experiment.measurements[:1].image()).shape[1:]
         channels = shape[0] + experiment.objective.context_channels
-        generator = self.generator = torch.Generator(experiment.device).manual_seed(0)
+        generator = self.generator = Draws(experiment.device).manual_seed(0)
         count, device = stage.batch_size, experiment.device
         self.seen = torch.randn(count, channels, *shape[1:], generator=generator, device=device)
         self.label = torch.randn(count, generator=generator, device=device)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rsd_med.base.command import run_command
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.blur import BlurSettings
 from rsd_med.corruptions.noise import NoiseSettings
@@ -95,20 +96,20 @@ def test_training_is_told_one_level_and_the_data_have_another():
         BlurSettings(sigma=0.1, simulated_sigma=0.4),
     ):
         corruption = settings.build()
-        measurement = corruption.measure_image(image, "a", torch.Generator().manual_seed(0))
+        measurement = corruption.measure_image(image, "a", Draws().manual_seed(0))
         assert measurement.data.std().item() == pytest.approx(0.4, rel=0.02)
         assert measurement.sigma.item() == pytest.approx(0.1)
-        generated = corruption.corrupt(image[None], measurement, torch.Generator().manual_seed(0))
+        generated = corruption.corrupt(image[None], measurement, Draws().manual_seed(0))
         assert generated.data.std().item() == pytest.approx(0.1, rel=0.02)
     magnitude = RicianSettings(noise=0.1, simulated_sigma=0.4).build()
-    measured = magnitude.measure_image(image, "a", torch.Generator().manual_seed(0)).data
+    measured = magnitude.measure_image(image, "a", Draws().manual_seed(0)).data
     assert measured.square().mean().item() == pytest.approx(2 * 0.4**2, rel=0.02)
 
 
 def test_without_a_second_level_the_noise_is_what_it_was():
     image = torch.zeros(1, 8, 8)
     one, other = (
-        settings.build().measure_image(image, "a", torch.Generator().manual_seed(0)).data
+        settings.build().measure_image(image, "a", Draws().manual_seed(0)).data
         for settings in (NoiseSettings(sigma=0.2), NoiseSettings(sigma=0.5, simulated_sigma=0.2))
     )
     assert torch.equal(one, other)

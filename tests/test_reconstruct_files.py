@@ -12,6 +12,7 @@ from PIL import Image
 
 from rsd_med import reconstruct
 from rsd_med.base.command import run_command
+from rsd_med.base.draws import Draws
 from rsd_med.data.coils import birdcage_maps
 from rsd_med.operators.fourier import fft2c
 from tests.data.ismrmrd_files import lines_of, write, xml
@@ -37,7 +38,7 @@ def head(points: np.ndarray) -> np.ndarray:
 
 def raw_file(path, down=(0, 1, 0), across=(1, 0, 0)):
     """Two slices of the phantom, four coils, as ISMRMRD: readout along ``down``, phase encoding along ``across``."""
-    draw = torch.Generator().manual_seed(0)
+    draw = Draws().manual_seed(0)
     maps = birdcage_maps(4, (ROWS, COLUMNS), draw)
     lines = []
     for number in range(2):

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.methods.bench import Bench
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
@@ -80,7 +81,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
         draws = generator_for(seed, "ambient_gan", step)
         batch = load_batch(dataset, order[step], experiment.device)
 
-        def generate(batch: Measurement = batch, draws: torch.Generator = draws) -> torch.Tensor:
+        def generate(batch: Measurement = batch, draws: Draws = draws) -> torch.Tensor:
             noise = torch.randn(shape, generator=draws).to(batch.data.device)
             images = one_step(generator, View(), noise)
             return observed(corrupt_generation(corruption, images, batch, draws))

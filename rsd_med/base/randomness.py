@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from rsd_med.base.draws import Draws
+
 
 def derive_seed(seed: int, purpose: str, *items: object) -> int:
     """Hash ``(seed, purpose, *items)`` to a 63-bit seed, the same on every machine and in every process."""
@@ -13,8 +15,8 @@ def derive_seed(seed: int, purpose: str, *items: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator_for(seed: int, purpose: str, *items: object, device: "torch.device | str" = "cpu") -> "torch.Generator":
-    """Return a fresh generator for one purpose and item; the global random state is never touched.
+def generator_for(seed: int, purpose: str, *items: object, device: "torch.device | str" = "cpu") -> "Draws":
+    """Return fresh `Draws` for one purpose and item; the global random state is never touched.
 
     Parameters
     ----------
@@ -27,6 +29,6 @@ def generator_for(seed: int, purpose: str, *items: object, device: "torch.device
     device
         Where the generator lives; it must match the tensors it fills.
     """
-    import torch  # here: a seed alone is asked for in programs that need no torch
+    from rsd_med.base.draws import Draws
 
-    return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, *items))
+    return Draws(device=device).manual_seed(derive_seed(seed, purpose, *items))

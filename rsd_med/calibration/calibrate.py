@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.coil_maps import chosen_maps
 from rsd_med.calibration.noise import SAMPLES_PER_COIL, NoiseEstimate, estimate_noise, noise_covariance
@@ -108,7 +109,7 @@ def calibrate(
     acs_lines: int | None = None,
     *,
     added_sigma: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: Draws | None = None,
 ) -> CalibratedScan:
     """Turn a raw scan into scaled k-space with known noise and coil maps, looking at nothing but what was measured.
 
@@ -184,7 +185,7 @@ def calibrate(
     )
 
 
-def _noisier(kspace: Tensor, sampled: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+def _noisier(kspace: Tensor, sampled: Tensor, sigma: float, generator: Draws) -> Tensor:
     """Add noise to the sampled entries; the others stay exactly zero."""
     return kspace + complex_or_real_noise(kspace, sigma, generator).masked_fill_(~sampled, 0)
 

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.measurement import GENERATED, Measurement
 from rsd_med.operators.linear import Identity, LinearOperator
@@ -22,7 +23,7 @@ class CorruptionSettings(KindSettings):
 class Corruption(ABC):
     """What could have happened to an image: y = A(x) + sigma e with A drawn at random.
 
-    Every draw takes the generator it draws from; the global random state is never touched.
+    Every draw takes the draws it draws from; the global random state is never touched.
 
     Attributes
     ----------
@@ -36,14 +37,14 @@ class Corruption(ABC):
     noise_everywhere: bool = True
 
     @abstractmethod
-    def draw(self, like: Measurement, generator: torch.Generator) -> LinearOperator:
+    def draw(self, like: Measurement, draws: Draws) -> LinearOperator:
         """Draw a fresh operator for a batch shaped like ``like``.
 
         Parameters
         ----------
         like
             Measurements whose number, shape, device and coil maps the operator takes over.
-        generator
+        draws
             The source of randomness.
 
         Raises
@@ -53,7 +54,7 @@ class Corruption(ABC):
         """
 
     @abstractmethod
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> LinearOperator:
+    def further(self, operator: LinearOperator, draws: Draws) -> LinearOperator:
         """Draw an operator that measures a part of what ``operator`` measures.
 
         Raises
@@ -62,7 +63,7 @@ class Corruption(ABC):
             If nothing is left to be removed.
         """
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Add noise of the corruption's sigma to data ``A(x)``, where the operator measures.
 
         Parameters
@@ -71,12 +72,12 @@ class Corruption(ABC):
             ``(b, ...)``, real or complex.
         operator
             The A that gave them.
-        generator
+        draws
             The source of randomness.
         """
-        return data + complex_or_real_noise(data, self.sigma, generator) if self.sigma else data
+        return data + complex_or_real_noise(data, self.sigma, draws) if self.sigma else data
 
-    def corrupt(self, image: Tensor, like: Measurement, generator: torch.Generator) -> Measurement:
+    def corrupt(self, image: Tensor, like: Measurement, draws: Draws) -> Measurement:
         """Measure images with a fresh operator: y = A(x) + sigma e, differentiable in the images.
 
         Parameters
@@ -85,7 +86,7 @@ class Corruption(ABC):
             ``(b, C, y, x)`` float32 or ``(b, 1, y, x)`` complex64, in scaled units.
         like
             As many measurements, whose shape, coil maps and scale are taken over.
-        generator
+        draws
             The source of randomness.
 
         Raises
@@ -98,9 +99,9 @@ class Corruption(ABC):
         if len(image) != len(like):
             msg = f"{len(image)} images cannot be corrupted like {len(like)} measurements."
             raise ValueError(msg)
-        operator = self.draw(like, generator)
+        operator = self.draw(like, draws)
         return Measurement(
-            data=self.add_noise(operator(image), operator, generator),
+            data=self.add_noise(operator(image), operator, draws),
             operator=operator,
             sigma=torch.full_like(like.sigma, self.sigma),
             scale=like.scale,
@@ -119,15 +120,15 @@ class ImageCorruption(Corruption):
 
     simulated_sigma: float | None = None
 
-    def draw(self, like: Measurement, generator: torch.Generator) -> LinearOperator:
+    def draw(self, like: Measurement, draws: Draws) -> LinearOperator:
         """Return the identity: there is nothing to draw."""
         return Identity()
 
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> LinearOperator:
+    def further(self, operator: LinearOperator, draws: Draws) -> LinearOperator:
         """Return the operator: of the identity, nothing can be removed."""
         return operator
 
-    def measure_image(self, image: Tensor, item_id: str, generator: torch.Generator) -> Measurement:
+    def measure_image(self, image: Tensor, item_id: str, draws: Draws) -> Measurement:
         """Turn one image of a source into a measurement.
 
         Parameters
@@ -136,7 +137,7 @@ class ImageCorruption(Corruption):
             ``(C, y, x)`` float32 or ``(1, y, x)`` complex64, in scaled units.
         item_id
             The image's name.
-        generator
+        draws
             The source of randomness; from (seed, "corruption", id), so that the corruption is fixed for a run.
 
         Returns
@@ -146,16 +147,16 @@ class ImageCorruption(Corruption):
         """
         operator = Identity()
         return Measurement(
-            data=self.measured(image[None], operator, generator),
+            data=self.measured(image[None], operator, draws),
             operator=operator,
             sigma=torch.full((1,), self.sigma),
             scale=torch.ones(1),
             ids=(item_id,),
         )
 
-    def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return the data that a source's image becomes."""
         if self.simulated_sigma is None:
-            return self.add_noise(operator(image), operator, generator)
+            return self.add_noise(operator(image), operator, draws)
         data = operator(image)
-        return data + complex_or_real_noise(data, self.simulated_sigma, generator)
+        return data + complex_or_real_noise(data, self.simulated_sigma, draws)

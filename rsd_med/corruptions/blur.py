@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, field_validator
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
@@ -48,10 +48,10 @@ class GaussianBlur(OperatorCorruption):
         super().__init__(sigma, simulated_sigma)
         self.kernel = gaussian_kernel(side, std)
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> Blur:
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> Blur:
         """Return the blur: the same for every item."""
         require_room(self.kernel.shape[-1], size)
-        return Blur(self.kernel.to(generator.device).expand(items, -1, -1, -1))
+        return Blur(self.kernel.to(draws.device).expand(items, -1, -1, -1))
 
 
 def require_odd(side: int) -> int:

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
@@ -64,24 +64,24 @@ class Inpainting(OperatorCorruption):
         self.shape = shape
         self.delta = delta
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> SamplingMask:
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> SamplingMask:
         """Draw a mask for every item."""
         draw = random_pixel_masks if self.shape == "pixels" else block_masks
-        return SamplingMask(draw(items, size, self.missing, generator))
+        return SamplingMask(draw(items, size, self.missing, draws))
 
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> SamplingMask:
+    def further(self, operator: LinearOperator, draws: Draws) -> SamplingMask:
         """Remove every seen pixel with probability delta, or a second block."""
         mask = _mask(operator)
         if self.shape == "pixels":
-            return SamplingMask(further_pixel_masks(mask, self.delta, generator))
+            return SamplingMask(further_pixel_masks(mask, self.delta, draws))
         y_size, x_size = mask.shape[-2:]
-        return SamplingMask(mask & block_masks(len(mask), (y_size, x_size), self.missing, generator).to(mask.device))
+        return SamplingMask(mask & block_masks(len(mask), (y_size, x_size), self.missing, draws).to(mask.device))
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Add noise to the pixels seen; the others stay exactly zero."""
         if not self.sigma:
             return data
-        return data + complex_or_real_noise(data, self.sigma, generator).masked_fill_(~_mask(operator), 0)
+        return data + complex_or_real_noise(data, self.sigma, draws).masked_fill_(~_mask(operator), 0)
 
 
 def _mask(operator: LinearOperator) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
@@ -62,14 +63,14 @@ class KSpaceMotion(OperatorCorruption):
         self.shift = shift
         self.rotation = rotation
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> ShotMotion:
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> ShotMotion:
         """Draw the poses of every item."""
-        columns = torch.arange(size[1], device=generator.device)
+        columns = torch.arange(size[1], device=draws.device)
         if self.shots > len(columns):
             msg = f"corruption.shots: {self.shots} shots are more than the {len(columns)} columns of k-space."
             raise ProtocolError(msg)
         shot = columns % self.shots if self.order == "interleaved" else columns * self.shots // len(columns)
-        pose = 2 * torch.rand(items, self.shots, 3, generator=generator, device=generator.device) - 1
+        pose = 2 * draws.uniform(items, self.shots, 3) - 1
         pose[:, shot[len(columns) // 2]] = 0
         return ShotMotion(
             shot.expand(items, -1), self.shift * pose[..., :2], math.radians(self.rotation) * pose[..., 2]

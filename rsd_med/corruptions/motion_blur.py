@@ -3,9 +3,9 @@
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, field_validator, model_validator
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.blur import require_odd, require_room
 from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
@@ -64,8 +64,8 @@ class MotionBlur(OperatorCorruption):
         self.shortest = shortest
         self.longest = longest
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> Blur:
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> Blur:
         """Draw a motion for every item."""
         require_room(self.side, size)
-        length, angle = torch.rand(2, items, generator=generator, device=generator.device)
+        length, angle = draws.uniform(items, 2).unbind(1)
         return Blur(motion_kernel(self.side, self.shortest + (self.longest - self.shortest) * length, math.pi * angle))

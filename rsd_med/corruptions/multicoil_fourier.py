@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import Corruption, CorruptionSettings
 from rsd_med.corruptions.measurement import Measurement
@@ -152,16 +153,14 @@ class MultiCoilUndersampling(Corruption):
             sigma=self.sigma,
         )
 
-    def draw_mask(
-        self, width: int, generator: torch.Generator, acquired: Tensor | None = None, rows: int | None = None
-    ) -> Tensor:
+    def draw_mask(self, width: int, draws: Draws, acquired: Tensor | None = None, rows: int | None = None) -> Tensor:
         """Draw the mask of one scan.
 
         Parameters
         ----------
         width
             Number of k-space columns.
-        generator
+        draws
             The source of randomness.
         acquired
             Boolean ``(width,)``: the columns that exist at all; by default every one.
@@ -178,9 +177,9 @@ class MultiCoilUndersampling(Corruption):
         ProtocolError
             If acceleration and ACS lines cannot be met for this width.
         """
-        return self._draw_masks(1, width, generator, acquired, rows)[0]
+        return self._draw_masks(1, width, draws, acquired, rows)[0]
 
-    def draw(self, like: Measurement, generator: torch.Generator) -> MultiCoilFourier:
+    def draw(self, like: Measurement, draws: Draws) -> MultiCoilFourier:
         """Draw fresh masks for the coil maps of ``like``.
 
         Where the masks come from the files, their distribution is known only through them, together with that of the
@@ -196,15 +195,15 @@ class MultiCoilUndersampling(Corruption):
         if self.mask == "file" or maps is None:
             return _multicoil(like.operator)
         # The same for all of a batch: its files come from one scanner protocol as a rule.
-        acquired = None if like.acquired is None else like.acquired.all(0).to(generator.device)
-        drawn = self._draw_masks(len(like), maps.shape[-1], generator, acquired, maps.shape[-2]).to(maps.device)
+        acquired = None if like.acquired is None else like.acquired.all(0).to(draws.device)
+        drawn = self._draw_masks(len(like), maps.shape[-1], draws, acquired, maps.shape[-2]).to(maps.device)
         mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
         measured = like.operator.entries(like.data)
         if measured.shape[-2] != 1 and not self.in_the_plane:
             mask = mask & measured.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
         return MultiCoilFourier(mask, maps)
 
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> MultiCoilFourier:
+    def further(self, operator: LinearOperator, draws: Draws) -> MultiCoilFourier:
         """Remove measured columns, or entries of a pattern in the plane, outside the ACS from each mask.
 
         Raises
@@ -223,28 +222,28 @@ class MultiCoilUndersampling(Corruption):
             if not self.in_the_plane:
                 removed = self.removed_lines
                 removed = further_lines(width, self.acceleration) if removed is None else removed
-                mask = operator.mask & further_mask(columns, self.acs_lines, removed, generator)
+                mask = operator.mask & further_mask(columns, self.acs_lines, removed, draws)
             else:
                 removed = None if self.removed_lines is None else self.removed_lines * rows
                 removed = further_lines(rows * width, self.acceleration) if removed is None else removed
-                mask = further_entries(operator.mask, self.acs_lines, removed, generator)
+                mask = further_entries(operator.mask, self.acs_lines, removed, draws)
         except ValueError as error:
             msg = f"corruption.further_lines: {error}"
             raise ProtocolError(msg) from error
         return MultiCoilFourier(mask, operator.maps)
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Add noise to the sampled entries of k-space ``(b, coil, y, x)``; the others stay exactly zero."""
         if not self.sigma:
             return data
-        noise = complex_or_real_noise(data, self.sigma, generator)
+        noise = complex_or_real_noise(data, self.sigma, draws)
         return data + noise.masked_fill_(~operator.entries(data), 0)
 
     def _draw_masks(
         self,
         items: int,
         width: int,
-        generator: torch.Generator,
+        draws: Draws,
         acquired: Tensor | None = None,
         rows: int | None = None,
     ) -> Tensor:
@@ -254,8 +253,8 @@ class MultiCoilUndersampling(Corruption):
                     msg = f"The pattern {self.pattern} needs the number of rows."
                     raise ValueError(msg)
                 draw_plane = poisson_disk_masks if self.pattern == "poisson_disk" else radial_masks
-                return draw_plane(items, (rows, width), self.acceleration, self.acs_lines, generator, acquired)
-            return draw_lines(self.pattern)(items, width, self.acceleration, self.acs_lines, generator, acquired)
+                return draw_plane(items, (rows, width), self.acceleration, self.acs_lines, draws, acquired)
+            return draw_lines(self.pattern)(items, width, self.acceleration, self.acs_lines, draws, acquired)
         except ValueError as error:
             msg = f"corruption.acceleration, corruption.acs_lines: {error}"
             raise ProtocolError(msg) from error

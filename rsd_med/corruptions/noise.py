@@ -2,10 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.base import ImageCorruption
 from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.linear import LinearOperator
@@ -50,6 +50,6 @@ class GaussianNoise(ImageCorruption):
         self.simulated_sigma = simulated_sigma
         self.simulate = simulate
 
-    def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return the image with noise, or as it is where it carries the noise already."""
-        return super().measured(image, operator, generator) if self.simulate else image
+        return super().measured(image, operator, draws) if self.simulate else image

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.operators.linear import LinearOperator
@@ -41,7 +42,7 @@ class LowDose(ImageCorruption):
         self.peak = peak
         self.black = black
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return counted images ``(b, C, y, x)``, differentiable.
 
         Raises
@@ -56,7 +57,7 @@ class LowDose(ImageCorruption):
         # A generator leaves the range of images now and then: nothing is darker than black.
         mean = ((data - self.black) / per_count).clamp_min(0)
         with torch.no_grad():
-            counts = torch.poisson(mean.to(generator.device), generator=generator).to(mean.device)
+            counts = draws.poisson(mean)
             standard = (counts - mean) / mean.clamp_min(1e-6).sqrt()
         drawn = mean + mean.clamp_min(1e-6).sqrt() * standard
         return self.black + per_count * drawn

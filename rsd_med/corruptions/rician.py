@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.base import ImageCorruption
 from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.linear import LinearOperator
@@ -61,16 +62,16 @@ class RicianMagnitude(ImageCorruption):
         self.simulate = simulate
         self.simulated_noise = noise if simulated_noise is None else simulated_noise
 
-    def measured(self, image: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return the magnitude of the image with noise, or the image where it is one already."""
-        return _magnitude(image, self.simulated_noise, generator) if self.simulate else image
+        return _magnitude(image, self.simulated_noise, draws) if self.simulate else image
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return noisy magnitudes ``(b, C, y, x)`` of the dtype of the images."""
-        return _magnitude(data, self.noise, generator)
+        return _magnitude(data, self.noise, draws)
 
 
-def _magnitude(data: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+def _magnitude(data: Tensor, noise: float, draws: Draws) -> Tensor:
     noisy = torch.complex(data, torch.zeros_like(data)) if not data.is_complex() else data
-    magnitude = (noisy + complex_or_real_noise(noisy, noise, generator)).abs()
+    magnitude = (noisy + complex_or_real_noise(noisy, noise, draws)).abs()
     return torch.complex(magnitude, torch.zeros_like(magnitude)) if data.is_complex() else magnitude

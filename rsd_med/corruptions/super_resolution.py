@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
@@ -29,7 +29,7 @@ class SuperResolutionSettings(CorruptionSettings):
 
 
 class SuperResolution(OperatorCorruption):
-    """y = U D x + sigma e: D reduces, U repeats, so that teacher and generator see images of one size.
+    """y = U D x + sigma e: D reduces, U repeats, so that teacher and draws see images of one size.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class SuperResolution(OperatorCorruption):
         super().__init__(sigma)
         self.factor = factor
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> LinearOperator:
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
         """Return the reduction: the same for every item."""
         try:
             return NearestUpsampling(self.factor) @ Downsampling(self.factor, size)

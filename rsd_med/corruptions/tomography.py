@@ -3,10 +3,10 @@
 from functools import lru_cache
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import CorruptionSettings
 from rsd_med.corruptions.imaging import OperatorCorruption
@@ -48,19 +48,19 @@ class SparseView(OperatorCorruption):
         self.views = views
         self.sinogram_noise = sinogram_noise
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> LinearOperator:
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
         """Return B R: the same for every item."""
         if size[0] != size[1]:
             msg = f"corruption.kind: sparse_view needs square images, not {size[0]}×{size[1]}; fit them."
             raise ProtocolError(msg)
         return _scan(size[0], self.views)
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, generator: torch.Generator) -> Tensor:
+    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Add the back-projection of noise in the sinogram to images."""
         if not self.sinogram_noise:
             return data
         sinogram = data.new_zeros(*data.shape[:-2], self.views, data.shape[-1])
-        noise = complex_or_real_noise(sinogram, self.sinogram_noise, generator)
+        noise = complex_or_real_noise(sinogram, self.sinogram_noise, draws)
         return data + _back_projection(data.shape[-1], self.views)(noise)
 
 

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.knee_anatomy import Weighting, draw_knee
@@ -104,7 +105,7 @@ class KneePhantom(Source):
             geometry=Geometry(spacing_mm=(FIELD_OF_VIEW_MM / size, FIELD_OF_VIEW_MM / size)),
         )
 
-    def _generator(self, part: str, index: int) -> torch.Generator:
+    def _generator(self, part: str, index: int) -> Draws:
         return generator_for(self.seed, "knee_phantom", self.settings.split, part, self._checked(index))
 
     def _checked(self, index: int) -> int:

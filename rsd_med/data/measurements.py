@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import CalibratedScan, calibrate
@@ -187,7 +188,7 @@ class MeasurementDataset:
         self.prepared.save(origin, measurement)
         return measurement
 
-    def _generator(self, item: Scan | Picture) -> torch.Generator:
+    def _generator(self, item: Scan | Picture) -> Draws:
         return generator_for(self.seed, "corruption", item.id)
 
     def _measure(self, item: Scan | Picture) -> Measurement:
@@ -203,7 +204,7 @@ class MeasurementDataset:
             measurement = corruption.measure_image(_combined(item, scan), item.id, generator)
             return replace(measurement, scale=torch.full((1,), scan.scale))
 
-    def _calibrated(self, scan: Scan, generator: torch.Generator) -> CalibratedScan:
+    def _calibrated(self, scan: Scan, generator: Draws) -> CalibratedScan:
         """Calibrate a scan, undersampled and with noise as the corruption says."""
         corruption = self.corruption
         if not isinstance(corruption, MultiCoilUndersampling):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rsd_med import __version__
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.files import written_aside
 from rsd_med.base.randomness import generator_for
@@ -101,7 +102,7 @@ class Scanner:
         """
         rows, columns = image.shape
 
-        def draw(part: str) -> torch.Generator:
+        def draw(part: str) -> Draws:
             return generator_for(self.seed, "simulate", part, *item)
 
         if not image.is_complex():

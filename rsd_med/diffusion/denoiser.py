@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.backbones import BackboneSettings, LearningNetwork
 from rsd_med.diffusion.compute import ComputeOptions
@@ -59,7 +60,7 @@ class Denoiser(nn.Module):
         self.network = network
         self.sigma_data = sigma_data
         self.hidden_std = hidden_std
-        self._told: tuple[torch.Tensor | None, torch.Generator] | None = None
+        self._told: tuple[torch.Tensor | None, Draws] | None = None
         self.compute(compute_options or ComputeOptions())
 
     def compute(self, compute_options: ComputeOptions) -> None:
@@ -69,7 +70,7 @@ class Denoiser(nn.Module):
         if not compute_options.compile:
             self.network._compiled_call_impl = None
 
-    def learning(self, generator: torch.Generator, augmentation: torch.Tensor | None = None) -> Self:
+    def learning(self, draws: Draws, augmentation: torch.Tensor | None = None) -> Self:
         """Return this denoiser as it is while it learns: the same weights, with dropout and told of augmentation.
 
         Everyone else gets its answers without either. So it is in the published recipe: in each step the network whose
@@ -77,7 +78,7 @@ class Denoiser(nn.Module):
 
         Parameters
         ----------
-        generator
+        draws
             The source of dropout.
         augmentation
             How each image of the batch was augmented, ``(b, AUGMENTATION_LABELS)``; None: not at all.
@@ -93,7 +94,7 @@ class Denoiser(nn.Module):
                 raise ValueError(msg)
             return self
         learner = copy.copy(self)  # of the module alone: its parts and weights are shared
-        learner._told = (augmentation, generator)
+        learner._told = (augmentation, draws)
         return learner
 
     def weight(self, sigma: torch.Tensor) -> torch.Tensor:
@@ -146,7 +147,7 @@ def build_denoiser(
     diffusion: DiffusionSettings,
     channels: int,
     context_channels: int,
-    generator: torch.Generator,
+    generator: Draws,
     device: torch.device | str = "cpu",
     compute_options: ComputeOptions | None = None,
 ) -> Denoiser:

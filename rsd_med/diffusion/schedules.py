@@ -5,6 +5,7 @@ import math
 import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
 
 
@@ -40,7 +41,7 @@ class LogNormalLevels(Settings):
     def draw(
         self,
         count: int,
-        generator: torch.Generator,
+        draws: Draws,
         above: float | torch.Tensor = 0.0,
         below: float | torch.Tensor = math.inf,
     ) -> torch.Tensor:
@@ -49,7 +50,7 @@ class LogNormalLevels(Settings):
         The truncated normal is inverted exactly, so that no draw is wasted: Ambient Tweedie's clamp spends 37 % of a
         batch at σ_n = 0.2, and 59 % at σ_n = 0.4, on terms without a gradient (docs/method.md).
         """
-        u = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        u = draws.uniform(count, dtype=torch.float64)
         lowest = torch.as_tensor(above, dtype=torch.float64, device=u.device)
         highest = torch.as_tensor(below, dtype=torch.float64, device=u.device)
         low, high = (torch.special.ndtr((edge.log() - self.mean) / self.std) for edge in (lowest, highest))

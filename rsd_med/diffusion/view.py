@@ -47,11 +47,7 @@ class View:
 
     def denoise(self, denoiser: Denoiser, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Ask ``denoiser`` for the clean image behind the noisy image ``x`` at level ``sigma`` ``(b,)``."""
-        return self.ask(denoiser, self.project(x), sigma)
-
-    def ask(self, denoiser: Denoiser, shown: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Ask ``denoiser`` about an image that is projected already: several networks can share one projection."""
-        estimate: torch.Tensor = denoiser(shown, sigma, self.context)
+        estimate: torch.Tensor = denoiser(self.project(x), sigma, self.context)
         return estimate
 
     def restrict(self, gap: torch.Tensor) -> torch.Tensor:

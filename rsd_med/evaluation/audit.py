@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
@@ -125,7 +126,7 @@ def audit_memorisation(
 
 
 def _corrupted(
-    images: Tensor, dataset: Measurements, indices: Sequence[int], corruption: Corruption, generator: torch.Generator
+    images: Tensor, dataset: Measurements, indices: Sequence[int], corruption: Corruption, generator: Draws
 ) -> Tensor:
     """Return the samples as measurements are seen, each under the conditions of one."""
     seen = []

@@ -57,10 +57,10 @@ def draw_latents(objective: Objective, conditions: Conditions, seed: int, start:
     device = conditions.device
     channels, height, width = to_channels(conditions[:1].image()).shape[1:]
     generator = generator_for(seed, "images", start, device=device)
-    chosen = torch.randint(len(conditions), (BATCH,), generator=generator, device=device)
+    chosen = generator.integers(len(conditions), BATCH)
     fresh = Fresh(generator, partial(objective.draw_view, conditions[chosen], generator))
     view = fresh.view()
-    return Latents(torch.randn(BATCH, channels, height, width, generator=generator, device=device), view, fresh)
+    return Latents(generator.normal(BATCH, channels, height, width), view, fresh)
 
 
 @torch.no_grad()

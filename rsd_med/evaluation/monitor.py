@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Conditions, Measurement
@@ -97,7 +98,7 @@ class ProximalMonitor:
     def _corrupted(self, images: torch.Tensor, purpose: str, start: int) -> Measurement:
         device = self.measurements.device
         generator = generator_for(self.seed, purpose, start, device=device)
-        chosen = torch.randint(len(self.measurements), (len(images),), generator=generator, device=device)
+        chosen = generator.integers(len(self.measurements), len(images))
         return corrupt_generation(self.corruption, images.to(device), self.measurements[chosen], generator)
 
     def _gathered(self, batches: Iterable[Measurement]) -> torch.Tensor:
@@ -107,7 +108,7 @@ class ProximalMonitor:
 
 
 def corrupt_generation(
-    corruption: Corruption, images: torch.Tensor, like: Measurement, generator: torch.Generator
+    corruption: Corruption, images: torch.Tensor, like: Measurement, generator: Draws
 ) -> Measurement:
     """Corrupt generated images, given in channels ``(b, channels, y, x)``, as the scans of ``like`` were corrupted."""
     return corruption.corrupt(to_complex(images) if like.data.is_complex() else images, like, generator)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.schedules import karras_levels
 from rsd_med.diffusion.view import View
@@ -23,7 +24,7 @@ class ADPS(PriorSolver):
 
     settings: "ADPSSettings"
 
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Draw the samples, ``batch`` at a time."""
         self.prior.check(measurement)
         settings = self.settings
@@ -37,14 +38,14 @@ class ADPS(PriorSolver):
             samples.append(self._walk(measurement, chosen, partial(_within, progress, done, share)))
         return torch.cat(samples)
 
-    def _walk(self, measurement: Measurement, generators: list[torch.Generator], progress: Progress) -> Tensor:
+    def _walk(self, measurement: Measurement, generators: list[Draws], progress: Progress) -> Tensor:
         settings = self.settings
         like = repeat(measurement, len(generators))
         # One further mask for each sample, held for the whole walk.
         view = self.prior.training_view(measurement, generators)
         shape = to_channels(measurement.image()).shape[1:]
         device = measurement.data.device
-        noise = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(device)
+        noise = torch.stack([g.normal(*shape) for g in generators]).to(device)
         levels = karras_levels(settings.steps, settings.sigma_min, settings.sigma_max, device=device)
         x = levels[0] * noise
         for number, (here, there) in enumerate(pairwise(levels)):

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DivergedError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
@@ -71,9 +72,7 @@ class Solver(ABC):
     def __init__(self, settings: "SolverSettings") -> None:
         self.settings = settings
 
-    def __call__(
-        self, measurement: Measurement, generator: torch.Generator, progress: Progress | None = None
-    ) -> Reconstruction:
+    def __call__(self, measurement: Measurement, generator: Draws, progress: Progress | None = None) -> Reconstruction:
         """Reconstruct one slice.
 
         Parameters
@@ -109,7 +108,7 @@ class Solver(ABC):
         return summarise(samples, measurement, seconds)
 
     @abstractmethod
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Return samples ``(n, 1, y, x)`` complex64."""
 
 
@@ -196,9 +195,9 @@ def repeat(measurement: Measurement, count: int) -> Measurement:
     return measurement[torch.zeros(count, dtype=torch.long)] if count > 1 else measurement
 
 
-def sample_generators(count: int, generator: torch.Generator) -> list[torch.Generator]:
+def sample_generators(count: int, generator: Draws) -> list[Draws]:
     """Derive a generator for each sample: sample k is the same however many are asked for, in whatever batches."""
-    root = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    root = int(generator.integers(2**62, 1))
     return [generator_for(root, "sample", number, device=generator.device) for number in range(count)]
 
 

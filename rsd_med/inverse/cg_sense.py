@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Progress, Solver, SolverSettings
 from rsd_med.inverse.conjugate_gradient import conjugate_gradient
@@ -17,7 +18,7 @@ class CGSense(Solver):
     settings: "CGSenseSettings"
 
     @torch.no_grad()
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Run conjugate gradients from zero."""
         operator, weight = measurement.operator, self.settings.regularisation
         return conjugate_gradient(

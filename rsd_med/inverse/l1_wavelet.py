@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Progress, Solver, SolverSettings
 from rsd_med.inverse.wavelets import Wavelet, WaveletName, fitting_levels, soft_threshold
@@ -22,7 +23,7 @@ class L1Wavelet(Solver):
     settings: "L1WaveletSettings"
 
     @torch.no_grad()
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Run FISTA from zero."""
         settings, operator = self.settings, measurement.operator
         adjoint = measurement.image()
@@ -37,7 +38,7 @@ class L1Wavelet(Solver):
             moved = ahead - step * (operator.normal(ahead) - adjoint)
             shift = (0, 0)
             if settings.random_shifts and levels:
-                drawn = torch.randint(2**levels, (2,), generator=generator, device=generator.device)
+                drawn = generator.integers(2**levels, 2)
                 shift = (int(drawn[0]), int(drawn[1]))
             following = _shrink(moved, wavelet, step * settings.regularisation, shift)
             faster = (1 + math.sqrt(1 + 4 * momentum**2)) / 2

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
 from rsd_med.inverse.conjugate_gradient import conjugate_gradient
@@ -18,7 +19,7 @@ class AmbientOneStep(PriorSolver):
     settings: "AmbientOneStepSettings"
 
     @torch.no_grad()
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Show the zero-filled image, under the mask that made it."""
         self.prior.check(measurement)
         count = self.settings.samples

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
@@ -64,7 +64,7 @@ class Prior:
                 "--crop-kspace, or --any-size."
             )
 
-    def training_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
+    def training_view(self, measurement: Measurement, generators: Sequence[Draws]) -> View:
         """Show images as in training: a further mask Ã of a training mask for each sample, with the scan's coil maps.
 
         The masks are those of the *training* acceleration, whatever that of the scan (arXiv 2403.08728).
@@ -85,7 +85,7 @@ class Prior:
         ]
         return self.show(LinearOperator.cat(drawn))
 
-    def scan_view(self, measurement: Measurement, generators: Sequence[torch.Generator]) -> View:
+    def scan_view(self, measurement: Measurement, generators: Sequence[Draws]) -> View:
         """Show images under the scan's own mask, further undersampled as in training where enough lines are left.
 
         A scan that has no mask is shown as in training.
@@ -109,12 +109,12 @@ class Prior:
         return corruption if width == self.size[1] else corruption.at_width(width, self.size[1])
 
     def _training_operator(
-        self, measurement: Measurement, corruption: MultiCoilUndersampling, generator: torch.Generator
+        self, measurement: Measurement, corruption: MultiCoilUndersampling, generator: Draws
     ) -> LinearOperator:
         maps = measurement.operator.coil_maps
         if self.masks is None or maps is None or self.masks.shape[-1] != maps.shape[-1]:
             return corruption.draw(measurement, generator)
-        chosen = torch.randint(len(self.masks), (1,), generator=generator, device=generator.device)
+        chosen = generator.integers(len(self.masks), 1)
         return MultiCoilFourier(self.masks[chosen.to(self.masks.device)].to(maps.device), maps)
 
 

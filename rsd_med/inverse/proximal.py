@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.noise import complex_or_real_noise
@@ -62,9 +63,7 @@ def data_score(guess: Tensor, variance: Tensor, measurement: Measurement, iterat
 
 
 @torch.no_grad()
-def posterior_draws(
-    guess: Tensor, variance: Tensor, measurement: Measurement, generators: Sequence[torch.Generator]
-) -> Tensor:
+def posterior_draws(guess: Tensor, variance: Tensor, measurement: Measurement, generators: Sequence[Draws]) -> Tensor:
     """Draw x given y in `data_proximal`'s model: fit a perturbed guess to perturbed data (Papandreou & Yuille 2010).
 
     Perturbations come in pairs of opposite sign, so that the mean of an even number of samples is that of their means;

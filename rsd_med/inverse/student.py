@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.view import View
@@ -38,7 +39,7 @@ class StudentGenerator:
         return to_complex(OneStep(self.prior.sigma_init)(self.prior.denoiser, self.view, latents))
 
 
-def draw_latents(measurement: Measurement, prior: Prior, generators: list[torch.Generator]) -> Tensor:
+def draw_latents(measurement: Measurement, prior: Prior, generators: list[Draws]) -> Tensor:
     """Draw where the search starts: standard normal latents that already hold what least squares knows.
 
     The generator grew out of a denoiser at noise level σ_init, and still turns ``x + σ_init n`` into an image like x.
@@ -53,7 +54,7 @@ def draw_latents(measurement: Measurement, prior: Prior, generators: list[torch.
     assert prior.sigma_init is not None
     variance = torch.full((1, 1, 1, 1), START_STD**2, device=measurement.data.device)
     known = to_channels(data_proximal(torch.zeros_like(measurement.image()), variance, measurement))
-    drawn = [torch.randn(known.shape[1:], generator=generator, device=generator.device) for generator in generators]
+    drawn = [generator.normal(*known.shape[1:]) for generator in generators]
     return torch.stack(drawn).to(known.device) + known / prior.sigma_init
 
 

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
 from rsd_med.inverse.proximal import guess_variance, posterior_draws
@@ -17,7 +18,7 @@ class StudentLatent(PriorSolver):
 
     settings: "StudentLatentSettings"
 
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Search from every start at once."""
         self.prior.check(measurement)
         generators = sample_generators(self.settings.samples, generator)

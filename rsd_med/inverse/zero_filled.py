@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Progress, Solver, SolverSettings
 
@@ -12,7 +12,7 @@ from rsd_med.inverse.base import Progress, Solver, SolverSettings
 class ZeroFilled(Solver):
     """``x = A^H y``."""
 
-    def solve(self, measurement: Measurement, generator: torch.Generator, progress: Progress) -> Tensor:
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Apply the adjoint."""
         return measurement.image()
 

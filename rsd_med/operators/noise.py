@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 
-def complex_or_real_noise(like: Tensor, sigma: float | Tensor, generator: torch.Generator) -> Tensor:
+
+def complex_or_real_noise(like: Tensor, sigma: float | Tensor, draws: Draws) -> Tensor:
     """Draw white Gaussian noise of standard deviation sigma *per real component*.
 
     Real noise has variance sigma^2; complex noise has variance sigma^2 in the real and in the imaginary part,
@@ -16,7 +18,7 @@ def complex_or_real_noise(like: Tensor, sigma: float | Tensor, generator: torch.
         Gives shape ``(b, ...)``, dtype and device.
     sigma
         A number, or one per item ``(b,)``; in the units of ``like``.
-    generator
+    draws
         The source of randomness; the draw happens on its device, so that it does not depend on that of ``like``.
 
     Returns
@@ -38,7 +40,7 @@ def complex_or_real_noise(like: Tensor, sigma: float | Tensor, generator: torch.
         msg = f"A noise standard deviation is at least 0, not {sigma}."
         raise ValueError(msg)
     shape = (*like.shape, 2) if like.is_complex() else tuple(like.shape)
-    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=like.real.dtype)
+    noise = draws.normal(*shape, dtype=like.real.dtype)
     if like.is_complex():
         noise = torch.view_as_complex(noise)
     return noise.to(like.device) * sigma

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 
-def random_pixel_masks(items: int, size: tuple[int, int], missing: float, generator: torch.Generator) -> Tensor:
+
+def random_pixel_masks(items: int, size: tuple[int, int], missing: float, draws: Draws) -> Tensor:
     """Draw masks whose pixels are missing independently; one mask for all channels (Ambient Diffusion).
 
     Parameters
@@ -15,7 +17,7 @@ def random_pixel_masks(items: int, size: tuple[int, int], missing: float, genera
         ``(y, x)``.
     missing
         Probability that a pixel is missing, from 0 to 1.
-    generator
+    draws
         The source of randomness; the masks lie on its device.
 
     Returns
@@ -23,10 +25,10 @@ def random_pixel_masks(items: int, size: tuple[int, int], missing: float, genera
     Tensor
         Boolean ``(items, 1, y, x)``, True where seen.
     """
-    return torch.rand(items, 1, *size, generator=generator, device=generator.device) >= missing
+    return draws.uniform(items, 1, *size) >= missing
 
 
-def block_masks(items: int, size: tuple[int, int], share: float, generator: torch.Generator) -> Tensor:
+def block_masks(items: int, size: tuple[int, int], share: float, draws: Draws) -> Tensor:
     """Draw masks with one rectangle missing, of the image's proportions, anywhere inside it.
 
     Parameters
@@ -37,7 +39,7 @@ def block_masks(items: int, size: tuple[int, int], share: float, generator: torc
         ``(y, x)``.
     share
         The rectangle's part of the area, from 0 to 1; its sides are rounded to whole pixels.
-    generator
+    draws
         The source of randomness; the masks lie on its device.
 
     Returns
@@ -45,17 +47,17 @@ def block_masks(items: int, size: tuple[int, int], share: float, generator: torc
     Tensor
         Boolean ``(items, 1, y, x)``, True where seen.
     """
-    missing = torch.ones(items, 1, 1, 1, dtype=torch.bool, device=generator.device)
+    missing = torch.ones(items, 1, 1, 1, dtype=torch.bool, device=draws.device)
     for axis, n in enumerate(size):
         side = round(n * share**0.5)
-        start = torch.randint(n - side + 1, (items, 1), generator=generator, device=generator.device)
-        position = torch.arange(n, device=generator.device)
+        start = draws.integers(n - side + 1, items, 1)
+        position = torch.arange(n, device=draws.device)
         inside = (position >= start) & (position < start + side)
         missing = missing & inside.reshape(items, 1, *((n, 1) if axis == 0 else (1, n)))
     return ~missing
 
 
-def further_pixel_masks(masks: Tensor, delta: float, generator: torch.Generator) -> Tensor:
+def further_pixel_masks(masks: Tensor, delta: float, draws: Draws) -> Tensor:
     """Remove every seen pixel with probability delta.
 
     Parameters
@@ -64,7 +66,7 @@ def further_pixel_masks(masks: Tensor, delta: float, generator: torch.Generator)
         Boolean ``(items, 1, y, x)``, True where seen.
     delta
         From 0 to 1.
-    generator
+    draws
         The source of randomness.
 
     Returns
@@ -72,5 +74,5 @@ def further_pixel_masks(masks: Tensor, delta: float, generator: torch.Generator)
     Tensor
         Masks of the same shape, True only where ``masks`` are.
     """
-    kept = torch.rand(masks.shape, generator=generator, device=generator.device) >= delta
+    kept = draws.uniform(*masks.shape) >= delta
     return masks & kept.to(masks.device)

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from pydantic import Field, model_validator
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_fraction, karras_quantile
@@ -35,20 +36,18 @@ class LossSettings(KindSettings):
             raise ValueError(f"t_min ({self.t_min:g}) must be smaller than t_max ({self.t_max:g})")
         return self
 
-    def draw_levels(self, count: int, data_sigma: float, generator: torch.Generator) -> torch.Tensor:
+    def draw_levels(self, count: int, data_sigma: float, draws: Draws) -> torch.Tensor:
         """Draw ``(count,)`` levels, float32; ``data_sigma`` is the noise level of the measurements."""
         low = self.t_min
         if self.from_data_sigma and data_sigma > 0:
             low = max(low, karras_fraction(data_sigma))
-        u = torch.rand(count, generator=generator, device=generator.device)
+        u = draws.uniform(count)
         return karras_quantile(low + u * (self.t_max - low))
 
-    def noised(
-        self, observed: torch.Tensor, data_sigma: float, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def noised(self, observed: torch.Tensor, data_sigma: float, draws: Draws) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``y_θ + σ_t n`` for ``observed`` ``(b, channels, y, x)``, and its levels σ_t ``(b,)``."""
-        sigma = self.draw_levels(len(observed), data_sigma, generator)
-        return observed + complex_or_real_noise(observed, sigma, generator), sigma
+        sigma = self.draw_levels(len(observed), data_sigma, draws)
+        return observed + complex_or_real_noise(observed, sigma, draws), sigma
 
 
 class StudentLoss(ABC):
@@ -71,7 +70,7 @@ class StudentLoss(ABC):
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
-        generator: torch.Generator,
+        draws: Draws,
     ) -> torch.Tensor:
         """Return the loss of each item, ``(b,)`` float32.
 
@@ -85,7 +84,7 @@ class StudentLoss(ABC):
             Frozen parameters; whether gradients pass through their inputs is for the loss to say.
         data_sigma
             Noise level of the measurements.
-        generator
+        draws
             For levels and noise.
         """
 
@@ -97,12 +96,11 @@ class StudentLoss(ABC):
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
-        generator: torch.Generator,
+        draws: Draws,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a and b: what teacher and fake score make of ``y_θ + σ_t n``, one level and noise for each item."""
-        noisy, sigma = levels.noised(observed, data_sigma, generator)
-        shown = view.project(noisy)
-        return view.ask(teacher, shown, sigma), view.ask(fake, shown, sigma)
+        noisy, sigma = levels.noised(observed, data_sigma, draws)
+        return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
 
 
 def per_item_weight(observed: torch.Tensor, estimate: torch.Tensor, view: View) -> torch.Tensor:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
 from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
@@ -36,10 +37,10 @@ class DMD(StudentLoss):
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
-        generator: torch.Generator,
+        draws: Draws,
     ) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         with torch.no_grad():
-            a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, generator)
+            a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)
             direction = view.restrict(b - a) * per_item_weight(observed, a, view).reshape(-1, 1, 1, 1)
         return (direction * observed).flatten(1).sum(1)

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
 from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
@@ -40,11 +41,11 @@ class SDS(StudentLoss):
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
-        generator: torch.Generator,
+        draws: Draws,
     ) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         with torch.no_grad():
-            noisy, sigma = self.settings.noised(observed, data_sigma, generator)
+            noisy, sigma = self.settings.noised(observed, data_sigma, draws)
             a = view.denoise(teacher, noisy, sigma)
             direction = view.restrict(observed - a) * per_item_weight(observed, a, view).reshape(-1, 1, 1, 1)
         return (direction * observed).flatten(1).sum(1)

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
 from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
@@ -38,10 +39,10 @@ class SiD(StudentLoss):
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
-        generator: torch.Generator,
+        draws: Draws,
     ) -> torch.Tensor:
         """Return the loss of each item; see the class."""
-        a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, generator)
+        a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)
         gap = view.restrict(a - b)
         product = gap * ((a - observed) - self.settings.alpha * gap)
         return per_item_weight(observed, a, view) * product.flatten(1).sum(1)

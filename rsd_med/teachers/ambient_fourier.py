@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
@@ -45,13 +46,13 @@ class AmbientFourier(Objective):
 
     context_channels = 1
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         operator = _multicoil(measurement.operator)
-        seen = self.further(operator, generator)
-        sigma = self.levels.draw(len(measurement), generator)
+        seen = self.further(operator, draws)
+        sigma = self.levels.draw(len(measurement), draws)
         target = operator.H(measurement.data)
-        noise = complex_or_real_noise(target, sigma, generator)
+        noise = complex_or_real_noise(target, sigma, draws)
         # Ã^H (Ã x + σ Ã n): one adjoint for signal and noise. Its mask hides the lines of y that Ã leaves out.
         noisy = to_channels(seen.H(seen(noise).add_(measurement.data)))
         estimate = to_complex(denoiser(noisy, sigma, mask_context(seen)))
@@ -61,9 +62,9 @@ class AmbientFourier(Objective):
         """Return the image itself: given the mask, the score describes the whole clean image."""
         return image
 
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> MultiCoilFourier:
+    def further(self, operator: LinearOperator, draws: Draws) -> MultiCoilFourier:
         """Draw a further mask for each item."""
-        return _multicoil(self.corruption.further(operator, generator))
+        return _multicoil(self.corruption.further(operator, draws))
 
     def show(self, operator: LinearOperator) -> View:
         """Show ``Ã^H Ã`` of an image, and the mask of ``Ã``."""

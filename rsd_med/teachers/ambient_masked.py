@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.inpainting import Inpainting
@@ -72,13 +73,13 @@ class AmbientMasked(Objective):
         self.loss_mask = loss_mask
         self.compared = compared
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
         """Return the loss of each item; see the class."""
-        seen = self.further(measurement.operator, generator)
+        seen = self.further(measurement.operator, draws)
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
-        sigma = self.levels.draw(len(y), generator, above=sigma_n)
-        noisy = seen(y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), generator))
+        sigma = self.levels.draw(len(y), draws, above=sigma_n)
+        noisy = seen(y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), draws))
         share = seen.mask * ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
         predicted = (1 - share) * denoiser(noisy, sigma, seen.mask.float()) + share * noisy
         asked = measurement.operator if self.loss_mask == "acquired" else seen
@@ -88,9 +89,9 @@ class AmbientMasked(Objective):
         """Return the image itself: what is compared of it is for the view to say."""
         return image
 
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> SamplingMask:
+    def further(self, operator: LinearOperator, draws: Draws) -> SamplingMask:
         """Draw a further mask for each item."""
-        return _pixels(self.corruption.further(operator, generator))
+        return _pixels(self.corruption.further(operator, draws))
 
     def show(self, operator: LinearOperator) -> View:
         """Show ``Ã ⊙ x``, and Ã."""

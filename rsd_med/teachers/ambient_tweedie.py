@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.base import Corruption
@@ -79,21 +80,21 @@ class AmbientTweedie(Objective):
         self.below = below
         self.consistency = consistency
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
         if self.below == "resample":
-            sigma = self.levels.draw(len(y), generator, above=sigma_n)
+            sigma = self.levels.draw(len(y), draws, above=sigma_n)
         else:
-            sigma = self.levels.draw(len(y), generator).maximum(sigma_n)
-        loss = tweedie_loss(denoiser, y, sigma_n, sigma, generator)
+            sigma = self.levels.draw(len(y), draws).maximum(sigma_n)
+        loss = tweedie_loss(denoiser, y, sigma_n, sigma, draws)
         if self.consistency is not None:
-            loss = loss + self.consistency.coefficient * self.consistency_loss(denoiser, y, sigma_n, generator)
+            loss = loss + self.consistency.coefficient * self.consistency_loss(denoiser, y, sigma_n, draws)
         return loss
 
     def consistency_loss(
-        self, denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, generator: torch.Generator
+        self, denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, draws: Draws
     ) -> torch.Tensor:
         """Return ``w(σ_n) ‖E[D(x'; σ')] − D(y; σ_n)‖²`` of each item, ``(b,)``; 0 for items without noise.
 
@@ -114,7 +115,7 @@ class AmbientTweedie(Objective):
         """
         settings = self.consistency or ConsistencySettings()
         start = torch.where(sigma_n > 0, sigma_n, 1.0)
-        end = self.levels.draw(len(y), generator, below=start)
+        end = self.levels.draw(len(y), draws, below=start)
         ratio = (end / start) ** (1 / settings.steps)
         with torch.no_grad():
             target = denoiser(y, start)
@@ -123,7 +124,7 @@ class AmbientTweedie(Objective):
             x, estimate, level = y, target, start
             for step in range(settings.steps):
                 lower = end if step == settings.steps - 1 else level * ratio
-                x, level = ancestral_step(x, estimate, level, lower, generator), lower
+                x, level = ancestral_step(x, estimate, level, lower, draws), lower
                 with torch.set_grad_enabled(torch.is_grad_enabled() and step == settings.steps - 1):
                     estimate = denoiser(x, level)
             gap = estimate - target
@@ -137,7 +138,7 @@ class AmbientTweedie(Objective):
 
 
 def tweedie_loss(
-    denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, sigma: torch.Tensor, generator: torch.Generator
+    denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, sigma: torch.Tensor, draws: Draws
 ) -> torch.Tensor:
     """Return the double Tweedie loss of each item, ``(b,)``, at levels ``σ ≥ σ_n`` (see ``AmbientTweedie``).
 
@@ -148,7 +149,7 @@ def tweedie_loss(
     sigma_n, sigma
         Noise in the data, and total noise, of each item, ``(b,)``; with σ_n = 0 this is ``w(σ) ‖D(y + σn; σ) − y‖²``.
     """
-    noisy = y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), generator)
+    noisy = y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), draws)
     share = ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
     predicted = (1 - share) * denoiser(noisy, sigma) + share * noisy
     return weighted_error(denoiser, predicted - y, sigma)

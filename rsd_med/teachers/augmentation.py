@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.base import ImageCorruption
@@ -67,7 +68,7 @@ class Augmentation:
         self.probability = probability
         self.transforms = transforms
 
-    def __call__(self, measurement: Measurement, generator: torch.Generator) -> tuple[Measurement, Tensor]:
+    def __call__(self, measurement: Measurement, draws: Draws) -> tuple[Measurement, Tensor]:
         """Transform measurements that are images.
 
         Returns
@@ -79,7 +80,7 @@ class Augmentation:
         """
         data = measurement.data
         items, device = len(data), data.device
-        chance = torch.rand(items, 9, generator=generator, device=generator.device).to(device)
+        chance = draws.uniform(items, 9).to(device)
         mirrored, flipped = chance[:, 0] < 0.5, (chance[:, 1] < 0.5) & (chance[:, 2] < self.probability)
         turned = chance[:, 3] < self.probability
         labels = torch.zeros(items, AUGMENTATION_LABELS, device=device)
@@ -92,7 +93,7 @@ class Augmentation:
             if isinstance(measurement.operator, SamplingMask):
                 operator = SamplingMask(permuted(measurement.operator.mask, mirrored, flipped, quarters))
             return replace(measurement, data=permuted(data, mirrored, flipped, quarters), operator=operator), labels
-        normal = torch.randn(items, 4, generator=generator, device=generator.device).to(device)
+        normal = draws.normal(items, 4).to(device)
         angle = (2 * chance[:, 4] - 1) * math.pi * turned
         axis = chance[:, 5] * math.pi
         scale, aspect, *shift = (normal * (chance[:, [6, 7, 8, 8]] < self.probability)).unbind(1)

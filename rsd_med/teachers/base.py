@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
@@ -52,7 +53,7 @@ class Objective(ABC):
         self.levels = levels
 
     @abstractmethod
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
         """Return the loss of each item, ``(b,)`` float32, summed over the pixels and weighted by w(σ)."""
 
     @abstractmethod
@@ -62,7 +63,7 @@ class Objective(ABC):
         ``image`` and the result are in channels, ``(b, channels, y, x)``; gradients pass.
         """
 
-    def further(self, operator: LinearOperator, generator: torch.Generator) -> LinearOperator:
+    def further(self, operator: LinearOperator, draws: Draws) -> LinearOperator:
         """Draw the operator Ã by which the networks see images measured by ``operator``; by default that operator."""
         return operator
 
@@ -70,9 +71,9 @@ class Objective(ABC):
         """Return how the networks are shown images of which ``operator``, an Ã, is known; by default they see all."""
         return View()
 
-    def draw_view(self, like: Measurement, generator: torch.Generator) -> View:
+    def draw_view(self, like: Measurement, draws: Draws) -> View:
         """Draw how the networks see images that are measured afresh, as those of ``like`` were."""
-        return self.show(self.further(self.corruption.draw(like, generator), generator))
+        return self.show(self.further(self.corruption.draw(like, draws), draws))
 
 
 def apply(operator: LinearOperator, image: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
@@ -58,20 +59,18 @@ class Creative(Denoising):
         super().__init__(corruption, levels)
         self.sigma = sigma
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())
-        sigma = self.levels.draw(len(y), generator)
+        sigma = self.levels.draw(len(y), draws)
         sigma_n = torch.where(sigma >= self.sigma, self.sigma, 0.0)
-        copies = y + sigma_n.reshape(-1, 1, 1, 1) * self.unit_noise(y, measurement.ids, generator)
-        return tweedie_loss(denoiser, copies, sigma_n, sigma, generator)
+        copies = y + sigma_n.reshape(-1, 1, 1, 1) * self.unit_noise(y, measurement.ids, draws)
+        return tweedie_loss(denoiser, copies, sigma_n, sigma, draws)
 
-    def unit_noise(self, like: torch.Tensor, ids: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
+    def unit_noise(self, like: torch.Tensor, ids: tuple[str, ...], draws: Draws) -> torch.Tensor:
         """Return ε: of an image, the same whenever it comes by; of a generation, which comes by once, a fresh one."""
-        noise = torch.randn(like.shape, generator=generator, device=generator.device).to(like.device)
+        noise = draws.normal(*like.shape).to(like.device)
         for item, name in enumerate(ids):
             if name != GENERATED:
-                # Not by torch.randn, whose draws are divided among the parts of a batch.
-                own = torch.empty(like.shape[1:]).normal_(generator=generator_for(0, "copy", name))
-                noise[item] = own.to(like.device)
+                noise[item] = generator_for(0, "copy", name).normal(*like.shape[1:]).to(like.device)
         return noise

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
@@ -31,11 +32,11 @@ class Denoising(Objective):
 
     transforms: Transforms = "all"  # what it learns is the law of what it is shown, whatever that is
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())
-        sigma = self.levels.draw(len(y), generator)
-        noisy = y + complex_or_real_noise(y, sigma, generator)
+        sigma = self.levels.draw(len(y), draws)
+        noisy = y + complex_or_real_noise(y, sigma, draws)
         return weighted_error(denoiser, denoiser(noisy, sigma) - y, sigma)
 
     def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.runs.distribution import ALONE, Distribution
 from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
-from rsd_med.training.microbatch import BatchPart
 
 RECENT_PASSES = 32
 """Passes whose losses are remembered, to name the items behind a skipped step."""
@@ -81,10 +81,10 @@ class Stage(ABC):
         self._recent: deque[tuple[Tensor, tuple[str, ...]]] = deque(maxlen=RECENT_PASSES)
 
     @abstractmethod
-    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
         """Take one optimisation step after ``images`` images; return figures for the log.
 
-        ``batch`` is this rank's share. All randomness comes from ``generator``, which the loop derives from the count
+        ``batch`` is this rank's share. All randomness comes from ``draws``, which the loop derives from the count
         of images and which is the same on every rank.
         """
 
@@ -115,17 +115,15 @@ class Stage(ABC):
     def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
         """Take back what ``extra_state`` returned."""
 
-    def accumulate(
-        self, batch: Measurement, generator: torch.Generator, losses: Callable[[Measurement], Tensor]
-    ) -> Tensor:
+    def accumulate(self, batch: Measurement, draws: Draws, losses: Callable[[Measurement], Tensor]) -> Tensor:
         """Compute this rank's part of the gradient of the mean loss of a whole batch.
 
         Parameters
         ----------
         batch
             This rank's share.
-        generator
-            In the same state on every rank, before and after: draws are those of the whole batch (see ``BatchPart``).
+        draws
+            In the same state on every rank, before and after: they are those of the whole batch.
         losses
             From items of the share, as many at a time as ``micro_batch`` allows, to the loss of each, ``(b,)``.
 
@@ -143,14 +141,14 @@ class Stage(ABC):
             torch.autograd.backward(loss)
             return loss.detach()
         items = len(batch) // passes
-        start = generator.get_state()
+        start = draws.get_state()
         total = torch.zeros((), device=batch.data.device)
         self._share = batch
         try:
             for number in range(passes):
-                generator.set_state(start)
+                draws.set_state(start)
                 part = batch[number * items : (number + 1) * items]
-                with BatchPart(self.distribution.rank * passes + number, parts, items):
+                with draws.part(self.distribution.rank * passes + number, parts, items):
                     found = losses(part)
                 self._remember(found, part)
                 loss = found.mean() / passes
@@ -160,14 +158,12 @@ class Stage(ABC):
             self._share = None
         return total
 
-    def learn(
-        self, network: Denoiser, objective: Objective, measurement: Measurement, generator: torch.Generator
-    ) -> Tensor:
+    def learn(self, network: Denoiser, objective: Objective, measurement: Measurement, draws: Draws) -> Tensor:
         """Return the loss of each item, ``(b,)``, of a network that learns from measurements."""
         labels = None
         if self.augmentation is not None:
-            measurement, labels = self.augmentation(measurement, generator)
-        return objective(network.learning(generator, labels), measurement, generator)
+            measurement, labels = self.augmentation(measurement, draws)
+        return objective(network.learning(draws, labels), measurement, draws)
 
     def pick(self, batch: Measurement, order: Tensor) -> Measurement:
         """Return a batch with the operators of other items, also of those that lie with other ranks.
@@ -177,7 +173,7 @@ class Stage(ABC):
         batch
             What ``accumulate`` gave to ``losses``.
         order
-            ``torch.randperm(len(batch), …)``, drawn inside ``losses``.
+            ``draws.permutation(len(batch))``, drawn inside ``losses``.
         """
         if self._share is None:
             return batch[order]

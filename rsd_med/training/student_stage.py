@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
@@ -114,19 +115,19 @@ class StudentStage(Stage):
         self.fake_optimiser = build_optimiser(self.fake, settings.fake) if self.loss.uses_fake else None
         self.generator_optimiser = build_optimiser(self.generator, settings.generator)
 
-    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
         """Take ``fake_steps`` steps of the fake score, then one of the generator."""
         figures: dict[str, float] = {}
         skipped = False
         if self.fake_optimiser is not None:
             for _ in range(self.settings.fake_steps):
-                loss = self.accumulate(batch, generator, lambda part: self._fake_losses(part, generator))
+                loss = self.accumulate(batch, draws, lambda part: self._fake_losses(part, draws))
                 loss = self.distribution.average_gradients(self.fake, loss)
                 norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
                 figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
                 skipped |= not finite
 
-        loss = self.accumulate(batch, generator, lambda part: self._generator_losses(part, generator))
+        loss = self.accumulate(batch, draws, lambda part: self._generator_losses(part, draws))
         loss = self.distribution.average_gradients(self.generator, loss)
         norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
         if finite:
@@ -135,11 +136,11 @@ class StudentStage(Stage):
         skipped |= not finite
         return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
 
-    def _generate(self, network: Denoiser, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def _generate(self, network: Denoiser, batch: Measurement, draws: Draws) -> torch.Tensor:
         """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
-        like = self.pick(batch, torch.randperm(len(batch), generator=generator, device=generator.device))
-        view = self.objective.draw_view(like, generator)
-        noise = torch.randn(self._image_shape(batch), generator=generator, device=batch.data.device)
+        like = self.pick(batch, draws.permutation(len(batch)))
+        view = self.objective.draw_view(like, draws)
+        noise = draws.normal(*self._image_shape(batch))
         return self.settings.one_step(network, view, noise)
 
     def _image_shape(self, batch: Measurement) -> tuple[int, ...]:
@@ -149,22 +150,22 @@ class StudentStage(Stage):
             self._shapes[shape] = to_channels(batch[:1].image()).shape[1:]
         return (len(batch), *self._shapes[shape])
 
-    def _fake_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def _fake_losses(self, batch: Measurement, draws: Draws) -> torch.Tensor:
         with torch.no_grad():
-            images = self._generate(self.generator, batch, generator)
-            measurement = corrupt_generation(self.objective.corruption, images, batch, generator)
-        return self.learn(self.fake, self.objective, measurement, generator)
+            images = self._generate(self.generator, batch, draws)
+            measurement = corrupt_generation(self.objective.corruption, images, batch, draws)
+        return self.learn(self.fake, self.objective, measurement, draws)
 
-    def _generator_losses(self, batch: Measurement, generator: torch.Generator) -> torch.Tensor:
+    def _generator_losses(self, batch: Measurement, draws: Draws) -> torch.Tensor:
         corruption = self.objective.corruption
-        operator = corruption.draw(batch, generator)
-        view = self.objective.show(self.objective.further(operator, generator))
-        images = self._generate(self.generator.learning(generator), batch, generator)
+        operator = corruption.draw(batch, draws)
+        view = self.objective.show(self.objective.further(operator, draws))
+        images = self._generate(self.generator.learning(draws), batch, draws)
         observed = self.objective.observe(images, operator)
         # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.
         self.fake.requires_grad_(False)
         try:
-            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, generator)
+            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, draws)
         finally:
             self.fake.requires_grad_(self.fake_optimiser is not None)
 

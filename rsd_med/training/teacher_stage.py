@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
@@ -60,11 +61,9 @@ class TeacherStage(Stage):
         self.ema = EMA(denoiser, settings.ema)
         self.optimiser = build_optimiser(denoiser, settings.optimiser)
 
-    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
         """Take one step on measurements."""
-        loss = self.accumulate(
-            batch, generator, lambda part: self.learn(self.denoiser, self.objective, part, generator)
-        )
+        loss = self.accumulate(batch, draws, lambda part: self.learn(self.denoiser, self.objective, part, draws))
         loss = self.distribution.average_gradients(self.denoiser, loss)
         norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
         if finite:

@@ -1,10 +1,14 @@
-"""Derived randomness: the same for the same purpose and item, anywhere; the global state stays as it is."""
+"""Derived randomness: the same for the same purpose and item, anywhere, in all parts of a batch."""
 
 import subprocess
 import sys
 
+import numpy as np
+import pytest
 import torch
+from scipy import stats
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import derive_seed, generator_for
 
 
@@ -40,3 +44,86 @@ def test_the_global_state_is_left_alone():
     before = torch.get_rng_state()
     torch.randn(8, generator=generator_for(1, "noise"))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def draws(seed=0):
+    return Draws().manual_seed(seed)
+
+
+MEANS = torch.rand(6, 5, generator=draws(9)) * 40
+KINDS = {
+    "normal": lambda source, part: source.normal(len(part), 3, 2),
+    "normal, double": lambda source, part: source.normal(len(part), dtype=torch.float64),
+    "uniform": lambda source, part: source.uniform(len(part), 5),
+    "uniform, double": lambda source, part: source.uniform(len(part), dtype=torch.float64),
+    "integers": lambda source, part: source.integers(7, len(part), 2),
+    "permutation": lambda source, part: source.permutation(len(part)),
+    "poisson": lambda source, part: source.poisson(MEANS[part]),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_parts_of_a_draw_are_the_draw(kind, count):
+    draw, everyone, source = KINDS[kind], torch.arange(6), draws()
+    whole = draw(source, everyone)
+    parts = []
+    for index, part in enumerate(everyone.chunk(count)):
+        own = draws()
+        with own.part(index, count, len(part)):
+            parts.append(draw(own, part))
+        assert torch.equal(own.get_state(), source.get_state())  # and what is drawn next is the same too
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_the_whole_draws_what_torch_draws():
+    assert torch.equal(draws().normal(4, 3), torch.randn(4, 3, generator=draws()))
+    assert torch.equal(draws().uniform(4, 3), torch.rand(4, 3, generator=draws()))
+    assert torch.equal(draws().integers(9, 4), torch.randint(9, (4,), generator=draws()))
+    assert torch.equal(draws().permutation(4), torch.randperm(4, generator=draws()))
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.4, 7.0, 9.9, 30.0, 900.0])
+def test_counts_follow_poissons_law(mean):
+    """Chi-square against the law itself, over all items together; and the items are independent of one another."""
+    counts = draws(3).poisson(torch.full((200, 100), mean)).numpy()
+    if mean == 0:
+        assert not counts.any()
+        return
+    edges = np.unique(stats.poisson.ppf(np.linspace(0.02, 0.98, 25), mean))  # bins of enough counts each
+    expected = np.diff(stats.poisson.cdf(np.concatenate([[-1], edges, [np.inf]]), mean)) * counts.size
+    observed = np.histogram(counts, np.concatenate([[-0.5], edges + 0.5, [np.inf]]))[0]
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+    across = np.corrcoef(counts)[np.triu_indices(len(counts), 1)]  # 19,900 correlations of 100 pairs of numbers
+    assert across.std() == pytest.approx(0.1, rel=0.05)
+    assert abs(across.mean()) < 0.005
+
+
+STRANGERS = {
+    "a tensor filled in place": lambda source: torch.empty(3).normal_(generator=source),
+    "numbers from the generator": lambda source: torch.randn(3, generator=source),
+    "numbers from a generator of one's own": lambda source: torch.rand(3, generator=torch.Generator().manual_seed(1)),
+    "counts": lambda source: torch.poisson(torch.ones(3), source),
+    "coins": lambda source: torch.bernoulli(torch.full((3,), 0.5), generator=source),
+    "normal numbers of a mean": lambda source: torch.normal(torch.zeros(3), 1.0, generator=source),
+    "the global generator": lambda source: torch.randn(3),
+    "the global generator, in place": lambda source: torch.empty(3).uniform_(),
+    "numbers like others": lambda source: torch.rand_like(torch.ones(3)),
+    "dropout": lambda source: torch.nn.functional.dropout(torch.ones(3)),
+    "a layer of dropout": lambda source: torch.nn.Dropout(0.5)(torch.ones(3)),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_nothing_else_draws_in_a_part(stranger):
+    source = draws()
+    with torch.random.fork_rng(), pytest.raises(RuntimeError, match="ask the Draws"), source.part(0, 2, 3):
+        STRANGERS[stranger](source)
+    source.manual_seed(0)
+    assert torch.equal(source.normal(4), torch.randn(4, generator=draws()))  # outside, all is as before
+
+
+def test_a_part_draws_for_its_own_number_of_items():
+    source = draws()
+    with source.part(0, 2, 3), pytest.raises(ValueError, match="A part of 3 items draws for each of them, not for 2"):
+        source.uniform(2, 3)

@@ -14,6 +14,7 @@ from benchmarks.methods.budget import QUICK
 from benchmarks.methods.expectation import posterior_samples, train_by_expectation
 from benchmarks.methods.methods import METHODS, applies
 from benchmarks.methods.tasks import TASKS
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.linear import Identity
 
@@ -92,7 +93,7 @@ class GaussianPrior:
 
 def test_the_posterior_of_a_gaussian_prior_is_met():
     prior, std, sigma, count = GaussianPrior(), GaussianPrior.sigma_data, 0.3, 4096
-    generator = torch.Generator().manual_seed(0)
+    generator = Draws().manual_seed(0)
     measured = torch.full((count, 1, 2, 2), 0.4)
     measurement = Measurement(measured, Identity(), torch.full((count,), sigma), torch.ones(count), ("item",) * count)
     drawn = posterior_samples(prior, measurement, generator, steps=200)

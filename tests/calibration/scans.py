@@ -2,12 +2,13 @@
 
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.operators.fourier import fft2c
 
 
 def draws(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 def complex_noise(*shape, seed=0):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.blind_noise import estimate_rician_noise, estimate_white_noise
 
 
 def draws(seed):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 def scenes(count, channels, shape, seed=0):

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError
 from rsd_med.calibration import coil_maps as module
 from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, chosen_maps
@@ -25,7 +26,7 @@ def coil_maps(*arguments, **options):
 @pytest.fixture(scope="module")
 def truth():
     """True maps, the support, and the k-space of a disc with some structure."""
-    generator = torch.Generator().manual_seed(3)
+    generator = Draws().manual_seed(3)
     maps = birdcage_maps(4, SHAPE, generator)
     y, x = torch.meshgrid(torch.linspace(-1, 1, SHAPE[0]), torch.linspace(-1, 1, SHAPE[1]), indexing="ij")
     disc = (y**2 + x**2 < 0.6).float()
@@ -118,7 +119,7 @@ def test_espirit_adapts_its_kernel_to_a_small_centre(truth):
 
 @pytest.mark.parametrize("columns", [36, 35])
 def test_odd_matrices(columns):
-    generator = torch.Generator().manual_seed(0)
+    generator = Draws().manual_seed(0)
     maps = birdcage_maps(3, (33, columns), generator)
     kspace = fft2c(maps * torch.ones(1, 33, columns, dtype=torch.complex64))
     for kind in ("espirit", "walsh"):
@@ -171,7 +172,7 @@ def test_a_centre_of_zeros(truth):
 
 
 def test_noise_has_no_support_in_espirit_but_maps_in_auto():
-    noise = torch.randn(4, *SHAPE, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(4, *SHAPE, dtype=torch.complex64, generator=Draws().manual_seed(0))
     everything = torch.ones(SHAPE[1], dtype=torch.bool)
     strict = {"crop": 0.9999, "threshold": 0.5, "cache": False}
     with pytest.raises(DataError, match=r"calibration\.maps\.crop"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import Measurement
 from rsd_med.corruptions.blur import BlurSettings
@@ -30,7 +31,7 @@ IDS = [settings.kind for settings in (*LINEAR, *COLOURED, *REAL)]
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 def batch_of(corruption, images):

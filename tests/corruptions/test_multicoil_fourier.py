@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, MultiCoilUndersampling
 from rsd_med.operators import Identity, MultiCoilFourier, acs_slice, random_masks
@@ -11,7 +12,7 @@ from tests.operators.contracts import random_maps, random_tensor, relative_error
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 def build(acceleration=4, acs_lines=4, **settings):

@@ -2,13 +2,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions import Measurement, NoCorruptionSettings, NoiseSettings
 from rsd_med.operators import Identity
 from tests.operators.contracts import random_tensor
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 def like(image):

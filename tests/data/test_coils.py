@@ -3,11 +3,12 @@ import math
 import pytest
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> Draws:
+    return Draws().manual_seed(seed)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (33, 21), (1, 8)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.calibration.coil_maps import CoilMapSettings
 from rsd_med.calibration.scale import acs_scale
@@ -150,7 +151,7 @@ def test_drawn_masks_leave_out_what_the_file_lacks(write_file):
         assert mask.sum() == 10
     # So do those of generated images.
     batch = collate([dataset[index] for index in range(4)])
-    fresh = dataset.corruption.draw(batch[1:], torch.Generator().manual_seed(1)).mask
+    fresh = dataset.corruption.draw(batch[1:], Draws().manual_seed(1)).mask
     assert not fresh[..., :4].any()
     assert (fresh.sum((1, 2, 3)) == 10).all()
 
@@ -259,7 +260,7 @@ def single_coil(**more):
 @pytest.mark.parametrize("real", [True, False])
 def test_a_picture_becomes_single_coil_k_space(real):
     """A real picture is a magnitude, black is 0; the k-space is NumPy's, the reference the image over the scale."""
-    generator = torch.Generator().manual_seed(0)
+    generator = Draws().manual_seed(0)
     image = torch.rand(1, 12, 15, generator=generator) * 2 - 1
     image = image if real else torch.complex(image, torch.rand(1, 12, 15, generator=generator))
     dataset = measurements(Pictures(image), single_coil())

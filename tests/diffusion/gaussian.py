@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
+
 
 class GaussianDenoiser:
     """``E[x | x + σ n]`` for pixels that are independent and N(mean, std²); notes the levels it is asked about."""
@@ -39,5 +41,5 @@ class MaskedGaussianDenoiser:
         return (self.mean + torch.linalg.solve(seen, residual) @ self.covariance)[:, None, None]
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def generator(seed: int = 0) -> Draws:
+    return Draws().manual_seed(seed)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators import SamplingMask
 from rsd_med.operators.blur import Blur, gaussian_kernel, motion_kernel
 from rsd_med.operators.pixel_masks import block_masks, further_pixel_masks, random_pixel_masks
@@ -18,7 +19,7 @@ DTYPES = [torch.float64, torch.complex128]
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 9)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators.masks import (
     achieved_acceleration,
     acs_slice,
@@ -25,7 +26,7 @@ PLANES = (poisson_disk_masks, radial_masks)
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 @pytest.mark.parametrize("draw", [*LINES, partial_fourier_masks])

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators import (
     achieved_acceleration,
     acs_slice,
@@ -20,7 +21,7 @@ from rsd_med.operators import (
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Draws().manual_seed(seed)
 
 
 @pytest.mark.parametrize("width", [1, 5, 6, 31, 32, 320])

@@ -1,11 +1,12 @@
 import pytest
 import torch
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators import complex_or_real_noise
 
 
 def generator():
-    return torch.Generator().manual_seed(3)
+    return Draws().manual_seed(3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

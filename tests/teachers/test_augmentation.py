@@ -15,7 +15,6 @@ from rsd_med.teachers.ambient_masked import AmbientMaskedSettings
 from rsd_med.teachers.ambient_tweedie import AmbientTweedieSettings
 from rsd_med.teachers.augmentation import SCALE, Augmentation, AugmentationSettings, linear_map, permuted, warped
 from rsd_med.teachers.denoising import DenoisingSettings
-from rsd_med.training.microbatch import BatchPart
 
 from .toys import generator
 
@@ -186,8 +185,9 @@ def test_draws_come_from_the_generator_and_are_those_of_the_whole_batch(transfor
     assert torch.equal(before, torch.random.get_rng_state())
     for number in range(2):
         mine = slice(4 * number, 4 * number + 4)
-        with BatchPart(number, 2, 4):
-            part, told = augmentation(measurement(data[mine]), generator(5))
+        draws = generator(5)
+        with draws.part(number, 2, 4):
+            part, told = augmentation(measurement(data[mine]), draws)
         assert torch.equal(told, labels[mine])
         assert torch.equal(part.data, whole.data[mine])
 

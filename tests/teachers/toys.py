@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions import Measurement
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity
 from rsd_med.teachers.base import Objective
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def generator(seed: int = 0) -> Draws:
+    return Draws().manual_seed(seed)
 
 
 def one_level(sigma: float) -> LogNormalLevels:

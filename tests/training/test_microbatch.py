@@ -5,39 +5,9 @@ import torch
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import MultiCoilFourierSettings
-from rsd_med.training.microbatch import BatchPart
 from tests.training.test_student_stage import fourier_stage, gaussian_stage
 from tests.training.test_teacher_stage import teacher_stage
 from tests.training.toys import generator, pictures, scans
-
-DRAWS = [
-    lambda n, g: torch.rand(n, generator=g, device=g.device, dtype=torch.float64),
-    lambda n, g: torch.randn((n, 3, 2), generator=g),
-    lambda n, g: torch.randn(n, 3, generator=g),
-    lambda n, g: torch.rand(size=(n, 5), generator=g),
-    lambda n, g: torch.randperm(n, generator=g, device=g.device),
-    lambda n, g: torch.randint(7, (n,), generator=g),
-]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6])
-@pytest.mark.parametrize("draw", DRAWS)
-def test_the_parts_of_a_draw_are_the_draw(draw, count):
-    whole_source = generator()
-    whole = draw(6, whole_source)
-    parts = []
-    for index in range(count):
-        source = generator()
-        with BatchPart(index, count, 6 // count):
-            parts.append(draw(6 // count, source))
-        assert torch.equal(source.get_state(), whole_source.get_state())  # and what is drawn next is the same too
-    assert torch.equal(torch.cat(parts), whole)
-
-
-def test_a_draw_for_no_item_is_the_same_for_all_parts():
-    with BatchPart(1, 2, 4):
-        drawn = torch.rand(3, generator=generator())
-    assert torch.equal(drawn, torch.rand(3, generator=generator()))
 
 
 def given_to(stage, names):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rsd_med.base.draws import Draws
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators import Identity, MultiCoilFourier
@@ -17,8 +18,8 @@ from tests.operators.contracts import random_maps
 UNDERSAMPLING = MultiCoilFourierSettings(acceleration=1.5, acs_lines=4, further_lines=2).build()
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def generator(seed: int = 0) -> Draws:
+    return Draws().manual_seed(seed)
 
 
 class TinyNetwork(nn.Module):
@@ -99,7 +100,7 @@ class CountingStage(Stage):
         self.evaluations: list[int] = []
         self.extra: Mapping[str, float | int | None] = {"note": 7}
 
-    def step(self, batch: Measurement, images: int, generator: torch.Generator) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, generator: Draws) -> dict[str, float]:
         self.steps.append(images)
         self.seeds.append(generator.initial_seed())
         self.met += batch.ids

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
 
 AUGMENTATION_LABELS = 9
@@ -33,7 +33,7 @@ class LearningNetwork(nn.Module, ABC):
     """A network that works otherwise while it learns: with dropout, and told how its images were augmented.
 
     ``nn.Module.train`` and ``eval`` change nothing. Whoever lets the network learn says so in the call, and gives the
-    generator: a copy that is only asked can neither drop anything nor touch a random state.
+    `Draws`: a copy that is only asked can neither drop anything nor touch a random state.
     """
 
     @abstractmethod
@@ -42,7 +42,7 @@ class LearningNetwork(nn.Module, ABC):
         x: Tensor,
         noise_label: Tensor,
         augmentation: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
     ) -> Tensor:
         """Compute the answer.
 
@@ -54,7 +54,7 @@ class LearningNetwork(nn.Module, ABC):
             ``(b,)``.
         augmentation
             How each image was augmented, ``(b, AUGMENTATION_LABELS)``; None: not at all.
-        generator
+        draws
             The source of dropout; None: nothing is dropped.
 
         Returns

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsd_med.base.draws import Draws
 from rsd_med.diffusion.backbones.base import (
     AUGMENTATION_LABELS,
     BackboneSettings,
@@ -110,7 +111,7 @@ class DDPMPlusPlus(LearningNetwork):
         x: Tensor,
         noise_label: Tensor,
         augmentation: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
     ) -> Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``; see the base class."""
         height, width = x.shape[-2:]
@@ -121,13 +122,13 @@ class DDPMPlusPlus(LearningNetwork):
         x = self.input(reflected_to_multiple(x, self.multiple))
         shown = [x]
         for block in self.down:
-            x = block(x, embedding, generator)
+            x = block(x, embedding, draws)
             shown.append(x)
         for block in self.middle:
-            x = block(x, embedding, generator)
+            x = block(x, embedding, draws)
         for number, block in enumerate(self.up):
             if number and number % self.blocks_up == 0:
-                x = self.enlarge[number // self.blocks_up - 1](x, embedding, generator)
-            x = block(torch.cat([x, shown.pop()], dim=1), embedding, generator)
+                x = self.enlarge[number // self.blocks_up - 1](x, embedding, draws)
+            x = block(torch.cat([x, shown.pop()], dim=1), embedding, draws)
         answer: Tensor = self.output(functional.silu(self.output_norm(x)))
         return answer[..., :height, :width]

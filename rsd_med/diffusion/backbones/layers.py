@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsd_med.base.draws import Draws
+
 SKIP_SCALE = math.sqrt(0.5)
 """A sum of two branches of unit variance is brought back to it (arXiv 2011.13456, appendix H)."""
 
@@ -96,11 +98,11 @@ class ResidualBlock(nn.Module):
         self.skip = initialised(nn.Conv2d(inputs, outputs, 1)) if resample or inputs != outputs else nn.Identity()
         self.attention = Attention(outputs) if attention else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, draws: Draws | None = None) -> Tensor:
         """Map ``(b, inputs, y, x)`` and ``(b, embedding)`` to ``(b, outputs, y', x')``; see ``dropped``."""
         hidden = self.conv1(self._resampled(functional.silu(self.norm1(x))))
         hidden = hidden + self.shift(embedding)[:, :, None, None]
-        hidden = dropped(functional.silu(self.norm2(hidden)), self.dropout, generator)
+        hidden = dropped(functional.silu(self.norm2(hidden)), self.dropout, draws)
         found = (self.skip(self._resampled(x)) + self.conv2(hidden)) * SKIP_SCALE
         answer: Tensor = self.attention(found)
         return answer
@@ -113,7 +115,7 @@ class ResidualBlock(nn.Module):
         return x
 
 
-def dropped(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+def dropped(x: Tensor, probability: float, draws: Draws | None) -> Tensor:
     """Drop numbers of ``x`` and enlarge the others, so that the mean stays.
 
     Parameters
@@ -122,12 +124,12 @@ def dropped(x: Tensor, probability: float, generator: torch.Generator | None) ->
         ``(b, …)``.
     probability
         Of each number to be dropped.
-    generator
+    draws
         The source of randomness while the network learns. None, when it is asked: nothing is dropped.
     """
-    if generator is None or not probability:
+    if draws is None or not probability:
         return x
-    drawn = torch.rand(x.shape, generator=generator, device=generator.device)
+    drawn = draws.uniform(*x.shape)
     return x * (drawn >= probability).to(x.device) * (1 / (1 - probability))
 
 

@@ -3,9 +3,9 @@
 from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers.base import Fresh, SamplerSettings
 from rsd_med.diffusion.view import View
@@ -33,7 +33,7 @@ class AncestralSettings(SamplerSettings):
         return x
 
 
-def ancestral_step(x: Tensor, estimate: Tensor, here: Tensor, there: Tensor, generator: torch.Generator) -> Tensor:
+def ancestral_step(x: Tensor, estimate: Tensor, here: Tensor, there: Tensor, generator: Draws) -> Tensor:
     """Go from level ``here`` to ``there`` as if ``estimate`` were the clean image (DDPM's step, arXiv 2006.11239).
 
     Draws from ``q(x_there | x_here, x_0 = D) = N(D + r² (x − D), there² (1 − r²))`` with ``r = there / here``. The mean

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import karras_levels
@@ -32,7 +33,7 @@ class Fresh:
         Draws another view, from the law of the one that is held.
     """
 
-    generator: torch.Generator
+    generator: Draws
     view: Callable[[], View]
 
 

@@ -3,10 +3,10 @@
 from itertools import pairwise
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers.base import Fresh, SamplerSettings, heun_step
 from rsd_med.diffusion.view import View
@@ -38,7 +38,7 @@ class StochasticSettings(SamplerSettings):
             x = heun_step(denoiser, view, x, higher, there)
         return x
 
-    def _churned(self, x: Tensor, level: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _churned(self, x: Tensor, level: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
         """Add noise and return the image and its new level: ``γ = min(S_churn / N, √2 − 1)`` more."""
         if not self.churn_min <= float(level) <= self.churn_max:
             return x, level

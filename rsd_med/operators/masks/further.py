@@ -1,8 +1,8 @@
 """Further masks: what remains when a part of the measured columns or entries is taken away."""
 
-import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators.masks.budget import acs_slice, floor_of
 
 
@@ -20,7 +20,7 @@ def further_lines(width: int, acceleration: float) -> int:
     return floor_of(width, acceleration) - floor_of(width, acceleration + 1)
 
 
-def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, generator: torch.Generator) -> Tensor:
+def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, draws: Draws) -> Tensor:
     """Remove columns outside the ACS, uniformly without replacement, from each mask.
 
     Parameters
@@ -31,7 +31,7 @@ def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, generator: to
         Number of central columns that are kept.
     removed_lines
         How many columns each mask loses.
-    generator
+    draws
         The source of randomness; the draw happens on its device.
 
     Returns
@@ -46,10 +46,10 @@ def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, generator: to
     """
     removable = mask.clone()
     removable[..., acs_slice(mask.shape[-1], acs_lines)] = False
-    return _without(mask, removable, removed_lines, generator, "columns", f"its {acs_lines} ACS lines")
+    return _without(mask, removable, removed_lines, draws, "columns", f"its {acs_lines} ACS lines")
 
 
-def further_entries(mask: Tensor, acs_lines: int, removed: int, generator: torch.Generator) -> Tensor:
+def further_entries(mask: Tensor, acs_lines: int, removed: int, draws: Draws) -> Tensor:
     """Remove single entries outside the central square, uniformly without replacement, from masks of the plane.
 
     Parameters
@@ -60,7 +60,7 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, generator: torch
         Side of the central square that is kept.
     removed
         How many entries each mask loses.
-    generator
+    draws
         The source of randomness; the draw happens on its device.
 
     Returns
@@ -77,12 +77,12 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, generator: torch
     rows, columns = (acs_slice(size, acs_lines) for size in mask.shape[-2:])
     removable[..., rows, columns] = False
     kept = _without(
-        mask.flatten(-2), removable.flatten(-2), removed, generator, "entries", f"its square of {acs_lines} ACS lines"
+        mask.flatten(-2), removable.flatten(-2), removed, draws, "entries", f"its square of {acs_lines} ACS lines"
     )
     return kept.reshape(mask.shape)
 
 
-def _without(mask: Tensor, removable: Tensor, removed: int, generator: torch.Generator, what: str, kept: str) -> Tensor:
+def _without(mask: Tensor, removable: Tensor, removed: int, draws: Draws, what: str, kept: str) -> Tensor:
     if removed < 0:
         msg = f"The number of {what} to remove must not be negative, and is {removed}."
         raise ValueError(msg)
@@ -93,6 +93,6 @@ def _without(mask: Tensor, removable: Tensor, removed: int, generator: torch.Gen
             "lines, keep fewer ACS lines or lower the acceleration."
         )
         raise ValueError(msg)
-    keys = torch.rand(mask.shape, generator=generator, device=generator.device).to(mask.device)
+    keys = draws.uniform(*mask.shape).to(mask.device)
     lost = keys.masked_fill_(~removable, 2.0).argsort(dim=-1)[..., :removed]
     return mask.scatter(-1, lost, value=False)

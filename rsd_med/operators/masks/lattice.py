@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators.masks.budget import TOLERANCE, plan, require_acceleration
 
 _STRETCHES = 81
@@ -17,7 +18,7 @@ def equispaced_fraction_masks(
     width: int,
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
 ) -> Tensor:
     """Draw masks with evenly spaced columns, through the ACS too, of a spacing adjusted for the ACS.
@@ -29,7 +30,7 @@ def equispaced_fraction_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, generator, acquired
+    batch, width, acceleration, acs_lines, draws, acquired
         As in `random_masks`. The lattice spans the columns that were acquired.
 
     Returns
@@ -42,16 +43,16 @@ def equispaced_fraction_masks(
     ValueError
         As in `random_masks`, and if no whole number of columns comes within 2 % of R.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device, rounded=True)
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device, rounded=True)
     columns = int(there.sum())
     require_acceleration(total, columns, acceleration, "equispaced columns")
     lines = centre.stop - centre.start
     if total == lines:
-        mask = torch.zeros(batch, width, dtype=torch.bool, device=generator.device)
+        mask = torch.zeros(batch, width, dtype=torch.bool, device=draws.device)
         mask[:, centre] = True
         return mask
     spacing = (columns - lines) / (columns / acceleration - lines) if columns / acceleration > lines else columns
-    offsets = torch.randint(max(round(spacing), 1), (batch,), generator=generator, device=generator.device).tolist()
+    offsets = draws.integers(max(round(spacing), 1), batch).tolist()
     # The unchanged spacing first, then ever larger changes.
     stretches = sorted(torch.linspace(-_STRETCH, _STRETCH, _STRETCHES).tolist(), key=abs)
     masks = []
@@ -67,7 +68,7 @@ def equispaced_grid_masks(
     width: int,
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
 ) -> Tensor:
     """Draw masks of every s-th column, s a whole number, and the ACS: what a scanner with parallel imaging acquires.
@@ -78,7 +79,7 @@ def equispaced_grid_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, generator, acquired
+    batch, width, acceleration, acs_lines, draws, acquired
         As in `random_masks`.
 
     Returns
@@ -91,7 +92,7 @@ def equispaced_grid_masks(
     ValueError
         As in `random_masks`, and if no whole spacing comes within 2 % of R.
     """
-    _, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
+    _, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
     columns = int(there.sum())
     found: dict[int, list[Tensor]] = {}
     means: dict[int, float] = {}
@@ -117,7 +118,7 @@ def equispaced_grid_masks(
         )
         raise ValueError(msg)
     best = min(found, key=lambda spacing: abs(means[spacing] / acceleration - 1))
-    chosen = torch.randint(len(found[best]), (batch,), generator=generator, device=generator.device).tolist()
+    chosen = draws.integers(len(found[best]), batch).tolist()
     return torch.stack([found[best][number] for number in chosen])
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators.masks.budget import plan, require_acceleration
 
 _LEAST_DENSITY = 0.02
@@ -10,10 +11,10 @@ _LEAST_DENSITY = 0.02
 
 
 def random_mask(
-    width: int, acceleration: float, acs_lines: int, generator: torch.Generator, acquired: Tensor | None = None
+    width: int, acceleration: float, acs_lines: int, draws: Draws, acquired: Tensor | None = None
 ) -> Tensor:
     """Draw one mask of shape ``(width,)``; see `random_masks`."""
-    return random_masks(1, width, acceleration, acs_lines, generator, acquired)[0]
+    return random_masks(1, width, acceleration, acs_lines, draws, acquired)[0]
 
 
 def random_masks(
@@ -21,7 +22,7 @@ def random_masks(
     width: int,
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
 ) -> Tensor:
     """Draw masks whose columns outside the ACS are uniform without replacement.
@@ -39,7 +40,7 @@ def random_masks(
         Requested acceleration R >= 1.
     acs_lines
         Number of central columns that are always measured.
-    generator
+    draws
         The source of randomness; the masks lie on its device.
     acquired
         Boolean ``(width,)``: the columns that exist at all. Zero-padded or partial scans lack some; those are never
@@ -55,8 +56,8 @@ def random_masks(
     ValueError
         If R < 1, if the ACS does not fit, or if R leaves fewer columns than the ACS needs.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
-    keys = torch.rand(batch, width, generator=generator, device=generator.device)
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
+    keys = draws.uniform(batch, width)
     return _smallest(keys, total, centre, there)
 
 
@@ -65,7 +66,7 @@ def variable_density_masks(
     width: int,
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
     power: float = 3.0,
 ) -> Tensor:
@@ -76,7 +77,7 @@ def variable_density_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, generator, acquired
+    batch, width, acceleration, acs_lines, draws, acquired
         As in `random_masks`.
     power
         How fast the density falls; 0 is uniform.
@@ -91,21 +92,21 @@ def variable_density_masks(
     ValueError
         As in `random_masks`.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
-    distance = (torch.arange(width, device=generator.device) - width // 2).abs() / max(width // 2, 1)
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
+    distance = (torch.arange(width, device=draws.device) - width // 2).abs() / max(width // 2, 1)
     weight = (1 - distance).clamp(0, 1).pow(power).clamp_min(_LEAST_DENSITY)
     # The smallest of exponential draws with these rates are a weighted sample without replacement (Efraimidis and
     # Spirakis, Inf. Process. Lett. 97, 2006).
-    keys = torch.rand(batch, width, generator=generator, device=generator.device, dtype=torch.float64)
+    keys = draws.uniform(batch, width, dtype=torch.float64)
     keys = -torch.log1p(-keys) / weight
     return _smallest(keys, total, centre, there)
 
 
 def equispaced_mask(
-    width: int, acceleration: float, acs_lines: int, generator: torch.Generator, acquired: Tensor | None = None
+    width: int, acceleration: float, acs_lines: int, draws: Draws, acquired: Tensor | None = None
 ) -> Tensor:
     """Draw one mask of shape ``(width,)``; see `equispaced_masks`."""
-    return equispaced_masks(1, width, acceleration, acs_lines, generator, acquired)[0]
+    return equispaced_masks(1, width, acceleration, acs_lines, draws, acquired)[0]
 
 
 def equispaced_masks(
@@ -113,7 +114,7 @@ def equispaced_masks(
     width: int,
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
 ) -> Tensor:
     """Draw masks whose columns outside the ACS are evenly spaced, with a random offset.
@@ -124,7 +125,7 @@ def equispaced_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, generator, acquired
+    batch, width, acceleration, acs_lines, draws, acquired
         As in `random_masks`.
 
     Returns
@@ -137,18 +138,18 @@ def equispaced_masks(
     ValueError
         As in `random_masks`, and if no whole number of columns comes within 2 % of R.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device, rounded=True)
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device, rounded=True)
     require_acceleration(total, int(there.sum()), acceleration, "equispaced columns")
     available = there.clone()
     available[centre] = False
     columns = available.nonzero()[:, 0]
-    mask = torch.zeros(batch, width, dtype=torch.bool, device=generator.device)
+    mask = torch.zeros(batch, width, dtype=torch.bool, device=draws.device)
     mask[:, centre] = True
     count = total - (centre.stop - centre.start)
     if count:
         spacing = len(columns) / count
-        offset = torch.rand(batch, 1, generator=generator, device=generator.device, dtype=torch.float64) * spacing
-        places = offset + spacing * torch.arange(count, device=generator.device)
+        offset = draws.uniform(batch, 1, dtype=torch.float64) * spacing
+        places = offset + spacing * torch.arange(count, device=draws.device)
         # Rounding may carry the last place over the edge.
         mask.scatter_(1, columns[places.long().clamp_(max=len(columns) - 1)], value=True)
     return mask
@@ -159,7 +160,7 @@ def partial_fourier_masks(
     width: int,
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
 ) -> Tensor:
     """Draw masks that leave out one end of k-space, left or right at random, and measure everything else.
@@ -169,7 +170,7 @@ def partial_fourier_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, generator, acquired
+    batch, width, acceleration, acs_lines, draws, acquired
         As in `random_masks`; R lies below 2.
 
     Returns
@@ -183,7 +184,7 @@ def partial_fourier_masks(
         As in `random_masks`; if the centre and the ACS are not among what is left; if no whole number of columns comes
         within 2 % of R.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, generator.device)
+    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
     columns = there.nonzero()[:, 0]
     require_acceleration(total, len(columns), acceleration, "columns")
     middle = width // 2
@@ -194,7 +195,7 @@ def partial_fourier_masks(
             f"than {len(columns) / (len(columns) / 2 + (last - first) / 2):.3g}, or for fewer ACS lines."
         )
         raise ValueError(msg)
-    right = torch.rand(batch, 1, generator=generator, device=generator.device) < 0.5
+    right = draws.uniform(batch, 1) < 0.5
     place = there.cumsum(0) - 1
     kept = torch.where(right, place >= len(columns) - total, place < total)
     return kept & there

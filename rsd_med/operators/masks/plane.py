@@ -10,6 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.operators.masks.budget import acs_slice, existing, floor_of, require_acceleration
 
 _SHRINK = 0.9
@@ -23,7 +24,7 @@ def poisson_disk_masks(
     shape: tuple[int, int],
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
     slope: float = 1.0,
 ) -> Tensor:
@@ -44,7 +45,7 @@ def poisson_disk_masks(
         Requested acceleration R >= 1: one in R entries is measured.
     acs_lines
         Side of the central square that is always measured.
-    generator
+    draws
         The source of randomness; the masks lie on its device.
     acquired
         Boolean ``(x,)``: the columns that exist at all; R counts relative to their entries.
@@ -62,17 +63,17 @@ def poisson_disk_masks(
         If R < 1, if the ACS does not fit, if R leaves fewer entries than the ACS needs, or if no whole number of
         entries comes within 2 % of R.
     """
-    total, square, there = _plan(shape, acceleration, acs_lines, acquired, generator.device)
+    total, square, there = _plan(shape, acceleration, acs_lines, acquired, draws.device)
     need = total - int(square.sum())
-    growth = 1 + slope * _radius(shape, generator.device)
-    order = torch.rand(batch, *shape, generator=generator, device=generator.device)
+    growth = 1 + slope * _radius(shape, draws.device)
+    order = draws.uniform(batch, *shape)
     free = (there & ~square).expand(batch, -1, -1)
     taken = torch.zeros_like(free)
     if need == 0:
         return taken | square
     # Disks of this size would cover the plane if they touched; at random, they stop touching earlier.
     size = 1.2 * math.sqrt(float((1 / growth[there & ~square].square()).sum()) / need)
-    missing = torch.full((batch,), need, device=generator.device)
+    missing = torch.full((batch,), need, device=draws.device)
     while bool((missing > 0).any()):
         thrown = _throw(order, free & (missing > 0)[:, None, None], taken, size * growth)
         # Of the last round, only as many as are missing.
@@ -89,7 +90,7 @@ def radial_masks(
     shape: tuple[int, int],
     acceleration: float,
     acs_lines: int,
-    generator: torch.Generator,
+    draws: Draws,
     acquired: Tensor | None = None,
 ) -> Tensor:
     """Draw masks of spokes through the centre of k-space, each turned by the golden angle, on the nearest entries.
@@ -100,7 +101,7 @@ def radial_masks(
 
     Parameters
     ----------
-    batch, shape, acceleration, acs_lines, generator, acquired
+    batch, shape, acceleration, acs_lines, draws, acquired
         As in `poisson_disk_masks`.
 
     Returns
@@ -113,15 +114,15 @@ def radial_masks(
     ValueError
         As in `poisson_disk_masks`, and if the ellipse has fewer entries than R asks for.
     """
-    total, square, there = _plan(shape, acceleration, acs_lines, acquired, generator.device)
+    total, square, there = _plan(shape, acceleration, acs_lines, acquired, draws.device)
     need = total - int(square.sum())
-    turns = torch.rand(batch, generator=generator, device=generator.device, dtype=torch.float64) * math.pi
+    turns = draws.uniform(batch, dtype=torch.float64) * math.pi
     steps = 2 * max(shape)
     # From the centre outwards, to both sides in turn.
-    length = (torch.arange(steps, device=generator.device, dtype=torch.float64) + 0.5) / steps
+    length = (torch.arange(steps, device=draws.device, dtype=torch.float64) + 0.5) / steps
     masks = []
     for turn in turns:
-        angle = turn + _GOLDEN_ANGLE * torch.arange(8 * max(shape), device=generator.device, dtype=torch.float64)
+        angle = turn + _GOLDEN_ANGLE * torch.arange(8 * max(shape), device=draws.device, dtype=torch.float64)
         along = torch.stack((length, -length), dim=1).flatten()
         places = []
         for size, wave in zip(shape, (angle.sin(), angle.cos()), strict=True):
@@ -129,8 +130,8 @@ def radial_masks(
             places.append(place.clamp_(0, size - 1).flatten())
         entry = places[0] * shape[1] + places[1]
         # When each entry is met first: spokes in their order, and along a spoke from the centre outwards.
-        first = torch.full((shape[0] * shape[1],), len(entry), device=generator.device)
-        first.scatter_reduce_(0, entry, torch.arange(len(entry), device=generator.device), "amin")
+        first = torch.full((shape[0] * shape[1],), len(entry), device=draws.device)
+        first.scatter_reduce_(0, entry, torch.arange(len(entry), device=draws.device), "amin")
         first[~(there & ~square).flatten()] = len(entry)
         met = int((first < len(entry)).sum())
         if met < need:
@@ -139,7 +140,7 @@ def radial_masks(
                 f"acceleration {acceleration:g} asks for: raise it above {int(there.sum()) / (met + total - need):.3g}."
             )
             raise ValueError(msg)
-        mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool, device=generator.device)
+        mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool, device=draws.device)
         mask[first.argsort()[:need]] = True
         masks.append(mask.reshape(shape) | square)
     return torch.stack(masks)

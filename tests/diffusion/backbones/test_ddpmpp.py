@@ -11,7 +11,6 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones import DDPMPlusPlus, DDPMPlusPlusSettings, count_parameters
 from rsd_med.diffusion.backbones.layers import Attention, Convolution, ResidualBlock, dropped, embed_level, group_norm
 from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser
-from rsd_med.training.microbatch import BatchPart
 from tests.diffusion.gaussian import generator
 
 SMALL = DDPMPlusPlusSettings(
@@ -146,8 +145,9 @@ def test_dropout_is_the_same_however_a_batch_is_divided(network):
     parts = []
     for number in range(2):
         mine = slice(2 * number, 2 * number + 2)
-        with BatchPart(number, 2, 2):
-            parts.append(network(x[mine], levels[mine], None, generator(1)))
+        draws = generator(1)
+        with draws.part(number, 2, 2):
+            parts.append(network(x[mine], levels[mine], None, draws))
     assert torch.allclose(torch.cat(parts), whole, atol=1e-5)
 
 

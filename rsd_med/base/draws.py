@@ -1,0 +1,140 @@
+"""Random numbers for the items of a batch: the same for each of them, however the batch is divided."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Which part of a batch this is, of how many equal ones, and its number of items."""
+
+    index: int
+    count: int
+    items: int
+
+
+class Draws(torch.Generator):
+    """A generator that knows for which part of a batch it draws. Its numbers lie on its device.
+
+    The methods draw for the items of a batch: the first axis of what they return is that of the items. Inside `part`
+    they draw for the whole batch and return the share of this part. The corruption, noise and levels of an item are
+    then the same however a batch is divided, and the code that draws need not know.
+
+    Drawing for the whole batch costs little beside a network: 10 ns a number and core on a CPU, 0.01 ns on a GPU.
+    """
+
+    _part: _Part | None = None
+    _drawing = False
+
+    def manual_seed(self, seed: int) -> Self:
+        """Start afresh from a seed, and return the generator itself."""
+        super().manual_seed(seed)
+        return self
+
+    @contextmanager
+    def part(self, index: int, count: int, items: int) -> Iterator[None]:
+        """Draw for one part of a batch.
+
+        Inside, nothing else may draw: a number from ``torch.randn``, ``Tensor.normal_`` or a layer of dropout would be
+        the same in all parts, or another than in the whole batch, and nobody would see it.
+
+        Parameters
+        ----------
+        index, count
+            Which part this is, of how many equal ones.
+        items
+            Items of this part.
+
+        Raises
+        ------
+        RuntimeError
+            If something inside hands a generator to torch, or draws from the global one.
+        """
+        before = _global_states(self.device)
+        self._part = _Part(index, count, items)
+        try:
+            with _DrawsAlone():
+                yield
+        finally:
+            self._part = None
+        if not all(map(torch.equal, before, _global_states(self.device))):
+            raise RuntimeError(f"A part of a batch drew from the global random generator; {_ASK_DRAWS}")
+
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw standard normal numbers of a shape ``(items, …)``."""
+        return self._items(shape[0], lambda whole: self._ask(torch.randn, (whole, *shape[1:]), dtype=dtype))
+
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw numbers from [0, 1) of a shape ``(items, …)``."""
+        return self._items(shape[0], lambda whole: self._ask(torch.rand, (whole, *shape[1:]), dtype=dtype))
+
+    def integers(self, bound: int, *shape: int) -> Tensor:
+        """Draw whole numbers from 0 to ``bound - 1``, int64, of a shape ``(items, …)``."""
+        return self._items(shape[0], lambda whole: self._ask(torch.randint, bound, (whole, *shape[1:])))
+
+    def permutation(self, items: int) -> Tensor:
+        """Draw an order of the items of the *whole* batch, int64, and return the places of this part in it."""
+        return self._items(items, lambda whole: self._ask(torch.randperm, whole))
+
+    def poisson(self, mean: Tensor) -> Tensor:
+        """Draw counts of expectation ``mean``, ``(items, …)``, on its device and in its dtype.
+
+        How many random numbers a count takes depends on its mean, and the other parts' means are not here. Each item
+        therefore draws from a generator of its own, whose seed is this one's draw.
+        """
+        seeds = self.integers(2**62, len(mean)).tolist()
+        sources = [type(self)(device=self.device).manual_seed(seed) for seed in seeds]
+        counts = [source._ask(torch.poisson, item.to(self.device)) for item, source in zip(mean, sources, strict=True)]
+        return torch.stack(counts).to(mean.device) if counts else mean.clone()
+
+    def _items(self, items: int, draw: Callable[[int], Tensor]) -> Tensor:
+        """Draw for a number of items, or for the whole batch of which they are a part."""
+        part = self._part
+        if part is None:
+            return draw(items)
+        if items != part.items:
+            raise ValueError(f"A part of {part.items} items draws for each of them, not for {items}: see Draws.")
+        return draw(items * part.count)[part.index * items : (part.index + 1) * items]
+
+    def _ask(self, function: Callable[..., Tensor], *arguments: Any, **options: Any) -> Tensor:
+        """Call a random function of torch."""
+        if function is not torch.poisson:
+            options["device"] = self.device
+        self._drawing = True
+        try:
+            return function(*arguments, generator=self, **options)
+        finally:
+            self._drawing = False
+
+
+_ASK_DRAWS = "ask the Draws that it was given (rsd_med.base.draws) instead."
+
+
+class _DrawsAlone(TorchFunctionMode):
+    """Refuse every function of torch that is handed a generator by anyone but `Draws` itself."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call ``func``, or refuse."""
+        options = kwargs or {}
+        for value in (*args, *options.values()):
+            if isinstance(value, torch.Generator) and not (isinstance(value, Draws) and value._drawing):
+                raise RuntimeError(
+                    f"{func.__name__} inside a part of a batch would draw numbers of no item; {_ASK_DRAWS}"
+                )
+        return func(*args, **options)
+
+
+def _global_states(device: torch.device) -> list[Tensor]:
+    """Return the states of the generators from which torch draws if it is given none."""
+    states = [torch.random.get_rng_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state())
+    return states
