@@ -18,7 +18,7 @@ help:  ## list the targets
 
 install: $(INSTALLED)  ## install into .venv, with the tested versions of constraints.txt
 
-$(CORE): pyproject.toml constraints.txt
+$(CORE): pyproject.toml setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.11 or newer, or name one: make install PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: rsd_med needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): name a newer one, for example: make install PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment: on Debian or Ubuntu run  apt-get install python3-venv" >&2; exit 1; }
