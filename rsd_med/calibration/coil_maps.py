@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.files import written_aside
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.espirit import espirit_maps
 from rsd_med.calibration.phase import normalised
@@ -199,14 +198,9 @@ def _store(path: Path, maps: Tensor) -> None:
     """Write maps under their final name only when they are whole; a cache that cannot be written is done without."""
     from safetensors.torch import save
 
-    name = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".partial", delete=False) as file:
-            name = file.name
-            file.write(save({"maps": maps.contiguous()}))
-        os.replace(name, path)
+        with written_aside(path) as side:
+            side.write_bytes(save({"maps": maps.contiguous()}))
     except OSError as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
         _log.warning("Coil maps cannot be cached (%s); they are computed anew in every run.", error.strerror)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.files import flush
 
 
 class AnswerLog:
@@ -114,11 +115,7 @@ class AnswerLog:
         finally:
             os.close(file)
         if new:
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush(self.folder)
 
     def _path(self, reader: str) -> Path:
         return self.folder / f"{reader}.jsonl"
