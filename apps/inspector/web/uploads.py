@@ -1,7 +1,7 @@
 """Uploads: streamed to the session's private folder under a name of our own, refused unless the content is a scan's.
 
 What the browser says about a file (name, type) is never used: the first bytes decide, the suffix is ours, and the
-content is only ever opened in the child process of ``compute.parsing``.
+content is only ever opened in the child process of ``compute.confined``.
 """
 
 import asyncio

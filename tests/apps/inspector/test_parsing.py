@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from apps.inspector.compute import parsing
+from apps.inspector.compute import confined
 from apps.inspector.compute.parsing import load_item, read_item, read_stack
 from rsd_med.base.errors import DataError
 
@@ -158,7 +158,7 @@ def test_a_hostile_file_is_refused_in_one_sentence(tmp_path, out, name, read):
 
 def test_what_eats_memory_or_kills_the_child_harms_nobody_else(tmp_path, out, monkeypatch):
     path = write_scan(tmp_path / "x.h5", complex_noise(1, 2, 16, 16))
-    monkeypatch.setattr(parsing, "WALL_SECONDS", 0.0)
+    monkeypatch.setattr(confined, "WALL_SECONDS", 0.0)
     with pytest.raises(DataError, match="limits"):
         read_item(path, out)
     monkeypatch.undo()
@@ -174,17 +174,17 @@ def test_the_child_has_little_of_everything():
     child.start()
     limits = ours.recv()
     child.join(30)
-    assert limits["memory"] == parsing.MEMORY_BYTES
+    assert limits["memory"] == confined.MEMORY_BYTES
     assert limits["hoard"] == "MemoryError"
-    assert limits["cpu"] == parsing.CPU_SECONDS
+    assert limits["cpu"] == confined.CPU_SECONDS
 
 
 def report_limits(pipe):
     import resource
 
-    parsing._limit()
+    confined._limit()
     try:
-        hoard = str(len(bytearray(parsing.MEMORY_BYTES + (1 << 20))))
+        hoard = str(len(bytearray(confined.MEMORY_BYTES + (1 << 20))))
     except MemoryError:
         hoard = "MemoryError"
     pipe.send(

@@ -1,6 +1,7 @@
 """From a scan to its reconstruction: parsed once, calibrated once, with the networks that are loaded already."""
 
 from collections import Counter
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -15,10 +16,14 @@ from apps.inspector.page import scans as page_scans
 from apps.inspector.page.scans import EXAMPLE_NAMES, MOST_ITEMS, UPLOADED, chosen_acceleration, read_scan_item
 from apps.inspector.web.session import SessionStore
 from rsd_med.base.errors import DataError
+from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.settings import CalibrationSettings
+from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.simulation import Scanner
 from rsd_med.experiment import Experiment
 from rsd_med.inverse import scans
 from tests.apps.tiny_run import make_tiny_run
+from tests.teachers.test_no_peek import Scans
 
 
 def silent(_):
@@ -94,6 +99,28 @@ def test_parsed_calibrated_and_loaded_once_for_reading_and_two_methods(run, sess
     assert seen[1:] == [seen[0]] * 3, "the scan was prepared, or a network loaded, again"
     tasks["read"](progress=silent, scan=str(item.path), acceleration=None)
     assert counted["load_item"] == 2, "another acceleration is another measurement"
+
+
+@pytest.mark.parametrize("more", [{"noise": "none"}, {"virtual_coils": 1}])
+def test_the_app_prepares_a_scan_as_training_did(run, more):
+    """The same bits through training's door and through the app's, with the calibration of the run."""
+    model = reconstruction.Model(run)
+    settings = CalibrationSettings(maps=CoilMapSettings(kind="walsh"), **more)
+    protocol = model.experiment.protocol.model_copy(update={"calibration": settings})
+    model.experiment = replace(model.experiment, protocol=protocol)
+    scan = reconstruction.example(model, 0)
+    trained = MeasurementDataset(Scans([scan]), model.experiment.corruption, 0, settings)[0]
+    mask = trained.operator.mask[0, 0, 0]
+    measured = replace(scan, kspace=torch.where(mask, scan.kspace, 0), acquired=mask)
+    shown = reconstruction.prepare(model, measured, None, False).prepared.measurement
+    assert shown.data.shape[1] == more.get("virtual_coils", 2)
+    for one, other in (
+        (trained.data, shown.data),
+        (trained.operator.maps, shown.operator.maps),
+        (trained.sigma, shown.sigma),
+        (trained.scale, shown.scale),
+    ):
+        assert torch.equal(one, other)
 
 
 def test_a_series_that_grows_and_another_slice_are_read_anew(session, counted):
