@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.common import ROOT, Figure, conclude
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
-from rsd_med.corruptions import Measurement, MultiCoilUndersampling
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.scan import Scan
@@ -99,7 +99,12 @@ def knees(count: int) -> list[Slice]:
         ).build(seed=0)
         for sigma in (NOISE, 0.0)
     )
-    data = MeasurementDataset(noisy, MultiCoilUndersampling(ACCELERATION, ACS), 11, CalibrationSettings(noise="none"))
+    data = MeasurementDataset(
+        noisy,
+        MultiCoilFourierSettings(acceleration=ACCELERATION, acs_lines=ACS).build(),
+        11,
+        CalibrationSettings(noise="none"),
+    )
     found = []
     for number in range(count):
         measurement, exact = data[number], clean[number]

@@ -22,7 +22,7 @@ import torch
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
-from rsd_med.corruptions import Measurement, MultiCoilUndersampling
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.inverse.a_dps import ADPSSettings
@@ -163,7 +163,12 @@ def _simulate(source: Path, folder: Path, count: int) -> None:
 def _slices(folder: Path, split: str, acceleration: int) -> list[Slice]:
     """Return noisy, undersampled measurements with the truth."""
     noisy, clean = (FastMRIHDF5(folder / "scans" / f"{split}_{kind}") for kind in ("noisy", "clean"))
-    data = MeasurementDataset(noisy, MultiCoilUndersampling(acceleration, ACS), 11, CalibrationSettings(noise="none"))
+    data = MeasurementDataset(
+        noisy,
+        MultiCoilFourierSettings(acceleration=acceleration, acs_lines=ACS).build(),
+        11,
+        CalibrationSettings(noise="none"),
+    )
     found = []
     for number in range(len(noisy)):
         measurement = data[number]

@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d, pad
 from benchmarks.common import Figure, conclude, shared_data
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.corruptions.noise import GaussianNoise
+from rsd_med.corruptions.noise import NoiseSettings
 from rsd_med.diffusion.backbones.monai_unet import MonaiUNetSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.schedules import LogNormalLevels
@@ -90,7 +90,7 @@ def curve(
     below: Below, train: Measurement, held_out: Measurement, seed: int, options: argparse.Namespace
 ) -> list[tuple[int, float]]:
     """Train one way; return the images seen and the held-out loss of the averaged weights, from time to time."""
-    corruption, levels = GaussianNoise(SIGMA), LogNormalLevels()
+    corruption, levels = NoiseSettings(sigma=SIGMA).build(), LogNormalLevels()
     objective, judge = AmbientTweedie(corruption, levels, below), AmbientTweedie(corruption, levels)
     denoiser = build_denoiser(BACKBONE, DIFFUSION, 1, 0, generator_for(seed, "weights"))
     average = EMA(denoiser, AVERAGE)

@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions.base import CorruptionSettings
-from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.backbones.monai_unet import MonaiUNetSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
@@ -53,23 +53,23 @@ class OffCentreCoilSettings(CorruptionSettings):
 
     def build(self) -> "OffCentreCoil":
         """Return the corruption."""
-        return OffCentreCoil(self.depth, self.sigma)
+        return OffCentreCoil(self)
 
 
-class OffCentreCoil(OperatorCorruption):
+class OffCentreCoil(ImageCorruption):
     """``y = w ⊙ x + σε``; the direction of the slope w is drawn anew for each image."""
 
-    def __init__(self, depth: float, sigma: float) -> None:
-        super().__init__(sigma)
-        self.depth = depth
+    def __init__(self, settings: OffCentreCoilSettings) -> None:
+        super().__init__(settings.sigma)
+        self.settings = settings
 
-    def draw_items(self, items: int, size: tuple[int, int], generator: torch.Generator) -> LinearOperator:
-        """Draw a direction for each item."""
-        angle = 2 * torch.pi * torch.rand(items, 1, 1, 1, generator=generator, device=generator.device)
-        y = torch.linspace(-1, 1, size[0], device=generator.device)[:, None]
-        x = torch.linspace(-1, 1, size[1], device=generator.device)
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
+        """Draw a direction for each item; `Draws` gives an item the same numbers however a batch is divided."""
+        angle = 2 * torch.pi * draws.uniform(items, 1, 1, 1)
+        y = torch.linspace(-1, 1, size[0], device=draws.device)[:, None]
+        x = torch.linspace(-1, 1, size[1], device=draws.device)
         slope = (y * angle.sin() + x * angle.cos()) / 2**0.5  # from -1 in one corner, at most, to 1
-        return Shading(1 - self.depth * (1 + slope) / 2)
+        return Shading(1 - self.settings.depth * (1 + slope) / 2)
 
 
 def main() -> float:

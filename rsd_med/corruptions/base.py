@@ -23,7 +23,7 @@ class CorruptionSettings(KindSettings):
 class Corruption(ABC):
     """What could have happened to an image: y = A(x) + sigma e with A drawn at random.
 
-    Every draw takes the draws it draws from; the global random state is never touched.
+    Whatever is random comes from the `Draws` that a method is given; the global random state is never touched.
 
     Attributes
     ----------
@@ -110,22 +110,45 @@ class Corruption(ABC):
 
 
 class ImageCorruption(Corruption):
-    """A corruption of images that measures every pixel: A is the identity.
+    """A corruption of images of one size, y = A(x) + sigma e, with an A of its own for every item.
 
-    Attributes
+    Parameters
     ----------
+    sigma
+        Standard deviation of the noise per real component that training assumes, in scaled units; 0 for none, and for
+        noise of another law.
     simulated_sigma
-        The level of the noise that a source's images get, where it is not the ``sigma`` that training is told.
+        The level of the noise that a source's images get, where it is another one.
     """
 
-    simulated_sigma: float | None = None
+    def __init__(self, sigma: float = 0.0, simulated_sigma: float | None = None) -> None:
+        self.sigma = sigma
+        self.simulated_sigma = simulated_sigma
 
-    def draw(self, like: Measurement, draws: Draws) -> LinearOperator:
-        """Return the identity: there is nothing to draw."""
+    def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
+        """Draw the operators of a batch; by default every pixel is seen as it is.
+
+        Parameters
+        ----------
+        items, size
+            How many, and ``(y, x)`` of the images.
+        draws
+            The source of randomness, on whose device the operator lies.
+
+        Raises
+        ------
+        ProtocolError
+            If the settings do not fit the size.
+        """
         return Identity()
 
+    def draw(self, like: Measurement, draws: Draws) -> LinearOperator:
+        """Draw fresh operators for a batch shaped like ``like``."""
+        y_size, x_size = like.data.shape[-2:]
+        return self.draw_items(len(like), (y_size, x_size), draws).to(like.data.device)
+
     def further(self, operator: LinearOperator, draws: Draws) -> LinearOperator:
-        """Return the operator: of the identity, nothing can be removed."""
+        """Return the operator: nothing is removed from it."""
         return operator
 
     def measure_image(self, image: Tensor, item_id: str, draws: Draws) -> Measurement:
@@ -145,7 +168,8 @@ class ImageCorruption(Corruption):
         Measurement
             A batch of one.
         """
-        operator = Identity()
+        y_size, x_size = image.shape[-2:]
+        operator = self.draw_items(1, (y_size, x_size), draws)
         return Measurement(
             data=self.measured(image[None], operator, draws),
             operator=operator,

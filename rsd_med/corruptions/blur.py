@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.base import ImageCorruption
 from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.blur import Blur, gaussian_kernel
 
@@ -30,23 +30,15 @@ class BlurSettings(NoiseLevelSettings):
 
     def build(self) -> "GaussianBlur":
         """Return the corruption."""
-        return GaussianBlur(self.side, self.std, self.assumed_sigma, self.simulated_sigma)
+        return GaussianBlur(self)
 
 
-class GaussianBlur(OperatorCorruption):
-    """y = k * x + sigma e with one known Gaussian kernel k.
+class GaussianBlur(ImageCorruption):
+    """y = k * x + sigma e with one known Gaussian kernel k."""
 
-    Parameters
-    ----------
-    side, std, sigma, simulated_sigma
-        As in `BlurSettings`.
-    """
-
-    def __init__(
-        self, side: int = 9, std: float = 2.0, sigma: float = 0.0, simulated_sigma: float | None = None
-    ) -> None:
-        super().__init__(sigma, simulated_sigma)
-        self.kernel = gaussian_kernel(side, std)
+    def __init__(self, settings: BlurSettings) -> None:
+        super().__init__(settings.assumed_sigma, settings.simulated_sigma)
+        self.kernel = gaussian_kernel(settings.side, settings.std)
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> Blur:
         """Return the blur: the same for every item."""

@@ -13,16 +13,6 @@ class FourierSettings(UndersamplingSettings):
 
     kind: Literal["fourier"] = "fourier"
 
-    def build(self) -> "SingleCoilUndersampling":
+    def build(self) -> MultiCoilUndersampling:
         """Return the corruption."""
-        return SingleCoilUndersampling(
-            acceleration=self.acceleration,
-            acs_lines=self.acs_lines,
-            pattern=self.pattern,
-            removed_lines=self.further_lines,
-            sigma=self.sigma,
-        )
-
-
-class SingleCoilUndersampling(MultiCoilUndersampling):
-    """y = M F x + sigma e on the sampled entries: the multi-coil scan of one coil with sensitivity 1."""
+        return MultiCoilUndersampling(self, single_coil=True)

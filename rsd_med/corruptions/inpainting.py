@@ -7,8 +7,7 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions.base import CorruptionSettings
-from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.operators.pixel_masks import block_masks, further_pixel_masks, random_pixel_masks
@@ -40,16 +39,11 @@ class InpaintingSettings(CorruptionSettings):
 
     def build(self) -> "Inpainting":
         """Return the corruption."""
-        return Inpainting(self.missing, shape=self.shape, delta=self.delta, sigma=self.sigma)
+        return Inpainting(self)
 
 
-class Inpainting(OperatorCorruption):
+class Inpainting(ImageCorruption):
     """y = M (x + sigma e) with a random mask M of pixels.
-
-    Parameters
-    ----------
-    missing, shape, delta, sigma
-        As in `InpaintingSettings`.
 
     References
     ----------
@@ -58,24 +52,24 @@ class Inpainting(OperatorCorruption):
 
     noise_everywhere = False
 
-    def __init__(self, missing: float, *, shape: Shape = "pixels", delta: float = 0.1, sigma: float = 0.0) -> None:
-        super().__init__(sigma)
-        self.missing = missing
-        self.shape = shape
-        self.delta = delta
+    def __init__(self, settings: InpaintingSettings) -> None:
+        super().__init__(settings.sigma)
+        self.settings = settings
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> SamplingMask:
         """Draw a mask for every item."""
-        draw = random_pixel_masks if self.shape == "pixels" else block_masks
-        return SamplingMask(draw(items, size, self.missing, draws))
+        draw = random_pixel_masks if self.settings.shape == "pixels" else block_masks
+        return SamplingMask(draw(items, size, self.settings.missing, draws))
 
     def further(self, operator: LinearOperator, draws: Draws) -> SamplingMask:
         """Remove every seen pixel with probability delta, or a second block."""
         mask = _mask(operator)
-        if self.shape == "pixels":
-            return SamplingMask(further_pixel_masks(mask, self.delta, draws))
+        if self.settings.shape == "pixels":
+            return SamplingMask(further_pixel_masks(mask, self.settings.delta, draws))
         y_size, x_size = mask.shape[-2:]
-        return SamplingMask(mask & block_masks(len(mask), (y_size, x_size), self.missing, draws).to(mask.device))
+        return SamplingMask(
+            mask & block_masks(len(mask), (y_size, x_size), self.settings.missing, draws).to(mask.device)
+        )
 
     def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Add noise to the pixels seen; the others stay exactly zero."""

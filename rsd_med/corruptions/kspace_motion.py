@@ -8,8 +8,7 @@ from pydantic import Field
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions.base import CorruptionSettings
-from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.operators.motion import ShotMotion
 
 Order = Literal["sequential", "interleaved"]
@@ -38,40 +37,29 @@ class KSpaceMotionSettings(CorruptionSettings):
 
     def build(self) -> "KSpaceMotion":
         """Return the corruption."""
-        return KSpaceMotion(self.shots, order=self.order, shift=self.shift, rotation=self.rotation, sigma=self.sigma)
+        return KSpaceMotion(self)
 
 
-class KSpaceMotion(OperatorCorruption):
+class KSpaceMotion(ImageCorruption):
     """y = F^H sum_s M_s T_s F R_s x + sigma e with a random pose for every shot but one.
 
     The shot that measures the centre of k-space, where most of the signal is, stays where it is: a pose that all shots
     share would be no artefact, but another image.
-
-    Parameters
-    ----------
-    shots, order, shift, rotation, sigma
-        As in `KSpaceMotionSettings`.
     """
 
-    def __init__(
-        self, shots: int = 8, *, order: Order = "sequential", shift: float = 2.0, rotation: float = 0.0,
-        sigma: float = 0.0,
-    ) -> None:  # fmt: skip
-        super().__init__(sigma)
-        self.shots = shots
-        self.order = order
-        self.shift = shift
-        self.rotation = rotation
+    def __init__(self, settings: KSpaceMotionSettings) -> None:
+        super().__init__(settings.sigma)
+        self.settings = settings
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> ShotMotion:
         """Draw the poses of every item."""
-        columns = torch.arange(size[1], device=draws.device)
-        if self.shots > len(columns):
-            msg = f"corruption.shots: {self.shots} shots are more than the {len(columns)} columns of k-space."
+        settings, columns = self.settings, torch.arange(size[1], device=draws.device)
+        if settings.shots > len(columns):
+            msg = f"corruption.shots: {settings.shots} shots are more than the {len(columns)} columns of k-space."
             raise ProtocolError(msg)
-        shot = columns % self.shots if self.order == "interleaved" else columns * self.shots // len(columns)
-        pose = 2 * draws.uniform(items, self.shots, 3) - 1
+        interleaved = settings.order == "interleaved"
+        shot = columns % settings.shots if interleaved else columns * settings.shots // len(columns)
+        pose = 2 * draws.uniform(items, settings.shots, 3) - 1
         pose[:, shot[len(columns) // 2]] = 0
-        return ShotMotion(
-            shot.expand(items, -1), self.shift * pose[..., :2], math.radians(self.rotation) * pose[..., 2]
-        )
+        shift, angle = settings.shift * pose[..., :2], math.radians(settings.rotation) * pose[..., 2]
+        return ShotMotion(shot.expand(items, -1), shift, angle)

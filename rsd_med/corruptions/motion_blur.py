@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rsd_med.base.draws import Draws
+from rsd_med.corruptions.base import ImageCorruption
 from rsd_med.corruptions.blur import require_odd, require_room
-from rsd_med.corruptions.imaging import OperatorCorruption
 from rsd_med.corruptions.noise_level import Estimate, NoiseLevelSettings
 from rsd_med.operators.blur import Blur, motion_kernel
 
@@ -39,33 +39,20 @@ class MotionBlurSettings(NoiseLevelSettings):
 
     def build(self) -> "MotionBlur":
         """Return the corruption."""
-        return MotionBlur(self.side, self.shortest, self.longest, self.assumed_sigma, self.simulated_sigma)
+        return MotionBlur(self)
 
 
-class MotionBlur(OperatorCorruption):
-    """y = k * x + sigma e, where k is a line of random length and direction.
+class MotionBlur(ImageCorruption):
+    """y = k * x + sigma e, where k is a line of random length and direction."""
 
-    Parameters
-    ----------
-    side, shortest, longest, sigma, simulated_sigma
-        As in `MotionBlurSettings`.
-    """
-
-    def __init__(
-        self,
-        side: int = 9,
-        shortest: float = 3.0,
-        longest: float = 8.0,
-        sigma: float = 0.0,
-        simulated_sigma: float | None = None,
-    ) -> None:
-        super().__init__(sigma, simulated_sigma)
-        self.side = side
-        self.shortest = shortest
-        self.longest = longest
+    def __init__(self, settings: MotionBlurSettings) -> None:
+        super().__init__(settings.assumed_sigma, settings.simulated_sigma)
+        self.settings = settings
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> Blur:
         """Draw a motion for every item."""
-        require_room(self.side, size)
-        length, angle = draws.uniform(items, 2).unbind(1)
-        return Blur(motion_kernel(self.side, self.shortest + (self.longest - self.shortest) * length, math.pi * angle))
+        settings = self.settings
+        require_room(settings.side, size)
+        part, angle = draws.uniform(items, 2).unbind(1)
+        length = settings.shortest + (settings.longest - settings.shortest) * part
+        return Blur(motion_kernel(settings.side, length, math.pi * angle))

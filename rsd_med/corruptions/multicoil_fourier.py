@@ -84,14 +84,7 @@ class MultiCoilFourierSettings(UndersamplingSettings):
 
     def build(self) -> "MultiCoilUndersampling":
         """Return the corruption."""
-        return MultiCoilUndersampling(
-            acceleration=self.acceleration,
-            acs_lines=self.acs_lines,
-            pattern=self.pattern,
-            mask=self.mask,
-            removed_lines=self.further_lines,
-            sigma=self.sigma,
-        )
+        return MultiCoilUndersampling(self, self.mask)
 
 
 class MultiCoilUndersampling(Corruption):
@@ -99,10 +92,12 @@ class MultiCoilUndersampling(Corruption):
 
     Parameters
     ----------
-    acceleration, acs_lines, pattern, mask, sigma
+    settings
+        Acceleration, pattern, noise.
+    mask
         As in `MultiCoilFourierSettings`.
-    removed_lines
-        How many columns further corruption removes; None for the rule of `further_lines`.
+    single_coil
+        Whether images are scanned by one coil that sees everything alike: y = M F x + sigma e.
 
     References
     ----------
@@ -112,26 +107,17 @@ class MultiCoilUndersampling(Corruption):
     noise_everywhere = False
 
     def __init__(
-        self,
-        acceleration: float,
-        acs_lines: int,
-        *,
-        pattern: Pattern = "random",
-        mask: MaskOrigin = "draw",
-        removed_lines: int | None = None,
-        sigma: float = 0.0,
+        self, settings: UndersamplingSettings, mask: MaskOrigin = "draw", *, single_coil: bool = False
     ) -> None:
-        self.acceleration = acceleration
-        self.acs_lines = acs_lines
-        self.pattern = pattern
+        self.settings = settings
+        self.sigma = settings.sigma
         self.mask = mask
-        self.removed_lines = removed_lines
-        self.sigma = sigma
+        self.single_coil = single_coil
 
     @property
     def in_the_plane(self) -> bool:
         """Whether the pattern varies along y too."""
-        return self.pattern in get_args(PlanePattern)
+        return self.settings.pattern in get_args(PlanePattern)
 
     def at_width(self, width: int, trained: int) -> "MultiCoilUndersampling":
         """Return the same undersampling of k-space with another number of columns.
@@ -144,14 +130,12 @@ class MultiCoilUndersampling(Corruption):
         width, trained
             Columns of k-space: wanted, and those that this corruption is meant for.
         """
-        removed = self.removed_lines
-        return MultiCoilUndersampling(
-            self.acceleration,
-            round(self.acs_lines * width / trained),
-            pattern=self.pattern,
-            removed_lines=removed and max(1, round(removed * width / trained)),
-            sigma=self.sigma,
-        )
+        removed = self.settings.further_lines
+        changes = {
+            "acs_lines": round(self.settings.acs_lines * width / trained),
+            "further_lines": removed and max(1, round(removed * width / trained)),
+        }
+        return MultiCoilUndersampling(self.settings.model_copy(update=changes), single_coil=self.single_coil)
 
     def draw_mask(self, width: int, draws: Draws, acquired: Tensor | None = None, rows: int | None = None) -> Tensor:
         """Draw the mask of one scan.
@@ -220,13 +204,13 @@ class MultiCoilUndersampling(Corruption):
             raise ProtocolError(msg)
         try:
             if not self.in_the_plane:
-                removed = self.removed_lines
-                removed = further_lines(width, self.acceleration) if removed is None else removed
-                mask = operator.mask & further_mask(columns, self.acs_lines, removed, draws)
+                removed = self.settings.further_lines
+                removed = further_lines(width, self.settings.acceleration) if removed is None else removed
+                mask = operator.mask & further_mask(columns, self.settings.acs_lines, removed, draws)
             else:
-                removed = None if self.removed_lines is None else self.removed_lines * rows
-                removed = further_lines(rows * width, self.acceleration) if removed is None else removed
-                mask = further_entries(operator.mask, self.acs_lines, removed, draws)
+                removed = None if self.settings.further_lines is None else self.settings.further_lines * rows
+                removed = further_lines(rows * width, self.settings.acceleration) if removed is None else removed
+                mask = further_entries(operator.mask, self.settings.acs_lines, removed, draws)
         except ValueError as error:
             msg = f"corruption.further_lines: {error}"
             raise ProtocolError(msg) from error
@@ -248,13 +232,17 @@ class MultiCoilUndersampling(Corruption):
         rows: int | None = None,
     ) -> Tensor:
         try:
-            if self.pattern == "poisson_disk" or self.pattern == "radial":
+            if self.settings.pattern == "poisson_disk" or self.settings.pattern == "radial":
                 if rows is None:
-                    msg = f"The pattern {self.pattern} needs the number of rows."
+                    msg = f"The pattern {self.settings.pattern} needs the number of rows."
                     raise ValueError(msg)
-                draw_plane = poisson_disk_masks if self.pattern == "poisson_disk" else radial_masks
-                return draw_plane(items, (rows, width), self.acceleration, self.acs_lines, draws, acquired)
-            return draw_lines(self.pattern)(items, width, self.acceleration, self.acs_lines, draws, acquired)
+                draw_plane = poisson_disk_masks if self.settings.pattern == "poisson_disk" else radial_masks
+                return draw_plane(
+                    items, (rows, width), self.settings.acceleration, self.settings.acs_lines, draws, acquired
+                )
+            return draw_lines(self.settings.pattern)(
+                items, width, self.settings.acceleration, self.settings.acs_lines, draws, acquired
+            )
         except ValueError as error:
             msg = f"corruption.acceleration, corruption.acs_lines: {error}"
             raise ProtocolError(msg) from error

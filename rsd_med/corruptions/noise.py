@@ -29,26 +29,15 @@ class NoiseSettings(NoiseLevelSettings):
 
     def build(self) -> "GaussianNoise":
         """Return the corruption."""
-        return GaussianNoise(self.assumed_sigma, simulate=self.simulate, simulated_sigma=self.simulated_sigma)
+        return GaussianNoise(self)
 
 
 class GaussianNoise(ImageCorruption):
-    """y = x + sigma e, for real and complex images.
+    """y = x + sigma e, for real and complex images."""
 
-    Parameters
-    ----------
-    sigma
-        Standard deviation per real component, in scaled units, as training is told.
-    simulate
-        False if the images of the source carry the noise already. Generated images always get it.
-    simulated_sigma
-        As in `NoiseLevelSettings`.
-    """
-
-    def __init__(self, sigma: float, *, simulate: bool = True, simulated_sigma: float | None = None) -> None:
-        self.sigma = sigma
-        self.simulated_sigma = simulated_sigma
-        self.simulate = simulate
+    def __init__(self, settings: NoiseSettings) -> None:
+        super().__init__(settings.assumed_sigma, settings.simulated_sigma)
+        self.simulate = settings.simulate
 
     def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return the image with noise, or as it is where it carries the noise already."""

@@ -17,5 +17,3 @@ class NoCorruptionSettings(CorruptionSettings):
 
 class NoCorruption(ImageCorruption):
     """y = x."""
-
-    sigma = 0.0

@@ -21,7 +21,7 @@ class PoissonSettings(CorruptionSettings):
 
     def build(self) -> "LowDose":
         """Return the corruption."""
-        return LowDose(self.peak, self.black)
+        return LowDose(self)
 
 
 class LowDose(ImageCorruption):
@@ -29,18 +29,11 @@ class LowDose(ImageCorruption):
 
     Its noise depends on the image, so that sigma is given as 0: a teacher learns it as part of the law of y. The
     gradient is that of mean + standard deviation * z for the z that was drawn, which has the gradient of both moments.
-
-    Parameters
-    ----------
-    peak, black
-        As in `PoissonSettings`.
     """
 
-    sigma = 0.0
-
-    def __init__(self, peak: float, black: float = -1.0) -> None:
-        self.peak = peak
-        self.black = black
+    def __init__(self, settings: PoissonSettings) -> None:
+        super().__init__()
+        self.settings = settings
 
     def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return counted images ``(b, C, y, x)``, differentiable.
@@ -53,11 +46,11 @@ class LowDose(ImageCorruption):
         if data.is_complex():
             msg = "corruption.kind: poisson counts quanta, and these images are complex: choose noise or rician."
             raise ProtocolError(msg)
-        per_count = (1 - self.black) / self.peak
+        per_count = (1 - self.settings.black) / self.settings.peak
         # A generator leaves the range of images now and then: nothing is darker than black.
-        mean = ((data - self.black) / per_count).clamp_min(0)
+        mean = ((data - self.settings.black) / per_count).clamp_min(0)
         with torch.no_grad():
             counts = draws.poisson(mean)
             standard = (counts - mean) / mean.clamp_min(1e-6).sqrt()
         drawn = mean + mean.clamp_min(1e-6).sqrt() * standard
-        return self.black + per_count * drawn
+        return self.settings.black + per_count * drawn

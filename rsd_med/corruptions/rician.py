@@ -32,7 +32,7 @@ class RicianSettings(NoiseLevelSettings):
 
     def build(self) -> "RicianMagnitude":
         """Return the corruption."""
-        return RicianMagnitude(self.assumed_sigma, simulate=self.simulate, simulated_noise=self.simulated_sigma)
+        return RicianMagnitude(self)
 
 
 class RicianMagnitude(ImageCorruption):
@@ -41,30 +41,21 @@ class RicianMagnitude(ImageCorruption):
     The noise has neither mean zero nor one variance, so that sigma is given as 0: a teacher learns it as part of the
     law of y. Differentiable in x.
 
-    Parameters
-    ----------
-    noise
-        s, as in `RicianSettings`.
-    simulate
-        False if the images of the source are magnitudes with noise already. Generated images always become such.
-    simulated_noise
-        s for the images of the source, where it is another one than training is told.
-
     References
     ----------
     Gudbjartsson and Patz, The Rician distribution of noisy MRI data, Magn. Reson. Med. 34, 1995.
     """
 
-    sigma = 0.0
-
-    def __init__(self, noise: float, *, simulate: bool = True, simulated_noise: float | None = None) -> None:
-        self.noise = noise
-        self.simulate = simulate
-        self.simulated_noise = noise if simulated_noise is None else simulated_noise
+    def __init__(self, settings: RicianSettings) -> None:
+        super().__init__()
+        self.noise = settings.assumed_sigma
+        self.settings = settings
 
     def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return the magnitude of the image with noise, or the image where it is one already."""
-        return _magnitude(image, self.simulated_noise, draws) if self.simulate else image
+        simulated = self.settings.simulated_sigma
+        noise = self.noise if simulated is None else simulated
+        return _magnitude(image, noise, draws) if self.settings.simulate else image
 
     def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Return noisy magnitudes ``(b, C, y, x)`` of the dtype of the images."""

@@ -6,8 +6,7 @@ from pydantic import Field
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions.base import CorruptionSettings
-from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.super_resolution import Downsampling, NearestUpsampling
 
@@ -25,26 +24,20 @@ class SuperResolutionSettings(CorruptionSettings):
 
     def build(self) -> "SuperResolution":
         """Return the corruption."""
-        return SuperResolution(self.factor, self.sigma)
+        return SuperResolution(self)
 
 
-class SuperResolution(OperatorCorruption):
-    """y = U D x + sigma e: D reduces, U repeats, so that teacher and draws see images of one size.
+class SuperResolution(ImageCorruption):
+    """y = U D x + sigma e: D reduces, U repeats, so that teacher and generator see images of one size."""
 
-    Parameters
-    ----------
-    factor, sigma
-        As in `SuperResolutionSettings`.
-    """
-
-    def __init__(self, factor: int = 2, sigma: float = 0.0) -> None:
-        super().__init__(sigma)
-        self.factor = factor
+    def __init__(self, settings: SuperResolutionSettings) -> None:
+        super().__init__(settings.sigma)
+        self.settings = settings
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
         """Return the reduction: the same for every item."""
         try:
-            return NearestUpsampling(self.factor) @ Downsampling(self.factor, size)
+            return NearestUpsampling(self.settings.factor) @ Downsampling(self.settings.factor, size)
         except ValueError as error:
             msg = f"corruption.factor: {error}"
             raise ProtocolError(msg) from error

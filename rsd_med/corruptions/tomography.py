@@ -8,8 +8,7 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions.base import CorruptionSettings
-from rsd_med.corruptions.imaging import OperatorCorruption
+from rsd_med.corruptions.base import CorruptionSettings, ImageCorruption
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.operators.tomography import ParallelBeam, filtered_back_projection
@@ -29,39 +28,33 @@ class SparseViewSettings(CorruptionSettings):
 
     def build(self) -> "SparseView":
         """Return the corruption."""
-        return SparseView(self.views, self.sinogram_noise)
+        return SparseView(self)
 
 
-class SparseView(OperatorCorruption):
+class SparseView(ImageCorruption):
     """y = B (R x + s e): B is filtered back-projection, R the Radon transform with few views.
 
     In the image the noise is not white, and its sigma is given as 0: a teacher learns it as part of the law of y.
-
-    Parameters
-    ----------
-    views, sinogram_noise
-        As in `SparseViewSettings`.
     """
 
-    def __init__(self, views: int, sinogram_noise: float = 0.0) -> None:
-        super().__init__(0.0)
-        self.views = views
-        self.sinogram_noise = sinogram_noise
+    def __init__(self, settings: SparseViewSettings) -> None:
+        super().__init__()
+        self.settings = settings
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
         """Return B R: the same for every item."""
         if size[0] != size[1]:
             msg = f"corruption.kind: sparse_view needs square images, not {size[0]}×{size[1]}; fit them."
             raise ProtocolError(msg)
-        return _scan(size[0], self.views)
+        return _scan(size[0], self.settings.views)
 
     def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
         """Add the back-projection of noise in the sinogram to images."""
-        if not self.sinogram_noise:
+        if not self.settings.sinogram_noise:
             return data
-        sinogram = data.new_zeros(*data.shape[:-2], self.views, data.shape[-1])
-        noise = complex_or_real_noise(sinogram, self.sinogram_noise, draws)
-        return data + _back_projection(data.shape[-1], self.views)(noise)
+        sinogram = data.new_zeros(*data.shape[:-2], self.settings.views, data.shape[-1])
+        noise = complex_or_real_noise(sinogram, self.settings.sinogram_noise, draws)
+        return data + _back_projection(data.shape[-1], self.settings.views)(noise)
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,6 @@ from rsd_med.calibration.calibrate import CalibratedScan, calibrate
 from rsd_med.calibration.scale import contiguous
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
-from rsd_med.corruptions.fourier import SingleCoilUndersampling
 from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.simulation import single_coil_scan
@@ -169,9 +168,9 @@ class MeasurementDataset:
 
     def _read(self, index: int) -> Scan | Picture:
         item = self.source[index]
-        if isinstance(item, Picture) and isinstance(self.corruption, SingleCoilUndersampling):
-            return single_coil_scan(item)
-        return item
+        corruption = self.corruption
+        single_coil = isinstance(corruption, MultiCoilUndersampling) and corruption.single_coil
+        return single_coil_scan(item) if single_coil and isinstance(item, Picture) else item
 
     def _is_stored(self, index: int) -> bool:
         origin = None if self.prepared is None else self.source.origin(index)
@@ -211,14 +210,16 @@ class MeasurementDataset:
             _require_fully_sampled(scan, f"gives no image for the corruption '{type(corruption).__name__}'")
             return calibrate(scan, self.calibration)
         coils, rows, columns = scan.kspace.shape
-        if coils > 1 and isinstance(corruption, SingleCoilUndersampling):
+        if coils > 1 and corruption.single_coil:
             raise ProtocolError(f"The scan has {coils} coils; set corruption.kind: multicoil_fourier.")
         mask = None
         if corruption.mask == "draw":
             _require_fully_sampled(scan, "cannot be undersampled again (set corruption.mask: file)")
             mask = corruption.draw_mask(columns, generator, scan.acquired, rows)
         settings = self.calibration if self._holds_scans() else self.calibration.without_noise()
-        return calibrate(scan, settings, mask, corruption.acs_lines, added_sigma=corruption.sigma, generator=generator)
+        return calibrate(
+            scan, settings, mask, corruption.settings.acs_lines, added_sigma=corruption.sigma, generator=generator
+        )
 
     def _image_corruption(self, given: str) -> ImageCorruption:
         if not isinstance(self.corruption, ImageCorruption):

@@ -13,7 +13,7 @@ from rsd_med.calibration.calibrate import CalibratedScan, calibrate
 from rsd_med.calibration.scale import contiguous, dc_window
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.operators.fourier import ifft2c
 
@@ -56,14 +56,15 @@ class Undersampling:
         lines = self.acs_lines
         if lines is None:
             lines = max(1, round(0.32 * int(scan.acquired.sum()) / self.acceleration))
-        corruption = MultiCoilUndersampling(
-            self.acceleration,
-            lines,
+        # Unchecked: whoever draws the mask says what cannot be met.
+        settings = MultiCoilFourierSettings.model_construct(
+            acceleration=self.acceleration,
+            acs_lines=lines,
             pattern=self.pattern,  # type: ignore[arg-type]
         )
         generator = generator_for(self.seed, "undersampling", scan.id)
         try:
-            return corruption.draw_mask(len(scan.acquired), generator, scan.acquired)
+            return settings.build().draw_mask(len(scan.acquired), generator, scan.acquired)
         except ValueError as error:
             raise ProtocolError(f"--acceleration: {error}") from error
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, MultiCoilUndersampling
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.operators import Identity, MultiCoilFourier, acs_slice, random_masks
 from tests.operators.contracts import random_maps, random_tensor, relative_error
 
@@ -207,6 +207,10 @@ def test_the_global_random_state_is_never_touched():
 
 @pytest.mark.parametrize(("removed", "expected"), [(None, None), (0, 0), (1, 2), (4, 8)])
 def test_at_another_width_central_and_removed_columns_keep_their_share(removed, expected):
-    wider = MultiCoilUndersampling(4, 8, mask="file", removed_lines=removed, sigma=0.1).at_width(128, 64)
-    assert (wider.acceleration, wider.acs_lines, wider.removed_lines) == (4, 16, expected)
-    assert (wider.mask, wider.pattern, wider.sigma) == ("draw", "random", 0.1)
+    wider = (
+        MultiCoilFourierSettings(acceleration=4, acs_lines=8, mask="file", further_lines=removed, sigma=0.1)
+        .build()
+        .at_width(128, 64)
+    )
+    assert (wider.settings.acceleration, wider.settings.acs_lines, wider.settings.further_lines) == (4, 16, expected)
+    assert (wider.mask, wider.settings.pattern, wider.sigma) == ("draw", "random", 0.1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions import GaussianNoise, Measurement, MultiCoilFourierSettings
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoiseSettings
 from rsd_med.corruptions.inpainting import InpaintingSettings
 from rsd_med.evaluation.audit import audit_memorisation
 from rsd_med.operators import MultiCoilFourier, to_complex
@@ -14,7 +14,7 @@ from tests.training.toys import Kept, generator
 SIDE, COUNT = 12, 200
 FOURIER = MultiCoilFourierSettings(acceleration=2, acs_lines=4, further_lines=1, sigma=0.05).build()
 HOLES = InpaintingSettings(missing=0.5, sigma=0.05).build()
-NOISE = GaussianNoise(0.3)
+NOISE = NoiseSettings(sigma=0.3).build()
 KINDS = {"noise": NOISE, "holes": HOLES, "fourier": FOURIER}
 
 

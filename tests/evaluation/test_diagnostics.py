@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DivergedError
-from rsd_med.corruptions import GaussianNoise
-from rsd_med.corruptions.inpainting import Inpainting
+from rsd_med.corruptions import NoiseSettings
+from rsd_med.corruptions.inpainting import InpaintingSettings
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.students.sds import SDSSettings
 from rsd_med.training.early_stopping import EarlyStopping, EarlyStoppingSettings
@@ -48,7 +48,14 @@ def generations(std, count=128, seed=3):
     return MEAN + std * torch.randn(count, 1, 4, 4, generator=generator(seed))
 
 
-@pytest.mark.parametrize("corruption", [GaussianNoise(SIGMA), GaussianNoise(1.5 * STD), Inpainting(0.3)])
+@pytest.mark.parametrize(
+    "corruption",
+    [
+        NoiseSettings(sigma=SIGMA).build(),
+        NoiseSettings(sigma=1.5 * STD).build(),
+        InpaintingSettings(missing=0.3).build(),
+    ],
+)
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_diversity_is_a_share_of_the_variance_of_the_images_whatever_the_corruption_adds(corruption, share):
     """Independent pixels N(m, share · s²) against data of N(m, s²): the diversity is the share."""
@@ -58,11 +65,11 @@ def test_diversity_is_a_share_of_the_variance_of_the_images_whatever_the_corrupt
 
 
 def test_diversity_that_cannot_be_seen_is_not_told():
-    noise = GaussianNoise(4 * STD)
+    noise = NoiseSettings(sigma=4 * STD).build()
     measured = noise.corrupt(generations(STD, 500, 4), pictures(500), generator(5))
     monitor = ProximalMonitor(measured, noise, Flat(), seed=0)
     assert monitor.diversity(generations(STD)) is None
-    seen = ProximalMonitor(pictures(64), GaussianNoise(SIGMA), Pixels(), seed=0)
+    seen = ProximalMonitor(pictures(64), NoiseSettings(sigma=SIGMA).build(), Pixels(), seed=0)
     assert seen.diversity(generations(STD, 1)) is None
 
 

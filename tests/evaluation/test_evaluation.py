@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.corruptions import GaussianNoise
+from rsd_med.corruptions import NoiseSettings
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.evaluation import Evaluator
@@ -14,7 +14,7 @@ from rsd_med.metrics.distances import FIGURES
 from rsd_med.teachers.denoising import Denoising
 from tests.training.toys import Pixels, pictures, tiny_denoiser
 
-NOISE = GaussianNoise(0.2, simulate=True)
+NOISE = NoiseSettings(sigma=0.2, simulate=True).build()
 
 
 def evaluator(reference, num_samples=12):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsd_med.corruptions import GaussianNoise, NoCorruption
+from rsd_med.corruptions import NoCorruption, NoiseSettings
 from rsd_med.diffusion.kinds import SAMPLERS
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.heun import HeunSettings
@@ -90,7 +90,7 @@ def test_generations_are_corrupted_as_the_scans_were():
     assert torch.equal(measurement.operator.maps, like.operator.maps)
     again = measurement.operator.normal(torch.complex(images[:, :1], images[:, 1:]))
     assert torch.allclose(to_channels(measurement.image()), to_channels(again), atol=1e-5)
-    noisy = corrupt_generation(GaussianNoise(0.2), torch.zeros(500, 1, 4, 4), pictures(500), generator(1))
+    noisy = corrupt_generation(NoiseSettings(sigma=0.2).build(), torch.zeros(500, 1, 4, 4), pictures(500), generator(1))
     assert float(noisy.data.std()) == pytest.approx(0.2, rel=0.05)
 
 
@@ -98,7 +98,7 @@ def test_the_proximal_distance_is_that_of_corrupted_images():
     """Clean images of the right law, once corrupted, are as near as other measurements; uncorrupted they are not."""
     measurements = pictures(4000, sigma=0.5)
     clean = pictures(4000, sigma=1e-9, seed=7).data
-    noise = GaussianNoise(0.5)
+    noise = NoiseSettings(sigma=0.5).build()
     monitor = ProximalMonitor(measurements, noise, Pixels(), seed=0)
     found = monitor.distance(clean)
     features = [Pixels()(magnitude_view(images)) for images in (clean, measurements.data)]

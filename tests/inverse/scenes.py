@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions import Measurement, MultiCoilUndersampling, NoCorruption
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruption
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.prior import Prior
 from rsd_med.operators.mri import MultiCoilFourier
@@ -76,7 +76,7 @@ def gaussian_prior(std: float, size: int = SIZE, sigma_init: float | None = None
 
 def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
     """A prior that sees Ã^H Ã x, with Ã of its own distribution."""
-    corruption = MultiCoilUndersampling(2, 4, removed_lines=1)
+    corruption = MultiCoilFourierSettings(acceleration=2, acs_lines=4, further_lines=1).build()
     return Prior(
         GaussianDenoiser(0.5), lambda operator: View(operator.gram), corruption, None, (size, size), sigma_init
     )  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import torch
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions import MultiCoilUndersampling
+from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.a_dps import ADPSSettings
 from tests.inverse.scenes import ambient_prior, columns, disc, gaussian_prior, measure, posterior, smooth_maps
@@ -94,7 +94,7 @@ def test_a_scan_of_another_size_is_refused():
 
 def test_a_prior_meant_for_any_size_draws_masks_of_the_scans_width_with_the_same_share():
     """Trained on 8 columns (R = 2, 4 lines left, 2 of them central, one hidden): at 16, 8 lines, 4 and 2."""
-    corruption = MultiCoilUndersampling(2, 2, removed_lines=1, mask="file")
+    corruption = MultiCoilFourierSettings(acceleration=2, acs_lines=2, further_lines=1, mask="file").build()
     masks = columns(2, 3, 4, 7, size=8)
     seen = []
 

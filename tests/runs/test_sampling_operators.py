@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from rsd_med.base.errors import DataError
-from rsd_med.corruptions.inpainting import Inpainting
+from rsd_med.corruptions.inpainting import InpaintingSettings
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.generation import draw_images, student_draw
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_refused_with_a_sentence(path):
 
 
 def test_of_operators_on_images_the_shape_alone_is_kept(path):
-    corruption = Inpainting(0.5)
+    corruption = InpaintingSettings(missing=0.5).build()
     measurements = corruption.corrupt(torch.ones(2, 3, 4, 4), pictures(2), generator())
     save_sampling_operators(path, measurements)
     assert set(load_file(path)) == {"shape", "complex"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions import GaussianNoise, Measurement, MultiCoilFourierSettings
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoiseSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity, MultiCoilFourier, complex_or_real_noise, fft2c, to_channels, to_complex
 from rsd_med.teachers.ambient_fourier import AmbientFourier, AmbientFourierSettings, mask_context
@@ -166,7 +166,7 @@ def test_the_network_is_told_one_mask():
 
 def test_other_corruptions_and_operators_are_refused():
     with pytest.raises(ProtocolError, match="multicoil_fourier"):
-        AmbientFourierSettings().build(GaussianNoise(0.1))
+        AmbientFourierSettings().build(NoiseSettings(sigma=0.1).build())
     objective = AmbientFourierSettings().build(CORRUPTION)
     images = torch.zeros(1, 1, 4, 6, dtype=torch.complex64)
     measurement = Measurement(images, Identity(), torch.zeros(1), torch.ones(1), ("a",))

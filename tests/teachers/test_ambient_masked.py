@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions import GaussianNoise, Measurement
-from rsd_med.corruptions.inpainting import Inpainting, InpaintingSettings
+from rsd_med.corruptions import Measurement, NoiseSettings
+from rsd_med.corruptions.inpainting import InpaintingSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity, SamplingMask
 from rsd_med.teachers.ambient_masked import AmbientMasked, AmbientMaskedSettings
@@ -17,7 +17,7 @@ MISSING, DELTA, COUNT = 0.3, 0.3, 20_000
 
 def seen_through_masks(law, count, sigma_n, complex_images=False, seed=2):
     """Images and their measurements, each with a fresh mask."""
-    corruption = Inpainting(MISSING, delta=DELTA, sigma=sigma_n)
+    corruption = InpaintingSettings(missing=MISSING, delta=DELTA, sigma=sigma_n).build()
     images = law.draw(count, seed)
     data = torch.complex(images[:, :1], images[:, 1:]) if complex_images else images
     like = Measurement(data, Identity(), torch.zeros(count), torch.ones(count), ("toy",) * count)
@@ -125,7 +125,7 @@ def test_items_of_different_noise_share_a_batch():
 
 @pytest.mark.parametrize("shape", ["pixels", "block"])
 def test_a_view_shows_a_part_of_what_its_operator_acquires(shape):
-    corruption = Inpainting(0.25, shape=shape, delta=0.3)
+    corruption = InpaintingSettings(missing=0.25, shape=shape, delta=0.3).build()
     like = Measurement(torch.zeros(200, 1, 8, 8), Identity(), torch.zeros(200), torch.ones(200), ("a",) * 200)
     operator = corruption.draw(like, generator())
     images = torch.randn(200, 3, 8, 8, generator=generator(1))
@@ -141,7 +141,7 @@ def test_a_view_shows_a_part_of_what_its_operator_acquires(shape):
 
 def test_hidden_blocks_look_like_missing_ones():
     """Among single removed pixels a missing block would be known for what it is, and nothing would teach its inside."""
-    corruption = Inpainting(0.25, shape="block")
+    corruption = InpaintingSettings(missing=0.25, shape="block").build()
     acquired = corruption.draw_items(500, (8, 8), generator()).mask
     hidden = acquired & ~corruption.further(SamplingMask(acquired), generator(1)).mask
     whole = hidden.sum((1, 2, 3)) == (~acquired).sum((1, 2, 3))
@@ -204,7 +204,7 @@ def test_the_network_is_told_one_mask():
 
 def test_other_corruptions_and_operators_are_refused():
     with pytest.raises(ProtocolError, match=r"corruption\.kind: inpainting"):
-        AmbientMaskedSettings().build(GaussianNoise(0.1))
+        AmbientMaskedSettings().build(NoiseSettings(sigma=0.1).build())
     built = AmbientMaskedSettings(loss_mask="shown").build(InpaintingSettings(missing=0.5).build())
     assert built.loss_mask == "shown"
     measurement = Measurement(torch.zeros(1, 1, 4, 4), Identity(), torch.zeros(1), torch.ones(1), ("a",))

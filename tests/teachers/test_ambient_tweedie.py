@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions import GaussianNoise, Measurement, NoCorruption
+from rsd_med.corruptions import Measurement, NoCorruption, NoiseSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings, ConsistencySettings
@@ -36,7 +36,7 @@ def fitted(objective, law, complex_images):
 @pytest.mark.parametrize(("shape", "complex_images"), [((1, 2, 2), False), ((2, 1, 2), True)])
 def test_the_minimum_is_the_clean_posterior_mean(shape, complex_images, sigma):
     law = GaussianImages(shape)
-    objective = AmbientTweedie(GaussianNoise(SIGMA_N), one_level(sigma))
+    objective = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), one_level(sigma))
     noisy = noisy_at(law, sigma)
     found = fitted(objective, law, complex_images)(noisy, torch.full((len(noisy),), sigma)).detach()
     expected = law.posterior_mean(noisy, sigma)
@@ -46,7 +46,7 @@ def test_the_minimum_is_the_clean_posterior_mean(shape, complex_images, sigma):
 def test_ordinary_denoising_of_the_same_data_would_learn_the_noisy_images():
     """The toy can tell: the plain objective, at the same total noise, ends at the mean of y."""
     law, sigma = GaussianImages((1, 2, 2)), 0.6
-    objective = Denoising(GaussianNoise(SIGMA_N), one_level(math.sqrt(sigma**2 - SIGMA_N**2)))
+    objective = Denoising(NoiseSettings(sigma=SIGMA_N).build(), one_level(math.sqrt(sigma**2 - SIGMA_N**2)))
     noisy = noisy_at(law, sigma)
     found = fitted(objective, law, complex_images=False)(noisy, torch.full((len(noisy),), sigma)).detach()
     clean = law.posterior_mean(noisy, sigma)
@@ -62,7 +62,9 @@ def test_the_loss_is_the_formula():
     measurement = measure(law.draw(5), SIGMA_N)
     denoiser = LinearDenoiser(law.shape)
     torch.nn.init.normal_(denoiser.gain, generator=generator(6))
-    found = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(denoiser, measurement, generator(7)).detach()
+    found = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels())(
+        denoiser, measurement, generator(7)
+    ).detach()
     source = generator(7)
     sigma = LogNormalLevels().draw(5, source, above=SIGMA_N).double()
     n = torch.randn(5, 1, 2, 3, generator=source).double()
@@ -88,7 +90,7 @@ def test_clamping_would_waste_draws_and_truncation_wastes_none(sigma_n, wasted):
     count = 20_000
     measurement = measure(torch.zeros(count, 1, 1, 1), sigma_n)
     spy = Spy((1, 1, 1))
-    objective = AmbientTweedie(GaussianNoise(sigma_n), LogNormalLevels())
+    objective = AmbientTweedie(NoiseSettings(sigma=sigma_n).build(), LogNormalLevels())
     loss = objective(spy, measurement, generator(1))
     # The reference's clamp: σ = max(exp(−1.2 + 1.2 N), σ_n); where it bites, D has no influence.
     clamped = LogNormalLevels().draw(count, generator(2)).clamp_min(sigma_n)
@@ -120,14 +122,14 @@ def test_the_input_has_the_noise_of_its_level():
     """x_t − x has standard deviation σ per real component, the noise of the data included."""
     sigma, images = 1.0, torch.zeros(2000, 2, 4, 4)
     spy = Spy((2, 4, 4))
-    objective = AmbientTweedie(GaussianNoise(SIGMA_N), one_level(sigma))
+    objective = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), one_level(sigma))
     objective(spy, measure(images, SIGMA_N, complex_images=True), generator(1))
     assert float(spy.noisy[:, 0].std()) == pytest.approx(sigma, rel=0.02)
     assert float(spy.noisy[:, 1].std()) == pytest.approx(sigma, rel=0.02)
 
 
 def test_the_students_image_is_observed_without_noise():
-    objective = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())
+    objective = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels())
     image = torch.randn(2, 1, 3, 3, generator=generator())
     assert torch.equal(objective.observe(image, Identity()), image)
     view = objective.show(objective.further(Identity(), generator()))
@@ -138,7 +140,7 @@ def test_the_students_image_is_observed_without_noise():
 def test_data_without_noise_are_refused():
     with pytest.raises(ProtocolError, match=r"corruption\.sigma is 0"):
         AmbientTweedieSettings().build(NoCorruption())
-    assert isinstance(AmbientTweedieSettings().build(GaussianNoise(0.1)), AmbientTweedie)
+    assert isinstance(AmbientTweedieSettings().build(NoiseSettings(sigma=0.1).build()), AmbientTweedie)
 
 
 def mixed(images, seed=3):
@@ -152,7 +154,7 @@ def test_clean_and_noisy_items_share_a_batch_and_have_one_minimum():
     """σ_n is each item's own: the clean ones are denoised as ever, and both ask for the same posterior mean."""
     law, sigma = GaussianImages((1, 2, 2)), 0.6
     denoiser = LinearDenoiser(law.shape)
-    fit(AmbientTweedie(GaussianNoise(SIGMA_N), one_level(sigma)), denoiser, mixed(law.draw(COUNT)))
+    fit(AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), one_level(sigma)), denoiser, mixed(law.draw(COUNT)))
     noisy = noisy_at(law, sigma)
     found = denoiser(noisy, torch.full((len(noisy),), sigma)).detach()
     assert relative_error(found, law.posterior_mean(noisy, sigma), law.mean.reshape(law.shape)) < 0.025
@@ -160,7 +162,9 @@ def test_clean_and_noisy_items_share_a_batch_and_have_one_minimum():
 
 def test_clean_items_draw_levels_below_the_noise_of_the_others():
     spy = Spy((1, 1, 1))
-    AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(spy, mixed(torch.zeros(4000, 1, 1, 1)), generator(1))
+    AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels())(
+        spy, mixed(torch.zeros(4000, 1, 1, 1)), generator(1)
+    )
     assert float((spy.sigma[::2] < SIGMA_N).float().mean()) == pytest.approx(0.593, abs=0.03)
     assert (spy.sigma[1::2] > SIGMA_N).all()
 
@@ -170,14 +174,14 @@ def test_without_noise_it_is_ordinary_denoising():
     measurement, denoiser = measure(law.draw(6)), LinearDenoiser(law.shape)
     torch.nn.init.normal_(denoiser.gain, generator=generator(6))
     given = (denoiser, measurement)
-    found = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(*given, generator(7))
+    found = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels())(*given, generator(7))
     assert torch.equal(found, Denoising(NoCorruption(), LogNormalLevels())(*given, generator(7)))
 
 
 def test_the_clamp_asks_at_the_noise_of_the_data_where_nothing_is_learned():
     """The published variant: levels below σ_n become σ_n, where the loss is 0 whatever the network answers."""
     measurement = measure(torch.zeros(5000, 1, 1, 1), SIGMA_N)
-    objective = AmbientTweedieSettings(below="clamp").build(GaussianNoise(SIGMA_N))
+    objective = AmbientTweedieSettings(below="clamp").build(NoiseSettings(sigma=SIGMA_N).build())
     spy = Spy((1, 1, 1))
     loss = objective(spy, measurement, generator(1))
     clamped = spy.sigma == torch.tensor(SIGMA_N)
@@ -190,7 +194,7 @@ def test_the_clamp_asks_at_the_noise_of_the_data_where_nothing_is_learned():
 @pytest.mark.parametrize("below", ["resample", "clamp"])
 def test_both_ways_have_the_same_minimum_above_the_noise(below):
     law, sigma = GaussianImages((1, 2, 2)), 0.6
-    objective = AmbientTweedie(GaussianNoise(SIGMA_N), one_level(sigma), below)
+    objective = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), one_level(sigma), below)
     noisy = noisy_at(law, sigma)
     found = fitted(objective, law, complex_images=False)(noisy, torch.full((len(noisy),), sigma)).detach()
     assert relative_error(found, law.posterior_mean(noisy, sigma), law.mean.reshape(law.shape)) < 0.025
@@ -222,7 +226,7 @@ def scalars(count):
 def consistency(denoiser, measurement, sigma, seed=2, **settings):
     """The consistency loss per item, for one level below the noise."""
     objective = AmbientTweedie(
-        GaussianNoise(SIGMA_N), one_level(sigma), consistency=ConsistencySettings(**settings)
+        NoiseSettings(sigma=SIGMA_N).build(), one_level(sigma), consistency=ConsistencySettings(**settings)
     )  # fmt: skip
     return objective.consistency_loss(denoiser, measurement.data, measurement.sigma, generator(seed))
 
@@ -275,7 +279,9 @@ def test_consistency_teaches_the_lower_level_alone():
 def test_items_without_noise_have_nothing_below_it():
     measurement = mixed(torch.randn(64, 1, 2, 2, generator=generator()))
     denoiser = Scalar(VARIANCE, 0.02)
-    objective = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels(), consistency=ConsistencySettings())
+    objective = AmbientTweedie(
+        NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels(), consistency=ConsistencySettings()
+    )
     loss = objective.consistency_loss(denoiser, measurement.data, measurement.sigma, generator())
     assert not loss[::2].any()
     assert loss[1::2].all()
@@ -288,9 +294,11 @@ def test_consistency_is_added_with_its_coefficient():
     measurement = measure(law.draw(8), SIGMA_N)
     given = (Scalar(VARIANCE, 0.02), measurement)
     settings = AmbientTweedieSettings(consistency=ConsistencySettings(coefficient=3.0))
-    both = settings.build(GaussianNoise(SIGMA_N))(*given, generator(7)).detach()
+    both = settings.build(NoiseSettings(sigma=SIGMA_N).build())(*given, generator(7)).detach()
     source = generator(7)
-    above = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels())(*given, source).detach()
-    objective = AmbientTweedie(GaussianNoise(SIGMA_N), LogNormalLevels(), consistency=ConsistencySettings())
+    above = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels())(*given, source).detach()
+    objective = AmbientTweedie(
+        NoiseSettings(sigma=SIGMA_N).build(), LogNormalLevels(), consistency=ConsistencySettings()
+    )
     below = objective.consistency_loss(given[0], measurement.data, measurement.sigma, source).detach()
     assert torch.allclose(both, above + 3 * below)

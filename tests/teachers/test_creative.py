@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.corruptions import GaussianNoise, Measurement, NoCorruption
+from rsd_med.corruptions import Measurement, NoCorruption, NoiseSettings
 from rsd_med.corruptions.measurement import GENERATED
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity
@@ -102,7 +102,7 @@ def test_both_branches_are_the_losses_they_are_made_of():
     copies = images + SIGMA_N * objective.unit_noise(images, measurement.ids, generator())
     noisy = Measurement(copies, Identity(), torch.full((6,), SIGMA_N), torch.ones(6), measurement.ids)
     many = [objective(denoiser, measurement, generator(seed)).detach() for seed in range(400)]
-    tweedie = AmbientTweedie(GaussianNoise(SIGMA_N), one_level(0.9))
+    tweedie = AmbientTweedie(NoiseSettings(sigma=SIGMA_N).build(), one_level(0.9))
     other = [tweedie(denoiser, noisy, generator(1000 + seed)).detach() for seed in range(400)]
     assert torch.allclose(torch.stack(many).mean(0), torch.stack(other).mean(0), rtol=0.15)
 
@@ -117,4 +117,4 @@ def test_generations_are_observed_as_in_ordinary_denoising():
 
 def test_noisy_data_are_refused():
     with pytest.raises(ProtocolError, match="ambient_tweedie"):
-        CreativeSettings().build(GaussianNoise(0.1))
+        CreativeSettings().build(NoiseSettings(sigma=0.1).build())

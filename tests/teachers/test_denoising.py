@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsd_med.corruptions import GaussianNoise, Measurement, MultiCoilFourierSettings, NoCorruption
+from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruption, NoiseSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators import Identity, MultiCoilFourier, to_channels, to_complex
 from rsd_med.teachers.denoising import Denoising, DenoisingSettings
@@ -72,5 +72,5 @@ def test_the_loss_is_summed_over_the_pixels_and_weighted():
 
 def test_images_are_observed_as_they_are():
     image = torch.randn(2, 2, 3, 3, generator=generator())
-    assert torch.equal(Denoising(GaussianNoise(0.1), LogNormalLevels()).observe(image, Identity()), image)
-    assert isinstance(DenoisingSettings().build(GaussianNoise(0.1)), Denoising)
+    assert torch.equal(Denoising(NoiseSettings(sigma=0.1).build(), LogNormalLevels()).observe(image, Identity()), image)
+    assert isinstance(DenoisingSettings().build(NoiseSettings(sigma=0.1).build()), Denoising)

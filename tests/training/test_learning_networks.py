@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.corruptions import GaussianNoise
+from rsd_med.corruptions import NoiseSettings
 from rsd_med.diffusion.backbones import DDPMPlusPlus, DDPMPlusPlusSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.samplers.heun import HeunSettings
@@ -20,7 +20,7 @@ from rsd_med.training.teacher_stage import TeacherSettings, TeacherStage
 from tests.training.test_teacher_stage import equal, state
 from tests.training.toys import Pixels, generator, pictures
 
-NOISE = GaussianNoise(0.2)
+NOISE = NoiseSettings(sigma=0.2).build()
 OBJECTIVE = AmbientTweedie(NOISE, LogNormalLevels())
 BACKBONE = DDPMPlusPlusSettings(
     features=8, multipliers=(1, 1), attention=(False, False), residual_blocks=1, dropout=0.2

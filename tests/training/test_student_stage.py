@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from rsd_med.corruptions import GaussianNoise
-from rsd_med.corruptions.inpainting import Inpainting
+from rsd_med.corruptions import NoiseSettings
+from rsd_med.corruptions.inpainting import InpaintingSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.students.sds import SDSSettings
@@ -22,7 +22,7 @@ from tests.training.test_teacher_stage import equal, state
 from tests.training.toys import UNDERSAMPLING, Pixels, generator, pictures, scans, tiny_denoiser
 
 SIGMA, MEAN, STD = 0.2, 0.3, 0.5
-NOISE = GaussianNoise(SIGMA)
+NOISE = NoiseSettings(sigma=SIGMA).build()
 
 
 class GaussianNetwork(nn.Module):
@@ -80,7 +80,7 @@ def fourier_stage(**settings):
 
 
 def masked_stage(sigma=0.0, **settings):
-    corruption = Inpainting(0.5, sigma=sigma)
+    corruption = InpaintingSettings(missing=0.5, sigma=sigma).build()
     like = corruption.corrupt(torch.randn(16, 2, 8, 8, generator=generator()), pictures(16, side=8), generator())
     settings = StudentSettings(images=1000, evaluate_samples=16, **settings)
     monitor = ProximalMonitor(like, corruption, Pixels(), seed=0)

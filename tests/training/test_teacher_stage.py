@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rsd_med.base.errors import DivergedError
-from rsd_med.corruptions import GaussianNoise
+from rsd_med.corruptions import NoiseSettings
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.monitor import ProximalMonitor
@@ -19,7 +19,7 @@ from rsd_med.training.signals import StopRequest
 from rsd_med.training.teacher_stage import TeacherSettings, TeacherStage
 from tests.training.toys import Kept, Pixels, QuietJournal, generator, pictures, run_folder, tiny_denoiser
 
-NOISE = GaussianNoise(0.2)
+NOISE = NoiseSettings(sigma=0.2).build()
 
 
 def teacher_stage(images=400, batch_size=8, **optimiser):
