@@ -12,11 +12,11 @@ from torch import Tensor
 from rsd_med import __version__
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
-from rsd_med.base.files import written_aside
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import LinePattern, draw_lines
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.scan import Picture, Scan
+from rsd_med.data.writing.hdf5 import written_hdf5
 from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.masks import achieved_acceleration
 from rsd_med.operators.noise import complex_or_real_noise
@@ -179,15 +179,13 @@ def write_scans(path: Path, images: Sequence[Tensor], scanner: Scanner, spacing:
     OSError
         If the disk is full or the folder cannot be written; nothing half-written stays.
     """
-    import h5py
-
     rows, columns = images[0].shape
     shape = (len(images), scanner.coils, rows, columns)
     undersampled = scanner.acceleration is not None
     keep_reference = scanner.with_reference or not undersampled
     name = path.stem
     masks = [scanner.mask(columns, name, number if scanner.mask_per_slice else "file") for number in range(len(images))]
-    with written_aside(path) as side, h5py.File(side, "w") as file:
+    with written_hdf5(path) as file:
         file["ismrmrd_header"] = np.bytes_(ismrmrd_header((rows, columns), scanner.coils, len(images), spacing))
         kspace = file.create_dataset("kspace", shape, np.complex64)
         maps = file.create_dataset("sensitivity_maps", shape, np.complex64)
