@@ -15,6 +15,7 @@ from rsd_med.operators.masks import (
 )
 from rsd_med.operators.mri import CoilMaps, MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.operators.nonuniform import MultiCoilNonUniformFourier
 from rsd_med.operators.sampling import SamplingMask
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Identity",
     "LinearOperator",
     "MultiCoilFourier",
+    "MultiCoilNonUniformFourier",
     "SamplingMask",
     "achieved_acceleration",
     "acs_slice",

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.mri import coil_power
 
 ACCURACY = {torch.complex64: 1e-6, torch.complex128: 1e-13}
 """Relative accuracy asked of the transform, close to what each precision can give."""
 
 
-class NonUniformFourier(LinearOperator):
+class MultiCoilNonUniformFourier(LinearOperator):
     """The scan N S with coil maps S and the Fourier transform N to any positions in k-space.
 
     Maps images ``(*batch, 1, y, x)`` to samples ``(*batch, coil, 1, samples)``. At whole-numbered positions it equals
@@ -54,6 +55,39 @@ class NonUniformFourier(LinearOperator):
         require_resolved(trajectory, (maps.shape[-2], maps.shape[-1]))
         self.trajectory = trajectory
         self.maps = maps
+        self._density: Tensor | None = None
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """The image: ``(1, y, x)``."""
+        return (1, *self.maps.shape[-2:])
+
+    @property
+    def codomain(self) -> tuple[int, ...]:
+        """The samples: ``(coil, 1, samples)``."""
+        return (self.maps.shape[-3], 1, self.trajectory.shape[-2])
+
+    @property
+    def coil_maps(self) -> Tensor:
+        """The maps."""
+        return self.maps
+
+    def support(self) -> Tensor:
+        """Return where any coil sees the image, bool ``(*batch, 1, y, x)``."""
+        return (self.maps != 0).any(-3, keepdim=True)
+
+    def normal_diagonal(self, image: Tensor) -> Tensor:
+        """Return the samples for each pixel, which is the diagonal of N^H N everywhere, times Σ_c |S_c|²."""
+        return self.trajectory.shape[-2] / math.prod(self.maps.shape[-2:]) * coil_power(self.maps)
+
+    def approximate_image(self, data: Tensor) -> Tensor:
+        """Grid the samples, each weighted by the area of k-space for which it stands."""
+        if self._density is None:
+            size = (self.maps.shape[-2], self.maps.shape[-1])
+            items = self.trajectory if self.trajectory.ndim == 3 else self.trajectory[None]
+            densities = [density_compensation(positions, size) for positions in items]
+            self._density = torch.stack(densities)[:, None, None].to(data.device, data.real.dtype)
+        return self.H(self._density * data)
 
     def forward(self, x: Tensor) -> Tensor:
         """Sample images ``(*batch, 1, y, x)``."""
@@ -91,7 +125,7 @@ def to_samples(images: Tensor, trajectory: Tensor) -> Tensor:
     images
         ``(..., y, x)`` complex64 or complex128.
     trajectory
-        ``(samples, 2)`` as in `NonUniformFourier`.
+        ``(samples, 2)`` as in `MultiCoilNonUniformFourier`.
 
     Returns
     -------
@@ -101,7 +135,7 @@ def to_samples(images: Tensor, trajectory: Tensor) -> Tensor:
     y_size, x_size = images.shape[-2:]
     points = _radians(trajectory, (y_size, x_size), images.dtype)
     flat = images.detach().cpu().resolve_conj().reshape(-1, y_size, x_size).contiguous().numpy()
-    samples = _finufft().nufft2d2(*points, flat, isign=-1, eps=ACCURACY[images.dtype])
+    samples = _finufft().nufft2d2(*points, flat, isign=-1, eps=ACCURACY[images.dtype], **_threads())
     return _tensor(samples, images, (*images.shape[:-2], len(trajectory)), y_size * x_size)
 
 
@@ -124,7 +158,7 @@ def to_images(samples: Tensor, trajectory: Tensor, size: tuple[int, int]) -> Ten
     """
     points = _radians(trajectory, size, samples.dtype)
     flat = samples.detach().cpu().resolve_conj().reshape(-1, len(trajectory)).contiguous().numpy()
-    images = _finufft().nufft2d1(*points, flat, n_modes=size, isign=1, eps=ACCURACY[samples.dtype])
+    images = _finufft().nufft2d1(*points, flat, n_modes=size, isign=1, eps=ACCURACY[samples.dtype], **_threads())
     return _tensor(images, samples, (*samples.shape[:-1], *size), size[0] * size[1])
 
 
@@ -162,27 +196,6 @@ def density_compensation(trajectory: Tensor, size: tuple[int, int], iterations: 
     return weights.real
 
 
-def radial_trajectory(spokes: int, samples: int, size: int) -> Tensor:
-    """Return evenly spaced diameters of k-space.
-
-    Parameters
-    ----------
-    spokes, samples
-        Number of diameters, over 180 degrees, and of positions on each.
-    size
-        Side of the image in pixels: the spokes reach to size / 2.
-
-    Returns
-    -------
-    Tensor
-        ``(spokes * samples, 2)`` float64 as (k_y, k_x) in cycles per field of view.
-    """
-    angles = math.pi * torch.arange(spokes, dtype=torch.float64) / spokes
-    radii = (torch.arange(samples, dtype=torch.float64) - samples // 2) * size / samples
-    directions = torch.stack((torch.sin(angles), torch.cos(angles)), dim=-1)
-    return (directions[:, None] * radii[:, None]).reshape(-1, 2)
-
-
 def require_resolved(trajectory: Tensor, size: tuple[int, int]) -> None:
     """Refuse positions that are not finite or lie beyond the resolution of the image, where they would wrap around."""
     limit = torch.tensor(size, dtype=trajectory.dtype, device=trajectory.device) / 2
@@ -198,6 +211,11 @@ def _finufft() -> Any:
         msg = "Non-Cartesian scans need FINUFFT: pip install 'rsd_med[noncartesian]'."
         raise ModuleNotFoundError(msg) from error
     return finufft
+
+
+def _threads() -> dict[str, int]:
+    """Return as many threads as torch takes."""
+    return {"nthreads": torch.get_num_threads()}
 
 
 def _radians(trajectory: Tensor, size: tuple[int, int], dtype: torch.dtype) -> list[Any]:
