@@ -1,0 +1,134 @@
+"""Calibration of a non-Cartesian scan: its noise, its coil maps from what is gridded, and its scale."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError
+from rsd_med.calibration.calibrated import CalibratedScan, RawScan, noise_report, noise_scan
+from rsd_med.calibration.coil_maps import chosen_maps
+from rsd_med.calibration.noise import NoiseEstimate, outermost_noise
+from rsd_med.calibration.quality import map_quality
+from rsd_med.calibration.scale import acs_scale, central_width
+from rsd_med.calibration.settings import CalibrationSettings
+from rsd_med.calibration.virtual_coils import virtual_coils
+from rsd_med.operators.fourier import fft2c
+from rsd_med.operators.linear import Scaled
+from rsd_med.operators.nonuniform import MultiCoilNonUniformFourier
+
+
+def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) -> CalibratedScan:
+    """Turn samples along a trajectory into a measurement, looking at nothing but them.
+
+    The coil images are gridded with density compensation, and their k-space takes the place of a Cartesian scan's: its
+    centre, as far as the trajectory leaves no cell of the grid empty, gives the coil maps, and its central columns the
+    scale. The data themselves are not weighted: their noise stays white.
+
+    The operator and the data are divided by one number, so that the largest eigenvalue of A^H A is 1 as for a Cartesian
+    scan: the regularisation of a solver then means the same.
+
+    Parameters
+    ----------
+    scan
+        With ``trajectory`` and ``matrix``.
+    settings
+        The steps; ``noise: edges`` means the outermost samples.
+    lines
+        Central columns of the gridded k-space that give the scale.
+
+    Raises
+    ------
+    DataError
+        If a step that was asked for by name cannot be taken, or the scan gives no scale or coil maps.
+    """
+    assert scan.trajectory is not None
+    assert scan.matrix is not None
+    if settings.compression == "geometric" and settings.virtual_coils is not None:
+        raise DataError("A non-Cartesian scan has no readout to compress along; set calibration.compression: svd.")
+    trajectory, size = scan.trajectory, scan.matrix
+    noise = _noise(scan, trajectory, settings.noise)
+    coils, steps = virtual_coils(scan.kspace, noise, settings)
+    kspace = coils(scan.kspace)
+    grid = gridded(kspace, trajectory, size)
+    covered = covered_cells(trajectory, size)
+    lines = min(lines, size[1])
+    scale = acs_scale(grid, lines)
+    sigma = 0.0 if noise is None else noise.sigma / scale
+    maps, kind = chosen_maps(
+        grid / scale, covered, settings.maps, None if scan.maps is None else coils.maps(scan.maps)
+    )
+    report: dict[str, Any] = {
+        "sampling": _sampling_report(trajectory, covered, size),
+        "noise": noise_report(noise),
+        **steps,
+        "scale": {"value": scale, "acs_lines": lines, "sigma": sigma},
+        "maps": {"kind": kind},
+    }
+    if central_width(covered, size[0]) > 0:
+        report["maps"] |= map_quality(maps, grid / scale, covered, None).as_dict()
+    plain = MultiCoilNonUniformFourier(trajectory, maps[None])
+    largest = plain.largest_eigenvalue(torch.zeros(1, 1, *size, dtype=torch.complex64))
+    report["sampling"]["largest_eigenvalue"] = float(largest)
+    factor = largest.rsqrt()
+    return CalibratedScan(
+        kspace=kspace / scale * factor,
+        operator=Scaled(plain, factor),
+        sigma=sigma * float(factor),
+        scale=scale,
+        coils=coils,
+        report=report,
+    )
+
+
+def gridded(kspace: Tensor, trajectory: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the Cartesian k-space of coil images that are gridded with density compensation.
+
+    Parameters
+    ----------
+    kspace
+        complex64, (coil, 1, samples).
+    trajectory
+        (samples, 2), cycles per field of view.
+    size
+        (y, x) of the image.
+
+    Returns
+    -------
+    Tensor
+        complex64, (coil, y, x), centred.
+    """
+    alone = MultiCoilNonUniformFourier(trajectory, torch.ones(1, *size, dtype=kspace.dtype))
+    return fft2c(alone.approximate_image(kspace[:, None]))[:, 0]
+
+
+def covered_cells(trajectory: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which cells of the Cartesian grid have a sample in them, bool, (y, x), centred."""
+    centre = torch.tensor([n // 2 for n in size])
+    cells = (trajectory.round().long() + centre).clamp(torch.zeros(2, dtype=torch.long), torch.tensor(size) - 1)
+    covered = torch.zeros(size, dtype=torch.bool)
+    covered[cells[:, 0], cells[:, 1]] = True
+    return covered
+
+
+def _noise(scan: RawScan, trajectory: Tensor, source: str) -> NoiseEstimate | None:
+    measured = noise_scan(scan, source)
+    if measured is not None or source == "none":
+        return measured
+    if source == "background":
+        raise DataError("A non-Cartesian scan shows no background before it is reconstructed; set noise: edges.")
+    estimate = outermost_noise(scan.kspace[:, 0], trajectory.norm(dim=-1))
+    if estimate is None and source != "auto":
+        raise DataError("The scan has too few samples to measure its noise; set calibration.noise: auto.")
+    return estimate if estimate is None or estimate.sigma > 0 else None
+
+
+def _sampling_report(trajectory: Tensor, covered: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+    samples, pixels = len(trajectory), size[0] * size[1]
+    return {
+        "shape": list(size),
+        "pattern": "trajectory",
+        "sampled": samples,
+        "acceleration": pixels / int(covered.sum()),
+        "acs": central_width(covered, size[0]),
+    }
