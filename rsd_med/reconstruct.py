@@ -226,7 +226,7 @@ def _scale_lines(lines: int | None, prior: "Prior | None", scan: "Scan") -> int 
     """Return the central lines that give a scan its scale: of another width, the same share as in training."""
     if lines is None or prior is None or not prior.any_size:
         return lines
-    return round(lines * scan.kspace.shape[-1] / prior.size[1])
+    return round(lines * scan.matrix[1] / prior.size[1])
 
 
 def _central(stack: range, wanted: int | None) -> range:

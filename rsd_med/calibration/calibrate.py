@@ -1,105 +1,26 @@
 """From a raw scan to usable numbers, step by step: noise, whitening, coil compression, scale, coil maps."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError
+from rsd_med.calibration.calibrated import CalibratedScan, RawScan, noise_report, noise_scan
 from rsd_med.calibration.coil_maps import chosen_maps
-from rsd_med.calibration.noise import SAMPLES_PER_COIL, NoiseEstimate, estimate_noise, noise_covariance
+from rsd_med.calibration.noise import NoiseEstimate, estimate_noise
+from rsd_med.calibration.noncartesian import calibrate_samples
 from rsd_med.calibration.quality import MapQuality, map_quality, require_explained
 from rsd_med.calibration.scale import central_width, contiguous, scan_scale
 from rsd_med.calibration.settings import CalibrationSettings
-from rsd_med.calibration.virtual_coils import VirtualCoils, virtual_coils
-from rsd_med.calibration.whitening import noise_correlation
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.calibration.virtual_coils import virtual_coils
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
 REFERENCE_ACS_LINES = 24
 """Central columns that scale a scan where nobody says how many ACS lines there are."""
-
-
-class RawScan(Protocol):
-    """What calibration reads of a scan; :class:`rsd_med.data.scan.Scan` is one, and describes the attributes."""
-
-    @property
-    def kspace(self) -> Tensor:
-        """complex64, (coil, y, x), zero where not sampled."""
-
-    @property
-    def acquired(self) -> Tensor:
-        """bool, (x,)."""
-
-    @property
-    def readout(self) -> Tensor | None:
-        """bool, (y,); None when all rows were sampled."""
-
-    @property
-    def maps(self) -> Tensor | None:
-        """complex64, (coil, y, x)."""
-
-    @property
-    def acs_lines(self) -> int | None:
-        """Fully sampled central columns, as the file says."""
-
-    @property
-    def noise(self) -> Tensor | None:
-        """complex64, (coil, n)."""
-
-    @property
-    def calibration(self) -> Tensor | None:
-        """complex64, (coil, y, x), zero where not measured."""
-
-
-@dataclass(frozen=True)
-class CalibratedScan:
-    """A scan in scaled units, with all that training and reconstruction need to know of it.
-
-    Attributes
-    ----------
-    kspace
-        complex64, (coil, y, x): whitened, compressed, divided by ``scale``; zero where not sampled.
-    mask
-        bool, (1, 1, x), or (1, y, x) where not all rows of a column were sampled.
-    maps
-        complex64, (coil, y, x), Σ|S|² = 1 inside the support, 0 outside.
-    sigma
-        Standard deviation of the noise per real component, in scaled units, of ``kspace`` as of S^H F^H ``kspace``: of
-        the measured noise (0 where it is not known, ``report["noise"]["source"]`` is None then) and of what was added.
-    scale
-        The file's units are ``scale`` times the units here.
-    coils
-        From the receive coils to those of ``kspace``.
-    acquired
-        bool, (x,): the columns that exist, where some at the edges do not; else None.
-    report
-        The figures of every step; plain numbers, words, lists and dicts.
-    """
-
-    kspace: Tensor
-    mask: Tensor
-    maps: Tensor
-    sigma: float
-    scale: float
-    coils: VirtualCoils = field(default_factory=VirtualCoils)
-    acquired: Tensor | None = None
-    report: dict[str, Any] = field(default_factory=dict)
-
-    def measurement(self, item_id: str) -> Measurement:
-        """Return the scan as a measurement, a batch of one."""
-        return Measurement(
-            data=self.kspace[None],
-            operator=MultiCoilFourier(self.mask[None], self.maps[None]),
-            sigma=torch.full((1,), self.sigma),
-            scale=torch.full((1,), self.scale),
-            ids=(item_id,),
-            acquired=None if self.acquired is None else self.acquired[None],
-        )
 
 
 def calibrate(
@@ -146,16 +67,21 @@ def calibrate(
         for by name cannot be taken.
     """
     settings = settings if settings is not None else CalibrationSettings()
+    lines = acs_lines or scan.acs_lines or REFERENCE_ACS_LINES
+    if scan.trajectory is not None:
+        if mask is not None or added_sigma:
+            raise DataError("A scan along a trajectory is taken as it was measured: without a mask or added noise.")
+        return calibrate_samples(scan, settings, lines)
     sampled = _sampled(scan, mask)
     raw = torch.where(sampled, scan.kspace, 0)
     noise = _noise(scan, raw, sampled, settings.noise)
     coils, steps = virtual_coils(raw, noise, settings)
-    report = {"sampling": _sampling_report(sampled, raw.shape[-2:]), "noise": _noise_report(noise)} | steps
+    report = {"sampling": _sampling_report(sampled, raw.shape[-2:]), "noise": noise_report(noise)} | steps
 
     kspace = torch.where(sampled, coils(raw), 0)
     extra = None if scan.calibration is None else coils(scan.calibration)
     reference, seen = _reference(kspace, sampled, extra)
-    scale, lines = scan_scale(reference, seen, acs_lines or scan.acs_lines or REFERENCE_ACS_LINES)
+    scale, lines = scan_scale(reference, seen, lines)
     measured_sigma = 0.0 if noise is None else noise.sigma / scale
     report["scale"] = {"value": scale, "acs_lines": lines, "sigma": measured_sigma}
 
@@ -175,8 +101,7 @@ def calibrate(
             require_explained(quality)
     return CalibratedScan(
         kspace=kspace,
-        mask=sampled[None, None, :] if sampled.ndim == 1 else sampled[None],
-        maps=maps,
+        operator=MultiCoilFourier((sampled[None] if sampled.ndim == 1 else sampled)[None, None], maps[None]),
         sigma=sigma,
         scale=scale,
         coils=coils,
@@ -205,6 +130,8 @@ def _sampled(scan: RawScan, mask: Tensor | None) -> Tensor:
     sampled = scan.acquired
     if scan.readout is not None and not bool(scan.readout.all()):
         sampled = scan.readout[:, None] & sampled
+    if scan.sampled is not None:
+        sampled = scan.sampled & sampled
     if mask is None:
         return sampled
     plane = mask
@@ -219,19 +146,9 @@ def _sampled(scan: RawScan, mask: Tensor | None) -> Tensor:
 
 
 def _noise(scan: RawScan, kspace: Tensor, sampled: Tensor, source: str) -> NoiseEstimate | None:
-    if source == "none":
-        return None
-    enough = scan.noise is not None and scan.noise.shape[1] >= SAMPLES_PER_COIL * kspace.shape[0]
-    if scan.noise is not None and (source == "scan" or (source == "auto" and enough)):
-        covariance = noise_covariance(scan.noise)
-        if covariance.shape[0] != kspace.shape[0]:
-            raise DataError(
-                f"The noise scan has {covariance.shape[0]} coils and k-space {kspace.shape[0]}; measure the noise with "
-                "the same coils, or set calibration.noise: edges."
-            )
-        return NoiseEstimate(covariance=covariance, source="scan", samples=scan.noise.shape[1], excess=0.0)
-    if source == "scan":
-        raise DataError("The file holds no noise scan; set calibration.noise: auto.")
+    measured = noise_scan(scan, source)
+    if measured is not None or source == "none":
+        return measured
     where: Literal["auto", "edges", "background"]
     where = "edges" if source == "edges" else "background" if source == "background" else "auto"
     estimate = estimate_noise(kspace, sampled, where)
@@ -251,19 +168,6 @@ def _reference(kspace: Tensor, sampled: Tensor, extra: Tensor | None) -> tuple[T
     lines = columns if bool(entries[:, columns].all()) else entries
     rows = kspace.shape[-2]
     return (kspace, sampled) if central_width(sampled, rows) >= central_width(lines, rows) else (extra, lines)
-
-
-def _noise_report(noise: NoiseEstimate | None) -> dict[str, Any]:
-    if noise is None:
-        return {"source": None}
-    return {
-        "source": noise.source,
-        "sigma": noise.sigma,
-        "samples": noise.samples,
-        "excess": noise.excess,
-        "coils": [float(value) for value in (noise.covariance.diagonal().real / 2).sqrt()],
-        "correlation": noise_correlation(noise.covariance),
-    }
 
 
 def _sampling_report(sampled: Tensor, shape: torch.Size) -> dict[str, Any]:

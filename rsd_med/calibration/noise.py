@@ -11,7 +11,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.calibration.robust import robust_covariance
 from rsd_med.calibration.scale import contiguous
 
-NoiseSource = Literal["scan", "edges", "background", "edges and background"]
+NoiseSource = Literal["scan", "edges", "background", "edges and background", "residual"]
 
 SAMPLES_PER_COIL = 10
 """Fewer samples than this for each coil give no covariance worth using."""
@@ -163,6 +163,26 @@ def estimate_noise(
     if abs(difference) > _AGREEMENT + 4 * math.hypot(edges.uncertainty, background.uncertainty):
         return background if difference < 0 else edges
     return _estimate(torch.cat((corners, air), dim=1), "edges and background")
+
+
+def outermost_noise(samples: Tensor, radius: Tensor) -> NoiseEstimate | None:
+    """Estimate the noise of a non-Cartesian scan from the samples farthest out, where there is nearly no signal.
+
+    Parameters
+    ----------
+    samples
+        complex64, (coil, n).
+    radius
+        Distance of each from the centre of k-space, (n,).
+
+    Returns
+    -------
+    NoiseEstimate or None
+        None when there are too few samples; an upper bound where signal reaches out so far.
+    """
+    coils, count = samples.shape
+    taken = min(count // 5, max(count // 20, _ENOUGH * coils, _LEAST))
+    return _estimate(samples[:, radius.topk(taken).indices], "edges")
 
 
 def _estimate(samples: Tensor, source: NoiseSource) -> NoiseEstimate | None:

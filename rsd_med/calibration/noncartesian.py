@@ -8,14 +8,21 @@ from torch import Tensor
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.calibrated import CalibratedScan, RawScan, noise_report, noise_scan
 from rsd_med.calibration.coil_maps import chosen_maps
-from rsd_med.calibration.noise import NoiseEstimate, outermost_noise
+from rsd_med.calibration.noise import NoiseEstimate, noise_covariance, outermost_noise
 from rsd_med.calibration.quality import map_quality
 from rsd_med.calibration.scale import acs_scale, central_width
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.calibration.virtual_coils import virtual_coils
+from rsd_med.operators.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.fourier import fft2c
 from rsd_med.operators.linear import Scaled
 from rsd_med.operators.nonuniform import MultiCoilNonUniformFourier
+
+FIT_WEIGHT, FIT_ITERATIONS = 1e-4, 50
+"""Of the least-squares fit: its regularisation as a share of the largest eigenvalue, and its steps at most."""
+
+LEAST_LEFT = 0.1
+"""A fit that takes up more of the noise than all but this says little of it."""
 
 
 def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) -> CalibratedScan:
@@ -25,15 +32,16 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
     centre, as far as the trajectory leaves no cell of the grid empty, gives the coil maps, and its central columns the
     scale. The data themselves are not weighted: their noise stays white.
 
-    The operator and the data are divided by one number, so that the largest eigenvalue of A^H A is 1 as for a Cartesian
-    scan: the regularisation of a solver then means the same.
+    The operator and the data are divided by one number, so that a covered cell of k-space counts as much as on the
+    grid, once, and the regularisation of a solver means the same. To bring the largest eigenvalue of A^H A to 1 instead
+    would let the much repeated centre of a radial scan decide, and regularise all the rest too much (docs/operators.md).
 
     Parameters
     ----------
     scan
         With ``trajectory`` and ``matrix``.
     settings
-        The steps; ``noise: edges`` means the outermost samples.
+        The steps; ``noise: edges`` means the outermost samples, ``auto`` the residual of a fit where it says anything.
     lines
         Central columns of the gridded k-space that give the scale.
 
@@ -55,9 +63,7 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
     lines = min(lines, size[1])
     scale = acs_scale(grid, lines)
     sigma = 0.0 if noise is None else noise.sigma / scale
-    maps, kind = chosen_maps(
-        grid / scale, covered, settings.maps, None if scan.maps is None else coils.maps(scan.maps)
-    )
+    maps, kind = chosen_maps(grid / scale, covered, settings.maps, None if scan.maps is None else coils.maps(scan.maps))
     report: dict[str, Any] = {
         "sampling": _sampling_report(trajectory, covered, size),
         "noise": noise_report(noise),
@@ -67,13 +73,10 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
     }
     if central_width(covered, size[0]) > 0:
         report["maps"] |= map_quality(maps, grid / scale, covered, None).as_dict()
-    plain = MultiCoilNonUniformFourier(trajectory, maps[None])
-    largest = plain.largest_eigenvalue(torch.zeros(1, 1, *size, dtype=torch.complex64))
-    report["sampling"]["largest_eigenvalue"] = float(largest)
-    factor = largest.rsqrt()
+    factor = torch.tensor(int(covered.sum()) / len(trajectory)).sqrt()[None]
     return CalibratedScan(
         kspace=kspace / scale * factor,
-        operator=Scaled(plain, factor),
+        operator=Scaled(MultiCoilNonUniformFourier(trajectory, maps[None]), factor),
         sigma=sigma * float(factor),
         scale=scale,
         coils=coils,
@@ -102,6 +105,40 @@ def gridded(kspace: Tensor, trajectory: Tensor, size: tuple[int, int]) -> Tensor
     return fft2c(alone.approximate_image(kspace[:, None]))[:, 0]
 
 
+def residual_noise(kspace: Tensor, trajectory: Tensor, size: tuple[int, int]) -> NoiseEstimate | None:
+    """Estimate the noise from what no image explains, where a trajectory has more samples than the image needs.
+
+    Each coil's image is fitted to its samples by least squares. The residual is noise, less so much of it as the fit
+    takes up, which is measured by fitting noise of known strength alike.
+
+    Parameters
+    ----------
+    kspace
+        complex64, (coil, 1, samples).
+    trajectory
+        (samples, 2), cycles per field of view.
+    size
+        (y, x) of the image.
+
+    Returns
+    -------
+    NoiseEstimate or None
+        None where the fit leaves less than a tenth of the noise.
+    """
+    probe = torch.randn(1, *kspace.shape[1:], dtype=kspace.dtype, generator=torch.Generator().manual_seed(0))
+    unit = kspace.abs().square().mean().sqrt()
+    data = torch.cat((kspace / unit, probe))[:, None]
+    scan = MultiCoilNonUniformFourier(trajectory, torch.ones(1, *size, dtype=kspace.dtype))
+    weight = FIT_WEIGHT * float(scan.largest_eigenvalue(torch.zeros(1, 1, *size, dtype=kspace.dtype)))
+    images = conjugate_gradient(lambda x: scan.normal(x) + weight * x, scan.H(data), FIT_ITERATIONS, tolerance=1e-4)
+    residual = (data - scan(images))[:, 0, 0]
+    left = float(residual[-1].norm() / probe.norm()) ** 2
+    if left < LEAST_LEFT:
+        return None
+    covariance = noise_covariance(residual[:-1] * unit) / left
+    return NoiseEstimate(covariance=covariance, source="residual", samples=round(left * len(trajectory)), excess=0.0)
+
+
 def covered_cells(trajectory: Tensor, size: tuple[int, int]) -> Tensor:
     """Return which cells of the Cartesian grid have a sample in them, bool, (y, x), centred."""
     centre = torch.tensor([n // 2 for n in size])
@@ -117,7 +154,8 @@ def _noise(scan: RawScan, trajectory: Tensor, source: str) -> NoiseEstimate | No
         return measured
     if source == "background":
         raise DataError("A non-Cartesian scan shows no background before it is reconstructed; set noise: edges.")
-    estimate = outermost_noise(scan.kspace[:, 0], trajectory.norm(dim=-1))
+    estimate = residual_noise(scan.kspace, trajectory, scan.matrix) if source == "auto" else None
+    estimate = estimate or outermost_noise(scan.kspace[:, 0], trajectory.norm(dim=-1))
     if estimate is None and source != "auto":
         raise DataError("The scan has too few samples to measure its noise; set calibration.noise: auto.")
     return estimate if estimate is None or estimate.sigma > 0 else None

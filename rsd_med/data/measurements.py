@@ -12,7 +12,6 @@ from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import CalibratedScan, calibrate
-from rsd_med.calibration.scale import contiguous
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
 from rsd_med.data.prepared import PreparedMeasurements
@@ -20,7 +19,6 @@ from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.simulation import single_coil_scan
 from rsd_med.data.source import Source
 from rsd_med.operators.fourier import ifft2c
-from rsd_med.operators.mri import MultiCoilFourier
 
 DEFAULT_CACHE_BYTES = 2 << 30
 
@@ -209,6 +207,8 @@ class MeasurementDataset:
         if not isinstance(corruption, MultiCoilUndersampling):
             _require_fully_sampled(scan, f"gives no image for the corruption '{type(corruption).__name__}'")
             return calibrate(scan, self.calibration)
+        if scan.trajectory is not None:
+            raise ProtocolError("Non-Cartesian scans are reconstructed, not trained on; choose Cartesian ones.")
         coils, rows, columns = scan.kspace.shape
         if coils > 1 and corruption.single_coil:
             raise ProtocolError(f"The scan has {coils} coils; set corruption.kind: multicoil_fourier.")
@@ -252,7 +252,7 @@ def _named(item: Scan | Picture) -> Iterator[None]:
 
 def _require_fully_sampled(scan: Scan, consequence: str) -> None:
     """Refuse scans with gaps; columns missing at the edges are a lower resolution, no gap."""
-    if not contiguous(scan.acquired):
+    if scan.gaps:
         raise DataError(f"The scan is undersampled and {consequence}; use fully sampled scans.")
 
 
@@ -263,7 +263,4 @@ def _combined(full: Scan, scan: CalibratedScan) -> Tensor:
 
 
 def _bytes(measurement: Measurement) -> int:
-    tensors = [measurement.data]
-    if isinstance(measurement.operator, MultiCoilFourier):
-        tensors += [measurement.operator.maps, measurement.operator.mask]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.nbytes for tensor in (measurement.data, *measurement.operator.state().values()))

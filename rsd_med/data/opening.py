@@ -1,6 +1,7 @@
 """One file or folder of unknown kind: its content says who reads it, its name does not."""
 
 import gzip
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
         A file or a folder. Slices of NIfTI and DICOM are cut as they are stored; of a four-dimensional NIfTI file all
         volumes are taken. Numbers of an array go from its smallest (or 0) to its largest value.
     kind
-        ``fastmri_hdf5``, ``ismrmrd``, ``nifti``, ``dicom`` or ``arrays``; None looks at the content.
+        ``fastmri_hdf5``, ``ismrmrd``, ``raw_arrays``, ``nifti``, ``dicom`` or ``arrays``; None looks at the content.
 
     Returns
     -------
@@ -44,7 +45,8 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
     if found is None:
         what = "the folder holds no file" if path.is_dir() else "the file is nothing"
         raise DataError(
-            f"{path.name}: {what} that is recognised; fastMRI HDF5, ISMRMRD, NIfTI, DICOM and NumPy arrays are read."
+            f"{path.name}: {what} that is recognised; fastMRI HDF5, ISMRMRD, raw arrays, "
+            "NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
         )
     return READERS[found](path)
 
@@ -78,9 +80,19 @@ def kind_of_file(path: Path) -> str | None:
         return _kind_of_hdf5(path)
     if start[128:132] == b"DICM":
         return "dicom"
-    if start[:6] == b"\x93NUMPY" or (start[:4] == b"PK\x03\x04" and path.suffix.lower() == ".npz"):
+    if start[:4] == b"PK\x03\x04" and path.suffix.lower() == ".npz":
+        return "raw_arrays" if _holds_kspace(path) else "arrays"
+    if start[:6] == b"\x93NUMPY":
         return "arrays"
     return "nifti" if _is_nifti(start) else None
+
+
+def _holds_kspace(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "kspace.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # the reader will say what is wrong
 
 
 def _is_nifti(start: bytes) -> bool:
@@ -94,11 +106,13 @@ def _kind_of_hdf5(path: Path) -> str | None:
 
     with opened(path) as file:
         try:
-            has_kspace = "kspace" in file.keys()  # noqa: SIM118 (membership of the file follows links)
+            names = set(file.keys())  # membership of the file itself follows links
+            plane = "mask" in names and getattr(file.get("mask", getlink=True), "path", None) is None
+            plane = plane and getattr(file["mask"], "ndim", 0) > 1
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise DataError(f"{path.name}: the HDF5 file is damaged; copy it again or remove it.") from error
-        if has_kspace:
-            return "fastmri_hdf5"
+        if "kspace" in names:
+            return "raw_arrays" if "trajectory" in names or plane else "fastmri_hdf5"
         return "ismrmrd" if group_of(file) is not None else None
 
 
@@ -124,6 +138,12 @@ def _dicom(path: Path) -> Source:
     from rsd_med.data.dicom import Dicom, DicomSettings
 
     return Dicom(DicomSettings(root="."), path)
+
+
+def _raw_arrays(path: Path) -> Source:
+    from rsd_med.data.raw_arrays import RawArrays, RawArraySettings
+
+    return RawArrays(path, RawArraySettings(root="."))
 
 
 def _arrays(path: Path) -> Source:
@@ -152,5 +172,6 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "ismrmrd": _ismrmrd,
     "nifti": _nifti,
     "dicom": _dicom,
+    "raw_arrays": _raw_arrays,
     "arrays": _arrays,
 }

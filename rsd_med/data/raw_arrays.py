@@ -107,7 +107,7 @@ class RawArrays(Source):
         tensors = {name: None if array is None else _tensor(array) for name, array in arrays.items()}
         kspace, trajectory, mask = tensors["kspace"], tensors["trajectory"], tensors["mask"]
         assert kspace is not None
-        if not all(bool(torch.isfinite(torch.view_as_real(kspace)).all()) for kspace in (kspace,)):
+        if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
             raise DataError(f"{self.id(index)}: k-space holds NaN or infinite values; repair or remove the file.")
         size = volume.shape[1:]
         if trajectory is not None:
@@ -118,7 +118,7 @@ class RawArrays(Source):
                 maps=tensors["sensitivity_maps"],
                 noise=tensors["noise"],
                 trajectory=in_cycles(trajectory.flatten(0, 1), size, self.id(index)),
-                matrix=size,
+                image_size=size,
             )
         assert mask is not None
         return Scan(
@@ -171,7 +171,7 @@ class _Contents:
         array = self.file[name]
         if array.dtype.kind not in kinds or array.ndim not in ranks or 0 in array.shape:
             raise DataError(
-                f"{self.path.name}: '{name}' has shape {array.shape} of {array.dtype}; see docs/data.md for what is read."
+                f"{self.path.name}: '{name}' has shape {array.shape} of {array.dtype}; docs/data.md says what is read."
             )
         return array
 

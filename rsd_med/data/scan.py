@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from rsd_med.calibration.scale import contiguous
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -56,6 +58,15 @@ class Scan:
     readout
         bool, shape (y,): the rows that were really sampled, where an asymmetric echo or zero padding leaves some out;
         None when all were. Where a row or its column was not sampled, ``kspace`` is zero and says nothing.
+    trajectory
+        float32, shape (samples, 2): where a non-Cartesian scan measured, (k_y, k_x) in cycles per field of view, from
+        -n/2 to n/2. ``kspace`` then has the shape (coil, 1, samples), and ``acquired`` is True everywhere. None for a
+        Cartesian scan.
+    image_size
+        (y, x) of the image of a non-Cartesian scan; None where it is that of ``kspace``.
+    sampled
+        bool, shape (y, x): the entries that were sampled, where they are not whole columns, as in a plane of two phase
+        encodings; None when ``acquired`` and ``readout`` say it all.
     """
 
     id: str
@@ -67,6 +78,20 @@ class Scan:
     noise: Tensor | None = None
     calibration: Tensor | None = None
     readout: Tensor | None = None
+    trajectory: Tensor | None = None
+    image_size: tuple[int, int] | None = None
+    sampled: Tensor | None = None
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """The (y, x) of the image."""
+        rows, columns = self.image_size or self.kspace.shape[-2:]
+        return rows, columns
+
+    @property
+    def gaps(self) -> bool:
+        """Whether something between the first and the last column was not sampled, or it is no Cartesian scan."""
+        return self.trajectory is not None or self.sampled is not None or not contiguous(self.acquired)
 
 
 @dataclass(frozen=True)

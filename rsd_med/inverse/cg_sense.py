@@ -9,7 +9,7 @@ from torch import Tensor
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Progress, Solver, SolverSettings
-from rsd_med.inverse.conjugate_gradient import conjugate_gradient
+from rsd_med.operators.conjugate_gradient import conjugate_gradient
 
 
 class CGSense(Solver):

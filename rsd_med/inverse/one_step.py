@@ -9,8 +9,8 @@ from torch import Tensor
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import PriorSolver, PriorSolverSettings, Progress, repeat, sample_generators
-from rsd_med.inverse.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.operators.conjugate_gradient import conjugate_gradient
 
 
 class AmbientOneStep(PriorSolver):

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.inverse.conjugate_gradient import conjugate_gradient
+from rsd_med.operators.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.noise import complex_or_real_noise
 
 MIN_SIGMA = 1e-3

@@ -10,7 +10,7 @@ from torch import Tensor
 from rsd_med.base.errors import DataError, ProtocolError, UndersampledError
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import CalibratedScan, calibrate
-from rsd_med.calibration.scale import contiguous, dc_window
+from rsd_med.calibration.scale import dc_window
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
@@ -51,7 +51,7 @@ class Undersampling:
         """
         if self.acceleration is None:
             return None
-        if not contiguous(scan.acquired):
+        if scan.gaps:
             raise UndersampledError(scan.id)
         lines = self.acs_lines
         if lines is None:
@@ -147,6 +147,8 @@ def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
     DataError
         If the scan has fewer samples than that.
     """
+    if scan.trajectory is not None:
+        raise DataError(f"{scan.id}: only Cartesian k-space is cropped; use --any-size, or a prior of the scan's size.")
     rows, columns = scan.kspace.shape[-2:]
     if size[0] > rows or size[1] > columns:
         raise DataError(
@@ -164,6 +166,7 @@ def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
         maps=None,
         calibration=None if scan.calibration is None else scan.calibration[:, y, x].contiguous(),
         readout=None if scan.readout is None else scan.readout[y],
+        sampled=None if scan.sampled is None else scan.sampled[y, x],
         geometry=_coarser(scan.geometry, (rows, columns), size, factors),
     )
 

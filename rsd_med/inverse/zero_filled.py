@@ -10,15 +10,15 @@ from rsd_med.inverse.base import Progress, Solver, SolverSettings
 
 
 class ZeroFilled(Solver):
-    """``x = A^H y``."""
+    """``x = A^H y``, or its approximate inverse off the grid."""
 
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
-        """Apply the adjoint."""
-        return measurement.image()
+        """Ask the operator."""
+        return measurement.operator.approximate_image(measurement.data)
 
 
 class ZeroFilledSettings(SolverSettings):
-    """A^H y: what was not sampled counts as zero."""
+    """A^H y: what was not sampled counts as zero; gridded with density compensation where samples lie off the grid."""
 
     solver = ZeroFilled
 

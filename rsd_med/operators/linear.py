@@ -329,4 +329,6 @@ class Scaled(_Wrapper):
         return data * factor.reshape(-1, *[1] * (data.ndim - 1)) if factor.ndim else data * factor
 
     def _name(self) -> str:
-        return f"{self.factor.item():.4g} * {self.parts[0]._name()}" if self.factor.ndim == 0 else super()._name()
+        factors = [f"{factor:.4g}" for factor in self.factor.reshape(-1)[:3].tolist()]
+        shown = factors[0] if self.factor.numel() == 1 else f"({', '.join(factors)}, ...)"
+        return f"{shown} * {self.parts[0]._name()}"

@@ -103,22 +103,25 @@ def _read(path: Path, out: Path, index: int | None) -> dict[str, Any]:
         if item.image.shape[0] != 1:
             raise DataError("This is a picture in colour, not a scan.")
     else:
-        coils, rows, columns = item.kspace.shape
-        sampled = int(item.acquired.sum())
+        (rows, columns), coils = item.matrix, item.kspace.shape[0]
+        sampled, there = int(item.acquired.sum()), columns
+        if item.sampled is not None or item.trajectory is not None:
+            sampled, there = sampled if item.sampled is None else int(item.sampled.sum()), rows * columns
         facts |= {
             "kind": "scan",
             "shape": [rows, columns],
             "coils": coils,
             "sampled": sampled,
-            "acceleration": columns / max(1, sampled),
+            "acceleration": there / max(1, sampled),
             "acs_lines": item.acs_lines,
             "noise_scan": item.noise is not None,
             "partial_rows": item.readout is not None and not bool(item.readout.all()),
         }
-        for name in ("kspace", "acquired", "maps", "noise", "calibration", "readout"):
+        for name in ("kspace", "acquired", "maps", "noise", "calibration", "readout", "trajectory", "sampled"):
             value = getattr(item, name)
             if value is not None:
                 arrays[name] = value.numpy()
+        arrays["matrix"] = np.array(item.matrix)
     values = arrays.get("kspace", arrays.get("image"))
     if values is None or not np.isfinite(values).all():
         raise DataError("This slice holds values that are not finite; it cannot be used.")
@@ -141,6 +144,7 @@ def _read(path: Path, out: Path, index: int | None) -> dict[str, Any]:
 def _read_stack(path: Path, out: Path, index: int | None) -> dict[str, Any]:
     import torch
 
+    from rsd_med.calibration.noncartesian import gridded
     from rsd_med.data.dicom import Dicom
     from rsd_med.data.nifti import Nifti
     from rsd_med.data.opening import open_scan
@@ -173,7 +177,9 @@ def _read_stack(path: Path, out: Path, index: int | None) -> dict[str, Any]:
                 raise DataError("This is a picture in colour, not a scan.")
             image = item.image[0].abs() if item.image.is_complex() else (item.image[0] + 1) / 2
         else:
-            image = ifft2c(item.kspace).abs().square().sum(0).sqrt()
+            samples = item.trajectory
+            kspace = item.kspace if samples is None else gridded(item.kspace, samples, item.matrix)
+            image = ifft2c(kspace).abs().square().sum(0).sqrt()
         if image.shape != (rows, columns):
             raise DataError("The slices of this scan have different sizes; look at them one by one.")
         volume[place] = image.numpy()

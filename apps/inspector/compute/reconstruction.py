@@ -99,14 +99,18 @@ def load_scan(path: Path) -> tuple[Scan, bool]:
         picture = Picture("picture", torch.from_numpy(arrays["image"]), geometry)
         return simulate(picture), True
     tensors: dict[str, Any] = {
-        name: torch.from_numpy(arrays[name]) for name in ("maps", "noise", "calibration", "readout") if name in arrays
+        name: torch.from_numpy(arrays[name])
+        for name in ("maps", "noise", "calibration", "readout", "trajectory", "sampled")
+        if name in arrays
     }
+    rows, columns = arrays["matrix"].tolist()
     return (
         Scan(
             "scan",
             torch.from_numpy(arrays["kspace"]),
             torch.from_numpy(arrays["acquired"]),
             geometry=geometry,
+            image_size=(rows, columns),
             **tensors,
         ),
         False,
@@ -148,7 +152,7 @@ def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: boo
         When the scan is undersampled already, or cannot be calibrated.
     """
     protocol = model.experiment.protocol
-    trained = scan.kspace.shape[-2:] == model.experiment.sampling_operators.data.shape[-2:]
+    trained = scan.matrix == model.experiment.sampling_operators.size
     lines = protocol.acs_lines if trained else scan.acs_lines
     # Maps that do not explain the data are shown as such, not refused: the reader is to see what was read.
     settings = protocol.calibration.model_copy(update={"check_maps": False})
@@ -167,7 +171,7 @@ def describe(scan: ReadyScan) -> dict[str, Any]:
     report = calibrated.report
     return {
         "coils": int(calibrated.kspace.shape[0]),
-        "shape": list(calibrated.kspace.shape[-2:]),
+        "shape": list(calibrated.maps.shape[-2:]),
         "sampling": report["sampling"],
         "sigma": calibrated.sigma,
         "noise_source": report["noise"]["source"],
