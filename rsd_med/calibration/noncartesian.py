@@ -34,7 +34,7 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
 
     The operator and the data are divided by one number, so that a covered cell of k-space counts as much as on the
     grid, once, and the regularisation of a solver means the same. To bring the largest eigenvalue of A^H A to 1 instead
-    would let the much repeated centre of a radial scan decide, and regularise all the rest too much (docs/operators.md).
+    would let the much repeated centre of a radial scan decide, and regularise the rest too much (docs/operators.md).
 
     Parameters
     ----------

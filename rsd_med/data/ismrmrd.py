@@ -1,4 +1,4 @@
-"""Two-dimensional Cartesian scans in the ISMRM raw data format (ISMRMRD), read one slice at a time."""
+"""Two-dimensional scans, on the grid or off it, in the ISMRM raw data format (ISMRMRD), read one slice at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
@@ -13,7 +14,7 @@ from rsd_med.base.limits import MAX_SIDE
 from rsd_med.calibration.scale import central_run, contiguous
 from rsd_med.data.hdf5 import MAX_READ_BYTES, opened
 from rsd_med.data.ismrmrd_header import Header, stored_header
-from rsd_med.data.ismrmrd_lines import RawFile, noise_samples, placed
+from rsd_med.data.ismrmrd_lines import RawFile, along_trajectory, noise_samples, placed
 from rsd_med.data.ismrmrd_records import (
     CALIBRATION,
     CALIBRATION_AND_IMAGING,
@@ -28,11 +29,15 @@ from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import sampled_rows, without_oversampling
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.trajectory import in_cycles
 
 if TYPE_CHECKING:
     import h5py
 
 _SUFFIXES = {".h5", ".hdf5", ".mrd"}
+CARTESIAN = (None, "cartesian")
+"""The header's words for samples on the grid."""
+
 _KEYS = ("set", "repetition", "phase", "contrast", "slice")
 
 
@@ -75,13 +80,16 @@ class _Item:
 
 
 class ISMRMRD(Source):
-    """Slices of two-dimensional Cartesian multi-coil k-space from ISMRMRD files.
+    """Slices of two-dimensional multi-coil k-space from ISMRMRD files.
 
     Every combination of slice, contrast, phase, repetition and set is an item; averages are averaged, segments put
     together. Phase encoding steps are placed by the header's centre, samples by ``center_sample``, so that partial
     Fourier and asymmetric echoes leave gaps that count as never acquired. Navigators, phase correction and dummies are
     left out. Lines for calibration that belong to the scan (embedded) are part of it; separate ones are handed out as
     ``Scan.calibration``; noise scans as ``Scan.noise``, scaled to the dwell time and the averages of the scan.
+
+    Samples of a radial, spiral or other trajectory come with their positions (``traj``), (k_x, k_y) in cycles per field
+    of view or per pixel, x being the readout direction.
 
     An item's id is its file's name and the slice: give files neutral names. Of the header nothing but sizes, field
     strength and the words of its schema are read, of the acquisitions nothing but numbers that make the image.
@@ -97,7 +105,7 @@ class ISMRMRD(Source):
     ------
     DataError
         If there is nothing to read, a file is damaged, malformed, hides its data elsewhere, or holds what is not read:
-        other trajectories, echo-planar scans, three-dimensional encoding.
+        echo-planar scans, three-dimensional encoding.
     """
 
     def __init__(self, root: Path, settings: ISMRMRDSettings) -> None:
@@ -152,6 +160,8 @@ class ISMRMRD(Source):
         """
         item = self._items[index]
         file = item.file
+        if file.header.trajectory not in CARTESIAN:
+            return _off_the_grid(item)
         with opened(file.path) as handle:
             table = _table(handle)
             kspace, averages = placed(table, item.lines, file)
@@ -175,6 +185,25 @@ class ISMRMRD(Source):
             calibration=calibration,
             readout=readout,
         )
+
+
+def _off_the_grid(item: _Item) -> Scan:
+    """Read a slice that was measured along a trajectory; averages are samples like others."""
+    file = item.file
+    with opened(file.path) as handle:
+        table = _table(handle)
+        kspace, trajectory = along_trajectory(table, item.lines, file.coils)
+        noise = noise_samples(table, file, item.lines, np.ones(1, np.int64))
+    rows, columns = file.encoded
+    return Scan(
+        id=item.name,
+        kspace=kspace,
+        acquired=torch.ones(kspace.shape[-1], dtype=torch.bool),
+        geometry=item.geometry,
+        noise=noise,
+        trajectory=in_cycles(trajectory, (rows, columns), item.name),
+        image_size=(rows, columns),
+    )
 
 
 # --- the index ------------------------------------------------------------------------------------------------------
@@ -242,11 +271,8 @@ def _separate(index: np.ndarray, header: Header) -> np.ndarray:
 def _checked(path: Path, header: Header, lines: np.ndarray, settings: ISMRMRDSettings) -> RawFile:
     """Refuse what is not a two-dimensional Cartesian scan, and settle its sizes."""
     name = path.name
-    if header.trajectory not in (None, "cartesian"):
-        remedy = "echo-planar lines need a phase correction first" if header.trajectory == "epi" else "grid it first"
-        raise DataError(
-            f"{name}: the trajectory is '{header.trajectory}', and only Cartesian scans are read; {remedy}."
-        )
+    if header.trajectory == "epi":
+        raise DataError(f"{name}: the scan is echo-planar; its lines need a phase correction first.")
     if not len(lines):
         raise DataError(f"{name}: there is no line of an image among the acquisitions; is it a noise scan?")
     if lines["encoding_space_ref"].any():
@@ -260,6 +286,8 @@ def _checked(path: Path, header: Header, lines: np.ndarray, settings: ISMRMRDSet
     coils = int(lines["active_channels"][0])
     if coils < 1 or (lines["active_channels"] != coils).any():
         raise DataError(f"{name}: the number of channels changes from line to line; split the file.")
+    if header.trajectory not in CARTESIAN:
+        return _along_trajectory(path, header, coils, lines)
     longest = int(lines["number_of_samples"].max())
     columns = int(lines["kspace_encode_step_1"].max()) + 1
     rows, columns = (longest, columns) if header.encoded.matrix is None else header.encoded.matrix[:2]
@@ -278,6 +306,22 @@ def _checked(path: Path, header: Header, lines: np.ndarray, settings: ISMRMRDSet
         )
     target = _rows_without_oversampling(header, rows) if settings.remove_readout_oversampling else rows
     return RawFile(path, header, coils, (rows, columns), target, centre, lines[:0])
+
+
+def _along_trajectory(path: Path, header: Header, coils: int, lines: np.ndarray) -> RawFile:
+    """Settle the sizes of a scan off the grid; the image has the matrix of the reconstructed space."""
+    matrix = header.recon.matrix or header.encoded.matrix
+    name = path.name
+    if matrix is None or not 1 < min(matrix[:2]) <= max(matrix[:2]) <= MAX_SIDE:
+        raise DataError(f"{name}: the header of a '{header.trajectory}' scan needs the image's matrix; write it again.")
+    if (lines["trajectory_dimensions"] < 2).any():
+        raise DataError(
+            f"{name}: the trajectory is '{header.trajectory}', and the acquisitions do not say where they measured; "
+            "write their positions ('traj') as well."
+        )
+    if coils * int(lines["number_of_samples"].sum()) * 8 > MAX_READ_BYTES:
+        raise DataError(f"{name}: the scan is too large to be read at once; split the file.")
+    return RawFile(path, header, coils, matrix[:2], matrix[0], 0, lines[:0])
 
 
 def _rows_without_oversampling(header: Header, rows: int) -> int:
@@ -332,7 +376,7 @@ def _step(firsts: list[np.void], header: Header) -> list[float] | float:
 
 
 def _geometry(file: RawFile, entry: np.void, step: list[float] | float) -> Geometry:
-    space = file.header.encoded
+    space = file.header.encoded if file.header.trajectory in CARTESIAN else file.header.recon
     if space.fov_mm is None:
         return Geometry()
     spacing = (space.fov_mm[0] / file.encoded[0], space.fov_mm[1] / file.encoded[1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.data.ismrmrd_header import Header
-from rsd_med.data.ismrmrd_records import REVERSE, read_samples
+from rsd_med.data.ismrmrd_records import REVERSE, read_positions, read_samples
 
 if TYPE_CHECKING:
     import h5py
@@ -71,6 +71,17 @@ def placed(table: "h5py.Dataset", lines: np.ndarray, file: RawFile) -> tuple[Ten
         count[column] += 1
     total /= np.maximum(count, 1)[:, None, None].astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(total.transpose(1, 2, 0))), count
+
+
+def along_trajectory(table: "h5py.Dataset", lines: np.ndarray, coils: int) -> tuple[Tensor, Tensor]:
+    """Return the samples (coil, 1, n) of acquisitions off the grid, and their positions (n, 2) in the file's units.
+
+    ISMRMRD's x is the readout direction, which is y here; a third dimension is that of the slice, and zero.
+    """
+    samples = [read_samples(table, entry) for entry in lines]
+    positions = [read_positions(table, entry)[:, :2] for entry in lines]
+    kspace = np.concatenate(samples, axis=1).reshape(coils, 1, -1)
+    return torch.from_numpy(kspace), torch.from_numpy(np.concatenate(positions))
 
 
 def noise_samples(table: "h5py.Dataset", file: RawFile, lines: np.ndarray, averages: np.ndarray) -> Tensor | None:

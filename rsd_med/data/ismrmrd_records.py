@@ -24,10 +24,13 @@ NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = (1 << bit for bit in (18,
 NO_IMAGE = sum(1 << bit for bit in (22, 23, 25, 26, 27, 28, 29, 30))
 
 _COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase", "repetition", "set")
-_SIZES = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref")
+_SIZES = (
+    *("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref"),
+    "trajectory_dimensions",
+)
 _VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
 INDEX = np.dtype(
-    [("record", "i8"), ("flags", "u8"), ("sample_time_us", "f4")]
+    [("record", "i8"), ("flags", "u8"), ("sample_time_us", "f4"), ("positions", "i8")]
     + [(name, "i4") for name in (*_SIZES, *_COUNTERS)]
     + [(name, "f4", (3,)) for name in _VECTORS]
 )
@@ -95,8 +98,7 @@ def table_of(group: "h5py.Group") -> "h5py.Dataset":
             raise DataError(f"{where} declares {len(table)} acquisitions; 1 to {MAX_ACQUISITIONS} are read.")
         kind = table.id.get_type()
         names = [kind.get_member_name(number).decode("ascii", "replace") for number in range(kind.get_nmembers())]
-        is_list = "data" in names and kind.get_member_class(names.index("data")) == h5py.h5t.VLEN
-        if not (is_list and kind.get_member_type(names.index("data")).get_super().dtype == np.dtype("<f4")):
+        if not _is_list(kind, names, "data"):
             raise DataError(f"{where} has no samples in single precision; is it an ISMRMRD file?")
         _check_head(table.dtype["head"] if "head" in names else np.dtype("f4"), where)
     except _READ_ERRORS as error:
@@ -127,6 +129,7 @@ def read_index(table: "h5py.Dataset") -> np.ndarray:
         kind = table.id.get_type()
         names = [kind.get_member_name(number).decode("ascii", "replace") for number in range(kind.get_nmembers())]
         head_at, data_at = (kind.get_member_offset(names.index(name)) for name in ("head", "data"))
+        traj_at = kind.get_member_offset(names.index("traj")) if _is_list(kind, names, "traj") else None
         head_type = kind.get_member_type(names.index("head")).dtype
         path = Path(table.file.filename)
         index = np.zeros(len(table), INDEX)
@@ -141,8 +144,9 @@ def read_index(table: "h5py.Dataset") -> np.ndarray:
                     entries[name] = head[name]
                 for name in _COUNTERS:
                     entries[name] = head["idx"][name]
-                floats = np.ascontiguousarray(records[:, data_at : data_at + 4]).view("<u4")[:, 0].astype(np.int64)
-                _check_lengths(entries, floats, size, where)
+                _check_lengths(entries, _lengths(records, data_at), size, where)
+                if traj_at is not None:
+                    entries["positions"] = _lengths(records, traj_at)
                 index[numbers] = entries
                 seen[numbers] = True
     except _READ_ERRORS as error:
@@ -184,6 +188,29 @@ def read_samples(table: "h5py.Dataset", entry: np.void) -> np.ndarray:
         raise DataError(f"{where}: acquisition {number} holds NaN or infinite values; repair or remove the file.")
     line = values.view(np.complex64).reshape(coils, samples)
     return line[:, int(entry["discard_pre"]) : samples - int(entry["discard_post"])]
+
+
+def read_positions(table: "h5py.Dataset", entry: np.void) -> np.ndarray:
+    """Read the positions of one acquisition's samples in k-space, as `read_samples` reads its data.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (samples, dimensions), in the units of the file.
+    """
+    number, samples, dimensions = (int(entry[key]) for key in ("record", "number_of_samples", "trajectory_dimensions"))
+    where = _where(table.parent)
+    if dimensions < 2 or int(entry["positions"]) != samples * dimensions:
+        raise DataError(
+            f"{where}: acquisition {number} does not say where in k-space it measured; write 'traj' as well."
+        )
+    try:
+        values = np.asarray(table.fields("traj")[number], dtype=np.float32)
+    except _READ_ERRORS as error:
+        raise DataError(f"{where}: acquisition {number} is damaged; copy the file again or remove it.") from error
+    if values.size != samples * dimensions:
+        raise DataError(f"{where}: the file has changed since it was indexed; start again.")
+    return values.reshape(samples, dimensions)[int(entry["discard_pre"]) : samples - int(entry["discard_post"])]
 
 
 def _where(group: "h5py.Group") -> str:
@@ -236,6 +263,20 @@ def _records(table: "h5py.Dataset", raw: Any, width: int, size: int) -> Iterator
             if last or waiting >= _BLOCK:
                 yield np.concatenate(numbers), np.frombuffer(b"".join(gathered), np.uint8).reshape(-1, width)
                 numbers, gathered, waiting = [], [], 0
+
+
+def _is_list(kind: Any, names: list[str], name: str) -> bool:
+    """Whether a member of the table is a list of numbers in single precision."""
+    import h5py
+
+    if name not in names or kind.get_member_class(names.index(name)) != h5py.h5t.VLEN:
+        return False
+    return bool(kind.get_member_type(names.index(name)).get_super().dtype == np.dtype("<f4"))
+
+
+def _lengths(records: np.ndarray, place: int) -> np.ndarray:
+    """Return the lengths that a list of each record declares."""
+    return np.ascontiguousarray(records[:, place : place + 4]).view("<u4")[:, 0].astype(np.int64)
 
 
 def _check_lengths(entries: np.ndarray, floats: np.ndarray, size: int, where: str) -> None:
