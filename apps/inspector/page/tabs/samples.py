@@ -119,11 +119,11 @@ element.addEventListener("click", (event) => {
 });
 """
 
-Told = AsyncIterator[tuple[str, str | None]]
+Updates = AsyncIterator[tuple[str, str | None]]
 """Pairs of a status line and, once there is one, a picture as HTML."""
 
 
-async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, shown: Any) -> Told:
+async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, shown: Any) -> Updates:
     """Draw a grid of the student's samples."""
     try:
         session = desk.session(request)
@@ -147,7 +147,7 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
 
 async def look_closely(
     desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, number: Any, *, everything: bool = False
-) -> Told:
+) -> Updates:
     """Show one sample in the viewer, beside the measurement it is nearest to: of those kept, or of all."""
     try:
         session = desk.session(request)
@@ -181,7 +181,7 @@ async def look_closely(
 
 async def compare_teacher(
     desk: Desk, request: Any, seed: Any, count: Any, truncation: Any, number: Any, budget: Any
-) -> Told:
+) -> Updates:
     """Draw student and teacher from the same latents."""
     try:
         session = desk.session(request)
@@ -199,7 +199,7 @@ async def compare_teacher(
         yield note(str(error), problem=True), None
 
 
-async def walk_between(desk: Desk, request: Any, seed: Any, truncation: Any, number: Any, other: Any) -> Told:
+async def walk_between(desk: Desk, request: Any, seed: Any, truncation: Any, number: Any, other: Any) -> Updates:
     """Walk from one sample's latent to another's."""
     try:
         session = desk.session(request)
