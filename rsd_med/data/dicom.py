@@ -14,6 +14,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.data.dicom_file import Frame, file_error, is_dicom, read_frames, read_pixels
 from rsd_med.data.fitting import fit
 from rsd_med.data.intensity import Intensities, Percentiles
+from rsd_med.data.listing import files_below
 from rsd_med.data.orientation import slice_affine
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Geometry, Picture
@@ -139,7 +140,7 @@ def _series(root: Path) -> list[list[Frame]]:
     if root.is_file():
         paths = [root]
     elif root.is_dir():
-        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+        paths = files_below(root, named=False)
     else:
         raise DataError("The DICOM folder or file does not exist: check the path.")
     found = [path for path in paths if path.name.upper() != "DICOMDIR" and is_dicom(path)]
