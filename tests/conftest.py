@@ -4,8 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
-from benchmarks.common import find_chromium
+from tests.shapes import ROOMS
+
+# Before anything imports these rooms. In production nothing is checked.
+install_import_hook([f"rsd_med.{room}" for room in ROOMS], "tests.shapes.check")
+
+from benchmarks.common import find_chromium  # noqa: E402
 
 
 @pytest.fixture(scope="session")

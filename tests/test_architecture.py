@@ -160,7 +160,7 @@ def test_heavy_packages_are_imported_where_they_are_used(name):
 
 
 def test_the_physics_knows_torch_and_nothing_else():
-    allowed = {"torch", "rsd_med", *sys.stdlib_module_names}
+    allowed = {"torch", "jaxtyping", "rsd_med", *sys.stdlib_module_names}
     for name in MODULES:
         if room(name) == "operators":
             extra = {"finufft"} if name == "rsd_med.operators.nonuniform" else set()  # optional, inside a function

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
@@ -63,7 +64,9 @@ class Corruption(ABC):
             If nothing is left to be removed.
         """
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def add_noise(
+        self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b ..."]:
         """Add noise of the corruption's sigma to data ``A(x)``, where the operator measures.
 
         Parameters
@@ -77,7 +80,7 @@ class Corruption(ABC):
         """
         return data + complex_or_real_noise(data, self.sigma, draws) if self.sigma else data
 
-    def corrupt(self, image: Tensor, like: Measurement, draws: Draws) -> Measurement:
+    def corrupt(self, image: Inexact[Tensor, "b c y x"], like: Measurement, draws: Draws) -> Measurement:
         """Measure images with a fresh operator: y = A(x) + sigma e, differentiable in the images.
 
         Parameters
@@ -151,7 +154,7 @@ class ImageCorruption(Corruption):
         """Return the operator: nothing is removed from it."""
         return operator
 
-    def measure_image(self, image: Tensor, item_id: str, draws: Draws) -> Measurement:
+    def measure_image(self, image: Inexact[Tensor, "c y x"], item_id: str, draws: Draws) -> Measurement:
         """Turn one image of a source into a measurement.
 
         Parameters
@@ -178,7 +181,9 @@ class ImageCorruption(Corruption):
             ids=(item_id,),
         )
 
-    def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def measured(
+        self, image: Inexact[Tensor, "b c y x"], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b c y x"]:
         """Return the data that a source's image becomes."""
         if self.simulated_sigma is None:
             return self.add_noise(operator(image), operator, draws)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
@@ -71,7 +72,9 @@ class Inpainting(ImageCorruption):
             mask & block_masks(len(mask), (y_size, x_size), self.settings.missing, draws).to(mask.device)
         )
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def add_noise(
+        self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b ..."]:
         """Add noise to the pixels seen; the others stay exactly zero."""
         if not self.sigma:
             return data

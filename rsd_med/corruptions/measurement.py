@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Protocol, Self
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
@@ -42,7 +43,7 @@ class Measurement:
         If the attributes disagree about the number of items.
     """
 
-    data: Tensor
+    data: Inexact[Tensor, "b ..."]
     operator: LinearOperator
     sigma: Tensor
     scale: Tensor
@@ -150,7 +151,7 @@ class Measurement:
         whole = torch.ones(len(self), self.data.shape[-1], dtype=torch.bool, device=self.data.device)
         return whole if self.acquired is None else self.acquired
 
-    def image(self) -> Tensor:
+    def image(self) -> Inexact[Tensor, "b c y x"]:
         """Return the measurement seen as an image: A^H y for k-space, the data themselves otherwise.
 
         Returns

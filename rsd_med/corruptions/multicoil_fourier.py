@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
@@ -216,7 +217,9 @@ class MultiCoilUndersampling(Corruption):
             raise ProtocolError(msg) from error
         return MultiCoilFourier(mask, operator.maps)
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def add_noise(
+        self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b ..."]:
         """Add noise to the sampled entries of k-space ``(b, coil, y, x)``; the others stay exactly zero."""
         if not self.sigma:
             return data

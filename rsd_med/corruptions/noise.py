@@ -2,6 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
+from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
@@ -39,6 +40,8 @@ class GaussianNoise(ImageCorruption):
         super().__init__(settings.assumed_sigma, settings.simulated_sigma)
         self.simulate = settings.simulate
 
-    def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def measured(
+        self, image: Inexact[Tensor, "b c y x"], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b c y x"]:
         """Return the image with noise, or as it is where it carries the noise already."""
         return super().measured(image, operator, draws) if self.simulate else image

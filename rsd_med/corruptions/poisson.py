@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
@@ -35,7 +36,9 @@ class LowDose(ImageCorruption):
         super().__init__()
         self.settings = settings
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def add_noise(
+        self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b ..."]:
         """Return counted images ``(b, C, y, x)``, differentiable.
 
         Raises

@@ -3,6 +3,7 @@
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
@@ -51,13 +52,17 @@ class RicianMagnitude(ImageCorruption):
         self.noise = settings.assumed_sigma
         self.settings = settings
 
-    def measured(self, image: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def measured(
+        self, image: Inexact[Tensor, "b c y x"], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b c y x"]:
         """Return the magnitude of the image with noise, or the image where it is one already."""
         simulated = self.settings.simulated_sigma
         noise = self.noise if simulated is None else simulated
         return _magnitude(image, noise, draws) if self.settings.simulate else image
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def add_noise(
+        self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b ..."]:
         """Return noisy magnitudes ``(b, C, y, x)`` of the dtype of the images."""
         return _magnitude(data, self.noise, draws)
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Literal
 
+from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
@@ -48,7 +49,9 @@ class SparseView(ImageCorruption):
             raise ProtocolError(msg)
         return _scan(size[0], self.settings.views)
 
-    def add_noise(self, data: Tensor, operator: LinearOperator, draws: Draws) -> Tensor:
+    def add_noise(
+        self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
+    ) -> Inexact[Tensor, "b ..."]:
         """Add the back-projection of noise in the sinogram to images."""
         if not self.settings.sinogram_noise:
             return data

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float, Inexact
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,7 +40,7 @@ class Blur(LinearOperator):
             raise ValueError(msg)
         self.kernel = kernel
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
         """Blur images ``(b, C, y, x)``."""
         if x.is_complex():
             return torch.complex(self.forward(x.real), self.forward(x.imag))
@@ -48,7 +49,7 @@ class Blur(LinearOperator):
         flat = padded.reshape(1, -1, *padded.shape[-2:])
         return functional.conv2d(flat, self._kernels(x).flip(-2, -1), groups=flat.shape[1]).reshape(x.shape)
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
         """Apply the transpose to images ``(b, C, y, x)``."""
         if y.is_complex():
             return torch.complex(self.adjoint(y.real), self.adjoint(y.imag))
@@ -79,7 +80,7 @@ class Blur(LinearOperator):
         return torch.where(positions < length, positions, 2 * (length - 1) - positions)
 
 
-def gaussian_kernel(side: int, std: float) -> Tensor:
+def gaussian_kernel(side: int, std: float) -> Float[Tensor, "1 side side"]:
     """Return the published blurring kernel: a delta image blurred by scipy's ``gaussian_filter`` (arXiv 2407.01014).
 
     That filter reaches 4 std and reflects at the border of the delta image, which the last bits of the kernel show.
@@ -109,7 +110,7 @@ def gaussian_kernel(side: int, std: float) -> Tensor:
     return torch.outer(profile, profile)[None].float()
 
 
-def motion_kernel(side: int, length: Tensor, angle: Tensor) -> Tensor:
+def motion_kernel(side: int, length: Float[Tensor, " b"], angle: Float[Tensor, " b"]) -> Float[Tensor, "b 1 k k"]:
     """Return kernels of straight uniform motion: a line through the centre, one pixel wide, with soft ends.
 
     Parameters

@@ -1,10 +1,11 @@
 """The network's edge: the one place where complex images become real channels and back."""
 
 import torch
+from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
 
-def to_channels(x: Tensor) -> Tensor:
+def to_channels(x: Inexact[Tensor, "b c y x"]) -> Float[Tensor, "b channels y x"]:
     """View complex images as two real channels; real images pass.
 
     Parameters
@@ -30,7 +31,7 @@ def to_channels(x: Tensor) -> Tensor:
     return torch.cat((x.real, x.imag), dim=1)
 
 
-def to_complex(x: Tensor) -> Tensor:
+def to_complex(x: Tensor) -> Complex[Tensor, "b 1 y x"]:
     """Join two real channels to complex images: the inverse of `to_channels`.
 
     Parameters

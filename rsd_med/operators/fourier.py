@@ -1,6 +1,7 @@
 """The centred orthonormal Fourier transform over (y, x)."""
 
 import torch
+from jaxtyping import Complex, Inexact
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
@@ -8,7 +9,7 @@ from rsd_med.operators.linear import LinearOperator
 _PLANE = (-2, -1)
 
 
-def fft2c(x: Tensor) -> Tensor:
+def fft2c(x: Inexact[Tensor, "*b y x"]) -> Complex[Tensor, "*b y x"]:
     """Transform images to k-space, centred and orthonormal.
 
     Image centre and zero frequency both lie at index ``n // 2``. Equal to the last bit to fastMRI's ``fft2c``
@@ -27,7 +28,7 @@ def fft2c(x: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(x, dim=_PLANE), norm="ortho"), dim=_PLANE)
 
 
-def ifft2c(k: Tensor) -> Tensor:
+def ifft2c(k: Inexact[Tensor, "*b y x"]) -> Complex[Tensor, "*b y x"]:
     """Transform k-space to images: the inverse, and the adjoint, of `fft2c`.
 
     Parameters
@@ -48,11 +49,11 @@ class CentredFourier(LinearOperator):
 
     complex_domain = True
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b y x"]) -> Complex[Tensor, "*b y x"]:
         """Transform images ``(..., y, x)`` to k-space."""
         return fft2c(x)
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b y x"]) -> Complex[Tensor, "*b y x"]:
         """Transform k-space ``(..., y, x)`` to images."""
         return ifft2c(y)
 

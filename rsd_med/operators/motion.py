@@ -4,6 +4,7 @@ import math
 from typing import ClassVar
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from rsd_med.operators.fourier import fft2c, ifft2c
@@ -55,7 +56,7 @@ class ShotMotion(LinearOperator):
         self.shift = shift
         self.angle = angle
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "b c y x"]) -> Inexact[Tensor, "b c y x"]:
         """Move images ``(b, C, y, x)``, real or complex."""
         image = self._complex(x)
         if not bool(self.angle.any()):
@@ -67,7 +68,7 @@ class ShotMotion(LinearOperator):
         moved = ifft2c(kspace * self._ramps(image))
         return moved if x.is_complex() else moved.real
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "b c y x"]) -> Inexact[Tensor, "b c y x"]:
         """Apply the adjoint to images ``(b, C, y, x)``."""
         image = self._complex(y)
         kspace = fft2c(image) * self._ramps(image).conj()

@@ -5,6 +5,7 @@ from functools import reduce
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from rsd_med.operators.centring import centring_phases
@@ -47,11 +48,11 @@ class CoilMaps(LinearOperator):
         return tuple(self.maps.shape[-3:])
 
     @property
-    def coil_maps(self) -> Tensor:
+    def coil_maps(self) -> Complex[Tensor, "*b coil y x"]:
         """The maps."""
         return self.maps
 
-    def support(self) -> Tensor:
+    def support(self) -> Bool[Tensor, "*b 1 y x"]:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
         return (self.maps != 0).any(-3, keepdim=True)
 
@@ -63,12 +64,12 @@ class CoilMaps(LinearOperator):
         """Return the largest Σ_c |S_c|²: 1 for normalised maps."""
         return largest(coil_power(self.maps), image)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b coil y x"]:
         """Weight images ``(*batch, 1, y, x)`` to coil images ``(*batch, coil, y, x)``."""
         _require_shape("Images", x, self.maps, coils=1)
         return self.maps * x
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b 1 y x"]:
         """Combine coil images ``(*batch, coil, y, x)`` to images ``(*batch, 1, y, x)``."""
         _require_shape("Coil images", y, self.maps, coils=self.maps.shape[-3])
         return _combine(self.maps, y)
@@ -133,7 +134,7 @@ class MultiCoilFourier(LinearOperator):
         return tuple(self.maps.shape[-3:])
 
     @property
-    def coil_maps(self) -> Tensor:
+    def coil_maps(self) -> Complex[Tensor, "*b coil y x"]:
         """The maps."""
         return self.maps
 
@@ -141,7 +142,7 @@ class MultiCoilFourier(LinearOperator):
         """Return the mask."""
         return self.mask
 
-    def support(self) -> Tensor:
+    def support(self) -> Bool[Tensor, "*b 1 y x"]:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
         return (self.maps != 0).any(-3, keepdim=True)
 
@@ -153,7 +154,7 @@ class MultiCoilFourier(LinearOperator):
         """Return the largest Σ_c |S_c|², 1 for normalised maps: a mask and a unitary transform add nothing."""
         return largest(coil_power(self.maps), image)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b coil y x"]:
         """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
         _require_shape("Images", x, self.maps, coils=1)
         phase, fourier = self._image_phase(x.dtype), self._fourier(x.dtype)
@@ -164,7 +165,7 @@ class MultiCoilFourier(LinearOperator):
                 fourier.write(maps[..., coils, :, :] * image, target[..., coils, :, :], items)
         return kspace
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b 1 y x"]:
         """Zero-filled, coil-combined image ``(*batch, 1, y, x)`` of k-space ``(*batch, coil, y, x)``.
 
         Computed as the conjugate of p sum_c S_c F (q M conj(y)), so that the maps need no conjugation, and that of
@@ -182,7 +183,7 @@ class MultiCoilFourier(LinearOperator):
             image[items] = total.mul_(phase).conj()
         return image
 
-    def apply_normal(self, x: Tensor) -> Tensor:
+    def apply_normal(self, x: Complex[Tensor, "*b 1 y x"]) -> Complex[Tensor, "*b 1 y x"]:
         """Compute A^H A x ``(*batch, 1, y, x)`` without a shift, and for line masks without transforms along y.
 
         F^H M F is a circular convolution. It commutes with the shifts of the centred transform, which cancel; and
@@ -263,7 +264,7 @@ def _require_shape(what: str, data: Tensor, maps: Tensor, coils: int) -> None:
         raise ValueError(msg)
 
 
-def coil_power(maps: Tensor) -> Tensor:
+def coil_power(maps: Complex[Tensor, "*b coil y x"]) -> Float[Tensor, "*b 1 y x"]:
     """Return Σ_c |S_c|², real ``(*batch, 1, y, x)``, of maps ``(*batch, coil, y, x)``."""
     return torch.view_as_real(maps.resolve_conj()).square().sum(-1).sum(-3, keepdim=True)
 

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
@@ -48,7 +49,7 @@ class SamplingMask(LinearOperator):
         require_mask(mask)
         self.mask = mask
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
         """Zero what is not sampled, in data ``(*batch, channel, y, x)``."""
         aligned = x.shape[x.ndim - self.mask.ndim :] if x.ndim >= self.mask.ndim else ()
         if not aligned or any(m not in (1, n) for m, n in zip(self.mask.shape, aligned, strict=True)):
@@ -56,7 +57,7 @@ class SamplingMask(LinearOperator):
             raise ValueError(msg)
         return x.masked_fill(~self.mask, 0)
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
         """Zero what is not sampled: a projection is its own adjoint."""
         return self.forward(y)
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
@@ -37,12 +38,12 @@ class Downsampling(LinearOperator):
         self.factor = factor
         self.size = size
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Reduce images ``(*batch, y, x)`` to ``(*batch, y / factor, x / factor)``."""
         rows, columns = self._matrices(x)
         return rows @ x @ columns.mT
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Apply the transpose to reduced images ``(*batch, y / factor, x / factor)``."""
         rows, columns = self._matrices(y)
         return rows.mT @ y @ columns
@@ -66,17 +67,17 @@ class NearestUpsampling(LinearOperator):
     def __init__(self, factor: int) -> None:
         self.factor = factor
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Enlarge images ``(*batch, y, x)``."""
         return x.repeat_interleave(self.factor, dim=-2).repeat_interleave(self.factor, dim=-1)
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Sum the blocks of images ``(*batch, y, x)``."""
         return y.unflatten(-1, (-1, self.factor)).sum(-1).unflatten(-2, (-1, self.factor)).sum(-2)
 
 
 @lru_cache(maxsize=16)
-def reduction_matrix(length: int, factor: int) -> Tensor:
+def reduction_matrix(length: int, factor: int) -> Float[Tensor, "few many"]:
     """Return the matrix of the anti-aliased cubic reduction of an axis.
 
     The kernel is stretched by the factor; at the borders it is cut off and normalised.

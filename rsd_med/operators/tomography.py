@@ -4,6 +4,7 @@ import math
 from typing import ClassVar
 
 import torch
+from jaxtyping import Inexact
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
@@ -38,7 +39,7 @@ class ParallelBeam(LinearOperator):
         self.size = size
         self.views = views
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Project images ``(*batch, n, n)``."""
         self._require(x, (self.size, self.size))
         flat = x.flatten(-2)
@@ -50,7 +51,7 @@ class ParallelBeam(LinearOperator):
             rays.append(turned.unflatten(-1, (self.size, self.size)).sum(-2))
         return torch.stack(rays, dim=-2) / self.size
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Back-project sinograms ``(*batch, views, n)``, unfiltered."""
         self._require(y, (self.views, self.size))
         flat = y.new_zeros(*y.shape[:-2], self.size * self.size)
@@ -91,7 +92,7 @@ class RampFilter(LinearOperator):
     1988, equation 3.61), which keeps the mean right; views are padded with zeros against wrapping around.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Filter sinograms ``(*batch, views, n)``."""
         n = x.shape[-1]
         length = 2 * n
@@ -102,7 +103,7 @@ class RampFilter(LinearOperator):
         filtered = torch.fft.ifft(torch.fft.fft(x, n=length) * response)[..., :n]
         return filtered if x.is_complex() else filtered.real
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Filter again: the filter is even and real."""
         return self.forward(y)
 
@@ -125,7 +126,7 @@ class BackProjection(LinearOperator):
         self.size = size
         self.views = views
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Back-project sinograms."""
         pixels = torch.zeros((), dtype=x.dtype, device=x.device)
         for view in range(self.views):
@@ -133,7 +134,7 @@ class BackProjection(LinearOperator):
                 pixels = pixels + x[..., view, :].index_select(-1, index) * weight
         return pixels.unflatten(-1, (self.size, self.size))
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Spread every pixel of images over the rays it reads."""
         flat, rays = y.flatten(-2), []
         for view in range(self.views):

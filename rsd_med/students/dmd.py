@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 
 from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
@@ -32,13 +33,13 @@ class DMD(StudentLoss):
 
     def __call__(
         self,
-        observed: torch.Tensor,
+        observed: Float[torch.Tensor, "b c y x"],
         view: View,
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
         draws: Draws,
-    ) -> torch.Tensor:
+    ) -> Float[torch.Tensor, " b"]:
         """Return the loss of each item; see the class."""
         with torch.no_grad():
             a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)

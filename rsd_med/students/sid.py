@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 
 from rsd_med.base.draws import Draws
@@ -34,13 +35,13 @@ class SiD(StudentLoss):
 
     def __call__(
         self,
-        observed: torch.Tensor,
+        observed: Float[torch.Tensor, "b c y x"],
         view: View,
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
         draws: Draws,
-    ) -> torch.Tensor:
+    ) -> Float[torch.Tensor, " b"]:
         """Return the loss of each item; see the class."""
         a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)
         gap = view.restrict(a - b)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
@@ -46,7 +47,7 @@ class AmbientFourier(Objective):
 
     context_channels = 1
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
         """Return the loss of each item; see the class."""
         operator = _multicoil(measurement.operator)
         seen = self.further(operator, draws)
@@ -58,7 +59,9 @@ class AmbientFourier(Objective):
         estimate = to_complex(denoiser(noisy, sigma, mask_context(seen)))
         return weighted_error(denoiser, torch.view_as_real(operator.normal(estimate) - target), sigma)
 
-    def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    def observe(
+        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
+    ) -> Float[torch.Tensor, "b c y x"]:
         """Return the image itself: given the mask, the score describes the whole clean image."""
         return image
 
@@ -71,7 +74,7 @@ class AmbientFourier(Objective):
         return View(operator.gram, mask_context(_multicoil(operator)))
 
 
-def mask_context(operator: MultiCoilFourier) -> torch.Tensor:
+def mask_context(operator: MultiCoilFourier) -> Float[torch.Tensor, "b 1 y x"]:
     """Show the mask to the network as an image: ``(b, 1, y, x)`` float32."""
     height, width = operator.maps.shape[-2:]
     return operator.mask.to(torch.float32).expand(-1, -1, height, width)

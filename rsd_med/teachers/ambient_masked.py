@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 
 from rsd_med.base.draws import Draws
@@ -73,7 +74,7 @@ class AmbientMasked(Objective):
         self.loss_mask = loss_mask
         self.compared = compared
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
         """Return the loss of each item; see the class."""
         seen = self.further(measurement.operator, draws)
         y = to_channels(measurement.data)
@@ -85,7 +86,9 @@ class AmbientMasked(Objective):
         asked = measurement.operator if self.loss_mask == "acquired" else seen
         return weighted_error(denoiser, asked(predicted - y), sigma)
 
-    def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    def observe(
+        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
+    ) -> Float[torch.Tensor, "b c y x"]:
         """Return the image itself: what is compared of it is for the view to say."""
         return image
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field, PositiveInt
 
 from rsd_med.base.draws import Draws
@@ -80,7 +81,7 @@ class AmbientTweedie(Objective):
         self.below = below
         self.consistency = consistency
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
@@ -95,7 +96,7 @@ class AmbientTweedie(Objective):
 
     def consistency_loss(
         self, denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, draws: Draws
-    ) -> torch.Tensor:
+    ) -> Float[torch.Tensor, " b"]:
         """Return ``w(σ_n) ‖E[D(x'; σ')] − D(y; σ_n)‖²`` of each item, ``(b,)``; 0 for items without noise.
 
         x' is where a stochastic walk from y at σ_n arrives at a level σ' drawn below. The exact posterior mean is a
@@ -132,14 +133,20 @@ class AmbientTweedie(Objective):
         products = (total**2 - squares) / (settings.walks * (settings.walks - 1))
         return denoiser.weight(start) * products.flatten(1).sum(1) * (sigma_n > 0)
 
-    def observe(self, image: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    def observe(
+        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
+    ) -> Float[torch.Tensor, "b c y x"]:
         """Return ``A(x)``: the score above σ_n describes the law of the noise-free measurement."""
         return apply(operator, image)
 
 
 def tweedie_loss(
-    denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, sigma: torch.Tensor, draws: Draws
-) -> torch.Tensor:
+    denoiser: Denoiser,
+    y: Float[torch.Tensor, "b c y x"],
+    sigma_n: Float[torch.Tensor, " b"],
+    sigma: Float[torch.Tensor, " b"],
+    draws: Draws,
+) -> Float[torch.Tensor, " b"]:
     """Return the double Tweedie loss of each item, ``(b,)``, at levels ``σ ≥ σ_n`` (see ``AmbientTweedie``).
 
     Parameters

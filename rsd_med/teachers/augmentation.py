@@ -14,6 +14,7 @@ import math
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float, Inexact
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -68,7 +69,7 @@ class Augmentation:
         self.probability = probability
         self.transforms = transforms
 
-    def __call__(self, measurement: Measurement, draws: Draws) -> tuple[Measurement, Tensor]:
+    def __call__(self, measurement: Measurement, draws: Draws) -> tuple[Measurement, Float[Tensor, "b labels"]]:
         """Transform measurements that are images.
 
         Returns
@@ -153,7 +154,9 @@ def linear_map(scale: Tensor, angle: Tensor, aspect: Tensor, axis: Tensor) -> Te
     return (SCALE**scale).reshape(-1, 1, 1) * _rotation(angle) @ along @ stretch @ along.mT
 
 
-def warped(image: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
+def warped(
+    image: Inexact[Tensor, "b c y x"], linear: Float[Tensor, "b 2 2"], shift: Float[Tensor, "b 2"]
+) -> Inexact[Tensor, "b c y x"]:
     """Move what lies at p, counted from the centre of the image, to ``linear p + shift``.
 
     Bicubic interpolation; beyond its edges the image is reflected.

@@ -6,6 +6,7 @@ What decides the layout of a sample can then not be memorised (arXiv 2502.21278)
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 
 from rsd_med.base.draws import Draws
@@ -59,7 +60,7 @@ class Creative(Denoising):
         super().__init__(corruption, levels)
         self.sigma = sigma
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())
         sigma = self.levels.draw(len(y), draws)
@@ -67,7 +68,9 @@ class Creative(Denoising):
         copies = y + sigma_n.reshape(-1, 1, 1, 1) * self.unit_noise(y, measurement.ids, draws)
         return tweedie_loss(denoiser, copies, sigma_n, sigma, draws)
 
-    def unit_noise(self, like: torch.Tensor, ids: tuple[str, ...], draws: Draws) -> torch.Tensor:
+    def unit_noise(
+        self, like: Float[torch.Tensor, "b c y x"], ids: tuple[str, ...], draws: Draws
+    ) -> Float[torch.Tensor, "b c y x"]:
         """Return ε: of an image, the same whenever it comes by; of a generation, which comes by once, a fresh one."""
         noise = draws.normal(*like.shape).to(like.device)
         for item, name in enumerate(ids):
