@@ -179,6 +179,7 @@ def measure_prepared(folder: Path, reads: int) -> tuple[float, float]:
     import h5py
     import torch
 
+    from rsd_med.calibration.coil_maps import CoilMapSettings
     from rsd_med.calibration.settings import CalibrationSettings
     from rsd_med.corruptions import MultiCoilFourierSettings
     from rsd_med.data.coils import birdcage_maps
@@ -196,7 +197,7 @@ def measure_prepared(folder: Path, reads: int) -> tuple[float, float]:
     corruption = MultiCoilFourierSettings(acceleration=4, acs_lines=20)
     store = PreparedMeasurements((corruption.model_dump(),), 1 << 30, str(folder))
     source = FastMRIHDF5(folder / "knee.h5")
-    calibration = CalibrationSettings()
+    calibration = CalibrationSettings(maps=CoilMapSettings(cache=False))
 
     def core_seconds() -> float:
         dataset = MeasurementDataset(source, corruption.build(), 0, calibration, cache_bytes=0, prepared=store)
