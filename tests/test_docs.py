@@ -55,3 +55,15 @@ def test_returns_name_the_type_and_then_say_what_it_is() -> None:
     assert untyped_returns(wrong.replace("A number.", "int\n        A number.")) == []
     sources = [path for path in files() if path.suffix == ".py" and "tests" not in path.parts]
     assert not {str(path): lines for path in sources if (lines := untyped_returns(path.read_text(encoding="utf-8")))}
+
+
+def test_the_walkthrough_names_files_and_names_that_exist() -> None:
+    text = (ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:rsd_med|apps)/[\w/]+\.py)`", text)
+    names = {name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_.]*[A-Z_]\w*|[a-z]+)`", text)}
+    tops = ("rsd_med", "apps")
+    code = "\n".join(path.read_text(encoding="utf-8") for top in tops for path in (ROOT / top).rglob("*.py"))
+    assert len(paths) > 10
+    assert len(names) > 20
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+    assert [name for name in sorted(names) if not re.search(rf"(?:def|class) {name}\b|\b{name} *[:=]", code)] == []
