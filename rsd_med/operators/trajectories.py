@@ -18,6 +18,7 @@ def radial_trajectory(spokes: int, samples: int, size: int) -> Tensor:
 
     Returns
     -------
+    Tensor
         ``(spokes * samples, 2)`` float64 as (k_y, k_x) in cycles per field of view.
     """
     angles = math.pi * torch.arange(spokes, dtype=torch.float64) / spokes
@@ -40,6 +41,7 @@ def spiral_trajectory(interleaves: int, samples: int, size: int, turns: float) -
 
     Returns
     -------
+    Tensor
         ``(interleaves * samples, 2)`` float64 as (k_y, k_x) in cycles per field of view.
     """
     # Along the square root, positions lie evenly on the spiral but for its start.
