@@ -167,6 +167,7 @@ def _sampling_report(trajectory: Tensor, covered: Tensor, size: tuple[int, int])
         "shape": list(size),
         "pattern": "trajectory",
         "sampled": samples,
+        "covered": int(covered.sum()),
         "acceleration": pixels / int(covered.sum()),
         "acs": central_width(covered, size[0]),
     }

@@ -28,7 +28,7 @@ def radial_trajectory(spokes: int, samples: int, size: int) -> Tensor:
 
 
 def spiral_trajectory(interleaves: int, samples: int, size: int, turns: float) -> Tensor:
-    """Return Archimedean spirals from the centre of k-space outwards, evenly turned.
+    """Return Archimedean spirals from the centre of k-space outwards at constant angular velocity, evenly turned.
 
     Parameters
     ----------
@@ -44,8 +44,7 @@ def spiral_trajectory(interleaves: int, samples: int, size: int, turns: float) -
     Tensor
         ``(interleaves * samples, 2)`` float64 as (k_y, k_x) in cycles per field of view.
     """
-    # Along the square root, positions lie evenly on the spiral but for its start.
-    progress = (torch.arange(samples, dtype=torch.float64) / max(1, samples - 1)).sqrt()
+    progress = torch.arange(samples, dtype=torch.float64) / max(1, samples - 1)
     starts = 2 * math.pi * torch.arange(interleaves, dtype=torch.float64) / interleaves
     angles = starts[:, None] + 2 * math.pi * turns * progress
     radii = size / 2 * progress
