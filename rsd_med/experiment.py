@@ -134,7 +134,7 @@ class Experiment:
             return self._assuming(known.assumed_sigma, known.estimated)
         told = []
         if self.distribution.is_main:
-            # What training is told changes no measurement: any number will do to read them.
+            # The level that training assumes changes no measurement: any number will do to read them.
             found = estimate_noise_level(self._assuming(1.0, None).dataset, self.protocol.seed)
             told = [json.dumps([found.sigma, found.error, found.images, found.excess, found.clipped])]
         level, error, images, excess, clipped = json.loads(self.distribution.gather_texts(told)[0])

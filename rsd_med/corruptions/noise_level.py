@@ -51,7 +51,7 @@ class NoiseLevelSettings(CorruptionSettings):
 
     @property
     def assumed_sigma(self) -> float:
-        """Return what training is told.
+        """Return the level that training assumes.
 
         Raises
         ------

@@ -112,7 +112,7 @@ class Denoiser(nn.Module):
         sigma
             Noise level per item, ``(b,)`` float32, standard deviation per real component.
         context
-            What the network is told besides, ``(b, context_channels, y, x)``; passed to the network unscaled.
+            Further channels for the network, such as the mask, ``(b, context_channels, y, x)``; not scaled by c_in.
 
         Returns
         -------

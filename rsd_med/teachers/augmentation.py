@@ -36,7 +36,7 @@ SHIFT = 1 / 8
 
 
 class AugmentationSettings(Settings):
-    """Augmentation of what teacher and fake score learn from; they are told of it, the generator is told of none."""
+    """Augmentation of what teacher and fake score learn from; labels say how. The generator has labels of zero."""
 
     probability: float = Field(
         gt=0, le=1, description="of each transform, apart from the mirror image, which is as likely as the image"
