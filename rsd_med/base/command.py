@@ -6,9 +6,10 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from rsd_med.base.errors import RsdMedError
+from rsd_med.base.errors import DataError, RsdMedError
 
 DEBUG_VARIABLE = "RSD_MED_DEBUG"
 
@@ -18,14 +19,20 @@ BAD_USAGE = 2
 RESUMABLE = 75
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report a program whose reader went away
 
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
-_FULL_DISK_TEXT = re.compile(r"No space left on device|errno = 28|Disk quota exceeded|\d+ requested and \d+ written")
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_DISK_TEXT = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|errno = (?:27|28|122)\b|\d+ requested and \d+ written"
+)
 """What the system, HDF5 and numpy say; theirs are errors without a number."""
+_LARGE_FILE_TEXT = re.compile(r"File too large|errno = 27\b")
+_NOT_UTF8 = re.compile(r"[^\s/'\"]*[\udc80-\udcff][^\s/'\"]*")
+"""A name with bytes that are no UTF-8, as Python stands in for them."""
 _OUT_OF_MEMORY = (
     "out of memory: in training, let a network see fewer images at once (--set engine.micro_batch=N, the same result); "
     "elsewhere, lower the number or the size of the images"
 )
 _WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+_WRONG_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def program(module: str) -> str:
@@ -48,6 +55,7 @@ def run_command(main: Callable[[], int | None]) -> int:
         The command without arguments; it returns an exit code, or ``None`` for 0. ``SystemExit`` (argparse's way out
         of ``--help`` and of wrong arguments) passes through.
     """
+    _open_closed_streams()
     try:
         code = main()
         sys.stdout.flush()
@@ -65,9 +73,27 @@ def run_command(main: Callable[[], int | None]) -> int:
 
 
 def _say(sentence: str, code: int, prefix: str = "error: ") -> int:
-    """Print one sentence on stderr and return the exit code."""
-    print(f"{prefix}{sentence}", file=sys.stderr)
+    """Print one sentence on stderr and return the exit code, which stays what it is where nobody can be told."""
+    with suppress(OSError):
+        print(f"{prefix}{sentence}", file=sys.stderr)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Give a process without standard streams (a daemon's) empty ones.
+
+    Else the first file it opens would be number 1 or 2, and what a library says would be written into it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -76,11 +102,19 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if _is_full_disk(error):
         where = f" while writing {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        if any(_is_large_file(link) for link in _chain(error)):
+            return (
+                f"a file was larger than may be written{where}: raise the limit (ulimit -f), or choose a file system "
+                "that holds large files, then run the same command again"
+            ), RESUMABLE
         return f"no space left on the disk{where}: free some space, then run the same command again", RESUMABLE
     if _is_out_of_memory(error):
         return _OUT_OF_MEMORY, INTERNAL_ERROR
     if isinstance(error, OSError):
         return _explain_os_error(error)
+    if isinstance(error, UnicodeEncodeError) and (name := _NOT_UTF8.search(error.object)):
+        shown = os.fsencode(name[0]).decode("utf-8", "backslashreplace")
+        return f"the name {shown} is not UTF-8: rename the file or folder", DataError.exit_code
     detail = " ".join(str(error).split()) or "no message"
     return (
         f"internal error: {type(error).__name__}: {detail}; run again with {DEBUG_VARIABLE}=1 for the traceback",
@@ -101,6 +135,10 @@ def _is_full_disk(error: BaseException) -> bool:
         getattr(link, "errno", None) in _FULL_DISK or _FULL_DISK_TEXT.search(str(link)) is not None
         for link in _chain(error)
     )
+
+
+def _is_large_file(error: BaseException) -> bool:
+    return getattr(error, "errno", None) == errno.EFBIG or _LARGE_FILE_TEXT.search(str(error)) is not None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -98,7 +98,8 @@ def parse_value(text: str, source: str) -> Any:
         line = text.count("\n", 0, error.position) + 1
         raise ProtocolError(f"{source}, line {line}: holds a control character; is this a text file?") from None
     except yaml.MarkedYAMLError as error:
-        raise ProtocolError(f"{source}, {_explain(error)}") from None
+        wide = "; the text holds a full-width colon, which is none here" if "\uff1a" in text else ""
+        raise ProtocolError(f"{source}, {_explain(error)}{wide}") from None
 
 
 def write_yaml(values: dict[str, Any]) -> str:
@@ -125,7 +126,7 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()
         mark = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            raise _RefusedError(mark, "an alias (*name) is not allowed in a protocol; write the value out")
+            raise _RefusedError(mark, f"an alias (*name) is not allowed in a protocol; if text is meant, {_QUOTES}")
         if getattr(event, "anchor", None) is not None:
             raise _RefusedError(
                 mark, "an anchor (&name) is not allowed in a protocol; put the text in quotes if meant so"
@@ -198,24 +199,45 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_representer(list, _Dumper.represent_items)
 
 
+_UNEXPLAINED = "is not valid YAML; are quotes missing, or a bracket?"
+_QUOTES = "put it in quotes: include: '*.nii.gz' in a file, --set 'data.include=\"*.nii.gz\"' in a shell"
+_EXPLANATIONS = (
+    (r"'\\t'", "indented with a tab; use spaces"),
+    ("scanning an alias", f"a value cannot begin with `*`; {_QUOTES}"),
+    ("scanning an anchor", "a value cannot begin with `&`; put it in quotes"),
+    ("scanning a tag|tag handle", "a value cannot begin with `!`; put it in quotes"),
+    ("scanning a directive|directive", "a line cannot begin with `%`; put the text in quotes"),
+    ("scanning a block scalar", "after `|` or `>` the text begins in the next line; put it in quotes if meant so"),
+    (
+        "escape character|escape sequence",
+        "in double quotes a backslash begins an escape; use single quotes, or / in a path",
+    ),
+    (r"could not find expected ':'", "a line without `key: value`; is the `: ` missing, or are quotes?"),
+    (
+        "mapping values are not allowed",
+        "a `:` where none is expected; is the indentation right, or are quotes missing?",
+    ),
+    ("mapping keys are not allowed", "a `?` where no key can stand; put it in quotes"),
+    ("sequence entries are not allowed", "a `-` where no item of a list can stand; is it in a line of its own?"),
+    ("<document start>", "a value cannot begin with `%`, and nothing can follow its end; put it in quotes"),
+    ("another document|document separator", "a second document (`---`); a protocol file holds one"),
+    ("expected <block end>", "the indentation does not fit the lines above"),
+    ("stream end|end of stream", "the text ends inside quotes or brackets"),
+    (r"expected ',' or '[]}]'", "inside brackets a comma is missing, or the bracket that closes"),
+    ("expected the node content", "a value is missing, or stands where none can be"),
+    (r"found character ('.*?') that cannot start", r"a value cannot begin with \1; put it in quotes"),
+)
+"""What PyYAML's words mean, the first that fits."""
+
+
 def _explain(error: yaml.MarkedYAMLError) -> str:
     """Put PyYAML's complaint into ``line N: sentence``."""
     mark = error.problem_mark or error.context_mark
-    problem = " ".join((error.problem or "not valid YAML").split())
-    if "'\\t'" in problem:
-        problem = "indented with a tab; use spaces"
-    elif problem == "mapping values are not allowed here":
-        problem = "a `:` where none is expected; is the indentation right, or are quotes missing?"
-    elif problem == "but found another document":
-        problem = "a second document (`---`); a protocol file holds one"
-    elif problem.startswith("expected <block end>"):
-        problem = "the indentation does not fit the lines above"
-    elif "stream end" in problem or "end of stream" in problem:
-        problem = "the text ends inside quotes or brackets"
-    elif "cannot start any token" in problem:
-        problem = problem.replace("found character", "a value cannot begin with").replace(
-            " that cannot start any token", "; put it in quotes"
-        )
+    words = " ".join(f"{error.context or ''}: {error.problem or ''}".split())
+    problem = next(
+        (fit.expand(sentence) for pattern, sentence in _EXPLANATIONS if (fit := re.search(pattern, words))),
+        _UNEXPLAINED,
+    )
     return f"line {mark.line + 1}: {problem}" if mark is not None else problem
 
 

@@ -1,6 +1,9 @@
 """Asked to stop: finish the step, save, leave with the resumable exit code."""
 
+import errno
+import os
 import signal
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -10,7 +13,9 @@ from rsd_med.base.errors import InterruptedRunError
 
 
 class StopRequest:
-    """Notes SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT interrupts at once.
+    """Notes signals that ask for an end while it is entered; a second SIGINT interrupts at once.
+
+    What is ignored already stays ignored: ``nohup`` keeps a run going when its terminal closes.
 
     Attributes
     ----------
@@ -18,7 +23,7 @@ class StopRequest:
         The signal that asks for a stop; None while there was none.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -27,7 +32,8 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         for number in self.SIGNALS:
-            self._previous[number] = signal.signal(number, self._note)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -57,11 +63,23 @@ class StopRequest:
         if self.name is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            _leave_terminal()
         if self._at_once:
             raise _interrupted(self.name)
 
 
+def _leave_terminal() -> None:
+    """Let a terminal that has gone swallow what is still to be said: writing to it would be an error."""
+    for stream in (0, 1, 2):
+        try:
+            termios.tcgetattr(stream)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+
+
 def _interrupted(name: str) -> InterruptedRunError:
     return InterruptedRunError(
-        f"stopped by {name} between the steps of training; what was saved is kept, run the same command again to go on."
+        f"stopped by {name}; all that was trained so far is saved, run the same command again to go on."
     )

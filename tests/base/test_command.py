@@ -4,11 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError, ProtocolError
+
+ROOT = Path(__file__).parents[2]
 
 
 def raising(error: BaseException):
@@ -48,6 +51,16 @@ def test_what_the_command_returns_is_the_exit_code(returned, code, capsys):
         ),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 75, "no space left on the disk"),
         (OSError("102400 requested and 10208 written"), 75, "no space left on the disk"),  # numpy.save
+        (OSError(errno.EFBIG, "File too large", "state.pt"), 75, "a file was larger than may be written while writing"),
+        (RuntimeError("I/O error: File too large (os error 27)"), 75, "a file was larger than may be written"),
+        (OSError("write failed: errno = 27, error message = '…'"), 75, "a file was larger than may be written"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2, "xxx: file name too long"),
+        (
+            UnicodeEncodeError("utf-8", "scan M\udcfcller.h5", 6, 7, "surrogates not allowed"),
+            3,
+            "the name M\\xfcller.h5 ",
+        ),
+        (UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), 1, "internal error: UnicodeEncodeError"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 2, "runs/x: permission denied"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.h5"), 2, "a.h5: no such file or directory"),
         (OSError(errno.EIO, "Input/output error"), 1, "the system refused: input/output error"),
@@ -128,3 +141,55 @@ def test_the_shell_imports_nothing_heavy():
     program = "import sys, rsd_med.base.command; print(sorted({'torch', 'pydantic', 'numpy'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_are_no_error(closed, tmp_path):
+    """A daemon has none: nothing fails, and no file of the command becomes the place for what is said."""
+    program = (
+        "import os, sys\n"
+        "from rsd_med.base.command import run_command\n"
+        "def main():\n"
+        "    file = open('first', 'w'); assert file.fileno() > 2\n"
+        "    os.write(1, b'noise'); os.write(2, b'noise'); print('more'); print('more', file=sys.stderr)\n"
+        "    file.write('mine'); file.close(); return 3\n"
+        "sys.exit(run_command(main))\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    shell = f"{sys.executable} program.py {closed}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "first").read_text() == "mine"
+
+
+def test_a_file_size_limit_is_resumable_for_every_writer(tmp_path):
+    """As on FAT32 or under ``ulimit -f``: arrays, HDF5, weights, checkpoints."""
+    program = (
+        "import resource, sys, numpy as np, torch\n"
+        "from pathlib import Path\n"
+        "from rsd_med.base.command import run_command\n"
+        "from rsd_med.base.files import written_aside\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "def hdf5(path):\n"
+        "    import h5py\n"
+        "    with h5py.File(path, 'w') as file: file['a'] = np.zeros(100_000)\n"
+        "def weights(path):\n"
+        "    from safetensors.torch import save_file\n"
+        "    save_file({'a': torch.zeros(100_000)}, path)\n"
+        "def state(path):\n"
+        "    with path.open('wb') as file: torch.save(torch.zeros(100_000), file)\n"
+        "writers = {'a.npy': lambda path: np.save(path, np.zeros(100_000)), 'a.h5': hdf5, 'a.safetensors': weights,\n"
+        "    'a.pt': state, 'a.txt': lambda path: path.write_bytes(b'x' * 100_000)}\n"
+        "def main(name):\n"
+        "    with written_aside(Path(name)) as side: writers[name](side)\n"
+        "print([run_command(lambda: main(name)) for name in writers])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[75, 75, 75, 75, 75]", done.stderr
+    assert list(tmp_path.iterdir()) == []

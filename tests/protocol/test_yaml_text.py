@@ -1,5 +1,7 @@
 """Protocol text: what it reads, what it refuses and how it says so, and writing it back."""
 
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,19 @@ def test_values_are_read_as_a_person_means_them(text, value):
         ("a: 1\nb: \x00", "f.yaml, line 2: holds a control character"),
         ("a: 'x", "f.yaml, line 1: the text ends inside quotes or brackets"),
         ("a: [1, 2", "f.yaml, line 1: the text ends inside quotes or brackets"),
+        ("include: *_T1w.nii.gz", "f.yaml, line 1: a value cannot begin with `*`; put it in quotes"),
+        ("include: *.nii", "f.yaml, line 1: a value cannot begin with `*`; put it in quotes"),
+        ("include: *T1w", "f.yaml, line 1: an alias (*name) is not allowed in a protocol; if text is meant, put it in"),
+        ("a: &.x y", "f.yaml, line 1: a value cannot begin with `&`"),
+        ('root: "C:\\data"', "f.yaml, line 1: in double quotes a backslash begins an escape"),
+        (
+            "root\uff1ax\nb: 1",
+            "f.yaml, line 2: a `:` where none is expected; is the indentation right, or are quotes "
+            "missing?; the text holds a full-width colon",
+        ),
+        ("- - a\nb", "f.yaml, line 2: a line without `key: value`"),
+        ("a: |x", "f.yaml, line 1: after `|`"),
+        ("a: [}", "f.yaml, line 1: a value is missing"),
         ("a: @x", "f.yaml, line 1: a value cannot begin with '@'"),
         ("a:\n  - 1\n b: 2", "f.yaml, line 3: the indentation does not fit"),
         ("[" * 100_000, "f.yaml, line 1: nested more than 20 levels deep"),
@@ -144,3 +159,17 @@ def test_order_is_kept_and_repeated_values_are_written_out():
     text = write_yaml({"z": shared, "a": shared})
     assert "&" not in text
     assert list(parse_mapping(text, "written")) == ["z", "a"]
+
+
+def test_no_words_of_the_parser_come_through():
+    """Random text of YAML's own marks: what is refused is refused in this program's words."""
+    draw = random.Random(0)
+    words = re.compile("expected|found|scanning|parsing|token|alphabetic|chomping|scalar|node")
+    for _ in range(3000):
+        text = "".join(draw.choice("a b:-?[]{}&*!|>%@`\"'\\\t\n,#1.") for _ in range(draw.randrange(1, 14)))
+        refusal = ""
+        try:
+            parse_value(text, "f")
+        except ProtocolError as error:
+            refusal = str(error).replace("where none is expected", "")
+        assert not words.search(refusal), text

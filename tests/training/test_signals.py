@@ -1,7 +1,10 @@
 """Signals are noted, or end a block that has nothing to finish."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +50,40 @@ def test_a_block_without_steps_is_left_at_once(when):
             pass
         os.kill(os.getpid(), signal.SIGUSR1)  # outside the block: noted again
         assert stop.name == "SIGUSR1"
+
+
+def test_what_is_ignored_stays_ignored():
+    """As under nohup, which keeps a run going when its terminal closes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.name is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_closes_is_a_request_to_stop(tmp_path):
+    """What is said afterwards goes nowhere, and is no error."""
+    program = (
+        "import signal, sys, time\n"
+        "from rsd_med.training.signals import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    while stop.name is None: time.sleep(0.01)\n"
+        "    print('saving', flush=True); print('saving', file=sys.stderr, flush=True)\n"
+        "    open('saved', 'w').write(stop.name)\n"
+    )
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    os.close(slave)
+    while b"ready" not in os.read(master, 1000):
+        pass
+    os.close(master)
+    process.send_signal(signal.SIGHUP)  # which a shell does for its jobs
+    assert process.wait(60) == 0
+    assert (tmp_path / "saved").read_text() == "SIGHUP"
