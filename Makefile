@@ -49,7 +49,7 @@ schema: $(INSTALLED)  ## renew the JSON schema that editors use to complete and 
 	$(BIN)/python -m rsd_med.schema --out docs/protocol.schema.json
 
 docs: $(INSTALLED)  ## build the site of the documentation into build/site; fails on a broken link or docstring
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The site: build/site/index.html (open it in a browser)"
 
 app: $(INSTALLED)  ## open the browser app, on the demo model or on a run: make app RUN=runs/quickstart

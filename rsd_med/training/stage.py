@@ -54,7 +54,7 @@ class Stage(ABC):
         Images in a step, on all ranks together.
     evaluate_every
         Images between calls of ``evaluate``; None for one at the end.
-    compute_options
+    execution
         How it is carried out.
 
     Attributes
