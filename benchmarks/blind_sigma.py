@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.common import Figure, conclude, shared_data
 from rsd_med.base.randomness import generator_for
@@ -28,27 +29,27 @@ KSPACE_SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 SCANS = 100
 
 
-def mnist(size: int, count: int) -> torch.Tensor:
+def mnist(size: int, count: int) -> Tensor:
     """Load digits, (n, 1, size, size) in [-1, 1]."""
     images = np.load(shared_data("mnist") / "mnist.npz")["x_train"][:count]
     pad = (size - 28) // 2
     return torch.from_numpy(np.pad(images, ((0, 0), (pad, pad), (pad, pad)))[:, None]).float() / 127.5 - 1
 
 
-def cifar10(count: int) -> torch.Tensor:
+def cifar10(count: int) -> Tensor:
     """Load as many pictures of each class, (n, 3, 32, 32) in [-1, 1]."""
     source = ImageFolderSettings(root=str(shared_data("cifar10")), include="train_c*_0.webp", tile=(32, 32)).build()
     return torch.stack([source[index].image for index in range(0, len(source), len(source) // count)][:count])
 
 
-def brain(count: int) -> torch.Tensor:
+def brain(count: int) -> Tensor:
     """Load slices, (n, 1, 64, 64) in [-1, 1], in random order."""
     images = np.load(shared_data("brain_t1_axial_oasis") / "train_64.npz")["images"]
     order = torch.randperm(len(images), generator=generator_for(0, "order"))[:count]
     return torch.from_numpy(images).float()[order, None] / 127.5 - 1
 
 
-def with_phase(images: torch.Tensor) -> torch.Tensor:
+def with_phase(images: Tensor) -> Tensor:
     """Return complex images in [0, 1] with a smooth phase each, (n, 1, y, x)."""
     from rsd_med.data.coils import smooth_phase
 
@@ -57,7 +58,7 @@ def with_phase(images: torch.Tensor) -> torch.Tensor:
     return torch.polar((images + 1) / 2, torch.stack(phases)[:, None])
 
 
-def kspace_sigma(images: torch.Tensor, sigma: float, acceleration: float | None) -> float:
+def kspace_sigma(images: Tensor, sigma: float, acceleration: float | None) -> float:
     """Return the estimate from simulated four-coil scans: the root of the mean variance over scans."""
     scanner = Scanner(coils=4, sigma=sigma, acceleration=acceleration, acs_lines=8)
     variances = []

@@ -7,7 +7,7 @@ trained to tell. No part of the package uses this one, and training never sees i
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rsd_med.base.randomness import generator_for
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         )  # fmt: skip
         self.head = nn.Linear(DIMENSION, 10)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(n, 10)``."""
         return self.head(self.body(images))
 
@@ -36,21 +36,21 @@ class Classifier(nn.Module):
 class ClassifierFeatures:
     """The 64 features before the last layer, standardised over the images that it was trained on."""
 
-    def __init__(self, classifier: Classifier, name: str, mean: torch.Tensor, std: torch.Tensor) -> None:
+    def __init__(self, classifier: Classifier, name: str, mean: Tensor, std: Tensor) -> None:
         self.classifier = classifier.eval().requires_grad_(False)
         self.name = name
         self.dimension = DIMENSION
         self.mean, self.std = mean, std
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Return ``(n, 64)`` float64 for ``(n, c, 32, 32)`` float32 in [-1, 1]."""
         features = torch.cat([self.classifier.body(batch) for batch in images.clamp(-1, 1).split(500)])
         return ((features - self.mean) / self.std).double()
 
 
 def train_classifier(
-    images: torch.Tensor, labels: torch.Tensor, name: str, epochs: int, cache: Path | None = None
+    images: Tensor, labels: Tensor, name: str, epochs: int, cache: Path | None = None
 ) -> ClassifierFeatures:
     """Train on ``(n, c, 32, 32)`` float32 in [-1, 1] and ``(n,)`` labels; deterministic for one number of threads."""
     with torch.random.fork_rng():
@@ -77,7 +77,7 @@ def train_classifier(
 
 
 @torch.no_grad()
-def accuracy(features: ClassifierFeatures, images: torch.Tensor, labels: torch.Tensor) -> float:
+def accuracy(features: ClassifierFeatures, images: Tensor, labels: Tensor) -> float:
     """Return the share of images whose class is found."""
     found = torch.cat([features.classifier(batch).argmax(1) for batch in images.split(500)])
     return float((found == labels).float().mean())

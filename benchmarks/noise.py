@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.classifier import accuracy, train_classifier
 from benchmarks.common import Figure, conclude, shared_data
@@ -60,7 +61,7 @@ engine: {{log_every: 5000, checkpoint_every: 100000}}
 """
 
 
-def load_labelled(task: str, folder: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def load_labelled(task: str, folder: Path, split: str) -> tuple[Tensor, Tensor]:
     """Load clean images ``(n, c, 32, 32)`` in [-1, 1] and labels: for the classifier and the reference alone."""
     if task == "mnist":
         stored = np.load(folder / "mnist.npz")
@@ -69,7 +70,7 @@ def load_labelled(task: str, folder: Path, split: str) -> tuple[torch.Tensor, to
         return padded, torch.from_numpy(stored[f"y_{split}"]).long()
     from rsd_med.data.image_folder import ImageFolderSettings
 
-    pictures: list[torch.Tensor] = []
+    pictures: list[Tensor] = []
     labels: list[int] = []
     for label in range(10):
         pattern = f"{split}_c{label}_*.webp"
@@ -112,7 +113,7 @@ def main() -> int:
     correct = accuracy(extractor, test_images, test_labels)
     shuffled = test_images[torch.randperm(len(test_images), generator=generator_for(0, "reference"))]
 
-    def distance(images: torch.Tensor) -> float:
+    def distance(images: Tensor) -> float:
         return compare(images, shuffled, extractor, generator_for(0, "distances"))["fd"]
 
     floor = distance(train_images[torch.randperm(len(train_images), generator=generator_for(0, "floor"))[:SAMPLES]])
@@ -120,7 +121,7 @@ def main() -> int:
     print(f"{extractor.name}: accuracy {correct:.3f}, floor {floor:.3f}, noisy measurements {noisy:.3f}", flush=True)
     curve: list[dict[str, float | str]] = []
 
-    def keep(stage: Stage, images: int, samples: torch.Tensor) -> dict[str, float]:
+    def keep(stage: Stage, images: int, samples: Tensor) -> dict[str, float]:
         curve.append({"stage": stage.name, "images": images, "fd": distance(samples), "samples": len(samples)})
         return {"classifier_fd": float(curve[-1]["fd"])}
 
@@ -145,7 +146,7 @@ def main() -> int:
 
 
 def conclude_figures(
-    experiment: Experiment, teacher: Denoiser, student: Denoiser, distance: Callable[[torch.Tensor], float]
+    experiment: Experiment, teacher: Denoiser, student: Denoiser, distance: Callable[[Tensor], float]
 ) -> list[Figure]:
     """Compare the teacher's samplers and the student on the same number of samples."""
     sigma, distances = experiment.corruption.sigma, {}

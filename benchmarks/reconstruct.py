@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
@@ -64,7 +65,7 @@ student:
 evaluation: {{num_samples: 64, monitor_images: 500}}
 engine: {{log_every: 2000, checkpoint_every: 10000}}
 """
-Slice = tuple[Measurement, torch.Tensor]
+Slice = tuple[Measurement, Tensor]
 """A measurement and the magnitude (1, y, x) of the noise-free image, in the same scaled units."""
 
 
@@ -257,7 +258,7 @@ def _picture(solvers: dict[str, Solver], slices: Sequence[Slice], folder: Path) 
     found = {name: _solve(solver, item) for name, solver in solvers.items()}
     std, error = found["a_dps"].std, (found["a_dps"].mean.abs() - item[1]).abs()
     assert std is not None
-    show: Callable[[torch.Tensor, float], np.ndarray] = lambda image, white: np.kron(  # noqa: E731
+    show: Callable[[Tensor, float], np.ndarray] = lambda image, white: np.kron(  # noqa: E731
         (image[0] / white * 255).clamp(0, 255).to(torch.uint8).numpy(), np.ones((4, 4), np.uint8)
     )
     panels = [show(result.mean.abs(), 1.25) for result in found.values()]

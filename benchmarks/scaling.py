@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.common import ROOT, Figure, conclude
 from benchmarks.step import choose, experiment
@@ -35,7 +36,7 @@ BLOCK = 10
 """Steps before it is another side's turn."""
 
 
-def digest(tensors: list[torch.Tensor]) -> str:
+def digest(tensors: list[Tensor]) -> str:
     """Hash tensors."""
     total = hashlib.sha256()
     for tensor in tensors:

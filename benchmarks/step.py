@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Figure, conclude
@@ -139,7 +140,7 @@ class BarePasses:
             for parameter, trained in zip(denoiser.parameters(), wanted, strict=True):
                 parameter.requires_grad_(trained)
 
-    def forward(self, denoiser: Denoiser, seen: torch.Tensor) -> torch.Tensor:
+    def forward(self, denoiser: Denoiser, seen: Tensor) -> Tensor:
         """Run the network alone."""
         return denoiser.run_network(seen, self.label)
 

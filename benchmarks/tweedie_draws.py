@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from benchmarks.common import Figure, conclude, shared_data
@@ -71,13 +72,13 @@ def main() -> int:
     return conclude("tweedie_draws", figures, details)
 
 
-def small_images(digits: np.ndarray) -> torch.Tensor:
+def small_images(digits: np.ndarray) -> Tensor:
     """Halve MNIST's digits ``(n, 28, 28)``: ``(n, 1, 16, 16)`` in [-1, 1]."""
     images = torch.from_numpy(digits).float()[:, None] / 127.5 - 1
     return avg_pool2d(pad(images, (2, 2, 2, 2), value=-1.0), 2)
 
 
-def measure(images: torch.Tensor, seed: int, purpose: str) -> Measurement:
+def measure(images: Tensor, seed: int, purpose: str) -> Measurement:
     """Add noise to each image, once and for all."""
     count = len(images)
     noise = torch.randn(images.shape, generator=generator_for(seed, "corruption", purpose))

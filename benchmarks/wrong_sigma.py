@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.classifier import ClassifierFeatures, accuracy, train_classifier
@@ -59,7 +60,7 @@ engine: {{log_every: 5000, checkpoint_every: 5000, device: cpu, memory_format: c
 """
 
 
-def load(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def load(split: str) -> tuple[Tensor, Tensor]:
     """Load clean digits ``(n, 1, 16, 16)`` in [-1, 1] and labels: for the classifier and the reference alone."""
     stored = np.load(shared_data("mnist") / "mnist.npz")
     images = torch.from_numpy(stored[f"x_{split}"][:12_000]).float()[:, None] / 127.5 - 1
@@ -67,7 +68,7 @@ def load(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     return small.clamp(-1, 1), torch.from_numpy(stored[f"y_{split}"][:12_000]).long()
 
 
-def seen(images: torch.Tensor) -> torch.Tensor:
+def seen(images: Tensor) -> Tensor:
     """Return images of the size that the classifier takes."""
     return functional.interpolate(images, size=(32, 32), mode="nearest")
 
@@ -84,7 +85,7 @@ def carry_out(folder: Path, name: str, told: float | str, seed: int) -> RunFolde
     return run
 
 
-def measure(run: RunFolder, features: ClassifierFeatures, reference: torch.Tensor) -> dict[str, float]:
+def measure(run: RunFolder, features: ClassifierFeatures, reference: Tensor) -> dict[str, float]:
     """Measure teacher and student of a run against clean test images."""
     experiment = open_run(run)
     settings = experiment.protocol

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import NoCorruptionSettings, NoiseSettings
@@ -69,16 +70,14 @@ def main() -> None:
     sheet(images).save(Path(__file__).parent / "images" / "corruptions.png", optimize=True)
 
 
-def undersampled(
-    corruption: MultiCoilUndersampling, image: torch.Tensor, maps: torch.Tensor, name: str
-) -> torch.Tensor:
+def undersampled(corruption: MultiCoilUndersampling, image: Tensor, maps: Tensor, name: str) -> Tensor:
     """Return the magnitude of the zero-filled image."""
     mask = corruption.draw_mask(SIZE, generator_for(0, "picture", name), rows=SIZE)
     scan = MultiCoilFourier(mask.reshape(1, 1, -1, SIZE), maps)
     return scan.normal(image[None])[0].abs()
 
 
-def sheet(images: dict[str, torch.Tensor]) -> Image.Image:
+def sheet(images: dict[str, Tensor]) -> Image.Image:
     """Arrange images with their titles."""
     rows = -(-len(images) // COLUMNS)
     page = Image.new("L", (COLUMNS * SIZE, rows * (SIZE + TITLE)), 255)

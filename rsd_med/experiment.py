@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.devices import device_kind
 from rsd_med.base.errors import DataError, ProtocolError
@@ -172,7 +173,7 @@ class Experiment:
         )
 
     @cached_property
-    def reference(self) -> torch.Tensor | None:
+    def reference(self) -> Tensor | None:
         """Clean images in channels, for evaluation alone, or None where the protocol names none."""
         if self.protocol.evaluation.reference is None:
             return None
@@ -183,7 +184,7 @@ class Experiment:
         indices = max(dataset.groups().values(), key=len)
         return to_channels(torch.stack([dataset.reference(i) for i in indices]))
 
-    def reference_view(self) -> torch.Tensor | None:
+    def reference_view(self) -> Tensor | None:
         """Return the clean images as extractors see them."""
         return None if self.reference is None else magnitude_view(self.reference)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
+from torch import Tensor
 
 from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
 from rsd_med.base.files import write_text
@@ -160,7 +160,7 @@ def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, comm
 
 
 def _audit(
-    experiment: Experiment, run: RunFolder, run_logger: RunLogger, samples: Mapping[str, torch.Tensor]
+    experiment: Experiment, run: RunFolder, run_logger: RunLogger, samples: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Search the training set for what the student has drawn, or the teacher's first sampler without a student."""
     settings, protocol = experiment.protocol.evaluation, experiment.protocol
@@ -195,7 +195,7 @@ def load_models(experiment: Experiment, run: RunFolder) -> tuple[Denoiser, Denoi
 def _loop(experiment: Experiment, run: RunFolder, run_logger: RunLogger, stop: StopRequest) -> Loop:
     evaluator = experiment.evaluator()
 
-    def keep_samples(stage: Stage, images: int, samples: torch.Tensor) -> dict[str, float]:
+    def keep_samples(stage: Stage, images: int, samples: Tensor) -> dict[str, float]:
         if not experiment.distribution.is_main:
             return {}
         save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")

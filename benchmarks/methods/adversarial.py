@@ -4,7 +4,7 @@ import copy
 import time
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.methods.bench import Bench
@@ -39,13 +39,13 @@ class Critic(nn.Module):
             channels, width, side = width, min(2 * width, 128), side // 2
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side * side, 1))
 
-    def forward(self, observed: torch.Tensor) -> torch.Tensor:
+    def forward(self, observed: Tensor) -> Tensor:
         """Map ``(b, channels, y, x)`` to ``(b,)``: large for what looks measured."""
-        score: torch.Tensor = self.body(observed)
+        score: Tensor = self.body(observed)
         return score[:, 0]
 
 
-def observed(measurement: Measurement) -> torch.Tensor:
+def observed(measurement: Measurement) -> Tensor:
     """Return what the critic sees: the measurement as an image, and the mask where there is one."""
     image = to_channels(measurement.image())
     mask = getattr(measurement.operator, "mask", None)
@@ -81,7 +81,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
         draws = generator_for(seed, "ambient_gan", step)
         batch = load_batch(dataset, order[step], experiment.device)
 
-        def generate(batch: Measurement = batch, draws: Draws = draws) -> torch.Tensor:
+        def generate(batch: Measurement = batch, draws: Draws = draws) -> Tensor:
             noise = torch.randn(shape, generator=draws).to(batch.data.device)
             images = one_step(generator, View(), noise)
             return observed(corrupt_generation(corruption, images, batch, draws))
@@ -108,7 +108,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
     return experiment, best, time.monotonic() - began
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
+from torch import Tensor
 
 from benchmarks.methods.budget import Budget
 from benchmarks.methods.data import prepare
@@ -187,7 +187,7 @@ def continued(experiment: Experiment, weights: Denoiser) -> TeacherStage:
     return stage
 
 
-def _no_figures(stage: Stage, images: int, samples: torch.Tensor) -> dict[str, float]:
+def _no_figures(stage: Stage, images: int, samples: Tensor) -> dict[str, float]:
     return {}
 
 

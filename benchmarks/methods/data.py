@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.common import shared_data, succeed
@@ -12,7 +13,7 @@ from benchmarks.methods.tasks import Task
 TRAIN_LIMIT = 20_000
 
 
-def load_pictures(name: str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def load_pictures(name: str, split: str) -> tuple[Tensor, Tensor]:
     """Load MNIST (padded to 32²) or CIFAR-10 with labels: ``(n, c, 32, 32)`` uint8 and ``(n,)``."""
     folder = shared_data(name)
     if name == "mnist":
@@ -21,7 +22,7 @@ def load_pictures(name: str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         return functional.pad(images, (2, 2, 2, 2)), torch.from_numpy(stored[f"y_{split}"][:TRAIN_LIMIT]).long()
     from rsd_med.data.image_folder import ImageFolderSettings
 
-    pictures: list[torch.Tensor] = []
+    pictures: list[Tensor] = []
     labels: list[int] = []
     for label in range(10):
         source = ImageFolderSettings(root=str(folder), include=f"{split}_c{label}_*.webp", tile=(32, 32)).build()

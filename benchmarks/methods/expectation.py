@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.methods.bench import PLAIN, Bench, continued, train_to_end
 from rsd_med.base.files import written_aside
@@ -51,7 +52,7 @@ def train_by_expectation(bench: Bench) -> tuple[Experiment, Denoiser, int, list[
     return experiment, prior, images, names
 
 
-def expectation(bench: Bench, prior: Denoiser, lap: int) -> torch.Tensor:
+def expectation(bench: Bench, prior: Denoiser, lap: int) -> Tensor:
     """Draw one image from the posterior of each of ``lap_images`` measurements: channels, on the CPU."""
     experiment = bench.own
     generator = generator_for(bench.seed, "expectation", lap)
@@ -66,7 +67,7 @@ def expectation(bench: Bench, prior: Denoiser, lap: int) -> torch.Tensor:
 @torch.no_grad()
 def posterior_samples(
     prior: Denoiser, measurement: Measurement, generator: torch.Generator, steps: int = STEPS
-) -> torch.Tensor:
+) -> Tensor:
     """Draw an image from the posterior of each measurement; in channels.
 
     The walk of A-DPS with a prior of whole images: at level σ the image is normal around D with variance
@@ -78,7 +79,7 @@ def posterior_samples(
     x = levels[0] * torch.randn(shape, generator=generator).to(device)
     complex_images = measurement.operator.complex_domain or measurement.data.is_complex()
 
-    def image(channels: torch.Tensor) -> torch.Tensor:
+    def image(channels: Tensor) -> Tensor:
         return to_complex(channels) if complex_images else channels
 
     variance = torch.zeros(())
@@ -93,7 +94,7 @@ def posterior_samples(
     raise AssertionError("levels end at 0")
 
 
-def _save(path: Path, images: torch.Tensor) -> None:
+def _save(path: Path, images: Tensor) -> None:
     """Store images in channels so that the package reads them: complex ones as such, pictures from black to white."""
     stored = to_complex(images)[:, 0] if images.shape[1] == 2 else images.clamp(-1, 1)
     with written_aside(path) as side:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.classifier import ClassifierFeatures, train_classifier
@@ -20,12 +21,12 @@ class Enlarged:
         self.classifier = classifier
         self.name, self.dimension = classifier.name, classifier.dimension
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Return ``(n, 64)`` float64 for ``(n, c, y, x)`` float32 in [-1, 1]."""
         return self.classifier(enlarge(images))
 
 
-def enlarge(images: torch.Tensor) -> torch.Tensor:
+def enlarge(images: Tensor) -> Tensor:
     """Resample to the classifier's size."""
     return functional.interpolate(images, (CLASSIFIER_SIDE, CLASSIFIER_SIDE), mode="bilinear", align_corners=False)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from benchmarks.common import RESULTS
 from benchmarks.methods.bench import Bench
@@ -37,7 +38,7 @@ def draw_figure(bench: Bench, methods: Sequence[str], size: str) -> None:
     pyplot.close(figure)
 
 
-def _strip(images: torch.Tensor) -> torch.Tensor:
+def _strip(images: Tensor) -> Tensor:
     """Lay images in channels side by side, ``(y, n x[, 3])`` in [0, 1]."""
     view = magnitude_view(images)
     strip = torch.cat(list((view.clamp(-1, 1) + 1) / 2), dim=2)

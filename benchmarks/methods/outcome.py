@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.methods.bench import Bench
 from rsd_med.base.files import write_text
@@ -86,7 +87,7 @@ def measure_floor(bench: Bench) -> dict[str, Any]:
     return row
 
 
-def distances(bench: Bench, images: torch.Tensor) -> dict[str, Any]:
+def distances(bench: Bench, images: Tensor) -> dict[str, Any]:
     """Compare images in channels with the clean test split, which no training has seen."""
     reference = bench.own.reference_view()
     assert reference is not None
@@ -100,7 +101,7 @@ def distances(bench: Bench, images: torch.Tensor) -> dict[str, Any]:
     return found
 
 
-def keep(path: Path, images: torch.Tensor) -> None:
+def keep(path: Path, images: Tensor) -> None:
     """Keep the first images for the figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(images[:SHOWN].clone(), path)

@@ -131,7 +131,7 @@ def estimate_white_noise(images: Tensor) -> BlindEstimate:
     Parameters
     ----------
     images
-        In random order, (n, C, y, x) float32, or complex, whose real and imaginary parts count as two channels. Their
+        In random order, (n, channels, y, x) float32, or complex; then both parts count as two channels. Their
         noise is independent between pixels and channels and has one level: of several, the lowest is found. At least
         two images.
 

@@ -86,7 +86,7 @@ class Corruption(ABC):
         Parameters
         ----------
         image
-            ``(b, C, y, x)`` float32 or ``(b, 1, y, x)`` complex64, in scaled units.
+            ``(b, channels, y, x)`` float32 or ``(b, 1, y, x)`` complex64, in scaled units.
         like
             As many measurements, whose shape, coil maps and scale are taken over.
         draws
@@ -100,8 +100,7 @@ class Corruption(ABC):
             If the settings cannot be met for this shape.
         """
         if len(image) != len(like):
-            msg = f"{len(image)} images cannot be corrupted like {len(like)} measurements."
-            raise ValueError(msg)
+            raise ValueError(f"{len(image)} images cannot be corrupted like {len(like)} measurements.")
         operator = self.draw(like, draws)
         return Measurement(
             data=self.add_noise(operator(image), operator, draws),
@@ -160,7 +159,7 @@ class ImageCorruption(Corruption):
         Parameters
         ----------
         image
-            ``(C, y, x)`` float32 or ``(1, y, x)`` complex64, in scaled units.
+            ``(channels, y, x)`` float32 or ``(1, y, x)`` complex64, in scaled units.
         item_id
             The image's name.
         draws

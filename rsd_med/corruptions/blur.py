@@ -49,15 +49,13 @@ class GaussianBlur(ImageCorruption):
 def require_odd(side: int) -> int:
     """Return the side of a kernel, or refuse an even one."""
     if side % 2 == 0:
-        msg = f"must be odd, not {side}: an even kernel has no centre"
-        raise ValueError(msg)
+        raise ValueError(f"must be odd, not {side}: an even kernel has no centre")
     return side
 
 
 def require_room(side: int, size: tuple[int, int]) -> None:
     """Refuse a kernel that reaches further than the image is long."""
     if side // 2 >= min(size):
-        msg = (
+        raise ProtocolError(
             f"corruption.side: a kernel of side {side} does not fit images of {size[0]}×{size[1]}; take a smaller one."
         )
-        raise ProtocolError(msg)

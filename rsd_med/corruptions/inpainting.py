@@ -83,6 +83,7 @@ class Inpainting(ImageCorruption):
 
 def _mask(operator: LinearOperator) -> Tensor:
     if not isinstance(operator, SamplingMask):
-        msg = "corruption.kind: inpainting needs images, and these data are something else: choose another corruption."
-        raise ProtocolError(msg)
+        raise ProtocolError(
+            "corruption.kind: inpainting needs images, and these data are something else: choose another corruption."
+        )
     return operator.mask

@@ -55,8 +55,9 @@ class KSpaceMotion(ImageCorruption):
         """Draw the poses of every item."""
         settings, columns = self.settings, torch.arange(size[1], device=draws.device)
         if settings.shots > len(columns):
-            msg = f"corruption.shots: {settings.shots} shots are more than the {len(columns)} columns of k-space."
-            raise ProtocolError(msg)
+            raise ProtocolError(
+                f"corruption.shots: {settings.shots} shots are more than the {len(columns)} columns of k-space."
+            )
         interleaved = settings.order == "interleaved"
         shot = columns % settings.shots if interleaved else columns * settings.shots // len(columns)
         pose = 2 * draws.uniform(items, settings.shots, 3) - 1

@@ -23,7 +23,7 @@ class Measurement:
     Attributes
     ----------
     data
-        K-space ``(b, coil, y, x)`` complex64, zero where not sampled; or images ``(b, C, y, x)`` float32 or
+        K-space ``(b, coil, y, x)`` complex64, zero where not sampled; or images ``(b, channels, y, x)`` float32 or
         ``(b, 1, y, x)`` complex64. In scaled units.
     operator
         A, with the parameters of each item.
@@ -53,11 +53,10 @@ class Measurement:
     def __post_init__(self) -> None:
         items = len(self.ids)
         if len(self.data) != items or self.sigma.shape != (items,) or self.scale.shape != (items,):
-            msg = (
+            raise ValueError(
                 f"A measurement of {items} ids needs as many data, sigmas and scales, not {len(self.data)}, "
                 f"{tuple(self.sigma.shape)} and {tuple(self.scale.shape)}."
             )
-            raise ValueError(msg)
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -128,12 +127,12 @@ class Measurement:
             If there is none, or if shapes or operators do not fit together.
         """
         if not measurements:
-            msg = "There is no measurement to stack."
-            raise ValueError(msg)
+            raise ValueError("There is no measurement to stack.")
         shapes = {tuple(measurement.data.shape[1:]) for measurement in measurements}
         if len(shapes) > 1:
-            msg = f"Measurements of different shapes cannot be stacked: {', '.join(map(str, sorted(shapes)))}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Measurements of different shapes cannot be stacked: {', '.join(map(str, sorted(shapes)))}."
+            )
         acquired = None
         if any(measurement.acquired is not None for measurement in measurements):
             acquired = torch.cat([measurement._columns() for measurement in measurements])
@@ -157,7 +156,7 @@ class Measurement:
         Returns
         -------
         Tensor
-            ``(b, 1, y, x)`` complex64, or the images ``(b, C, y, x)``.
+            ``(b, 1, y, x)`` complex64, or the images ``(b, channels, y, x)``.
         """
         return self.operator.H(self.data) if self.operator.complex_domain else self.data
 

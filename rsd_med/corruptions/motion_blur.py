@@ -33,8 +33,9 @@ class MotionBlurSettings(NoiseLevelSettings):
     @model_validator(mode="after")
     def _ordered(self) -> "MotionBlurSettings":
         if not self.shortest <= self.longest <= self.side:
-            msg = f"shortest <= longest <= side is needed, not {self.shortest:g}, {self.longest:g} and {self.side}"
-            raise ValueError(msg)
+            raise ValueError(
+                f"shortest <= longest <= side is needed, not {self.shortest:g}, {self.longest:g} and {self.side}"
+            )
         return self
 
     def build(self) -> "MotionBlur":

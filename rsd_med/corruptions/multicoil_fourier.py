@@ -201,8 +201,9 @@ class MultiCoilUndersampling(Corruption):
         columns = operator.mask.any(-2, keepdim=True)
         whole = rows == 1 or torch.equal(operator.mask, columns & operator.mask.any(-1, keepdim=True))
         if not whole and not self.in_the_plane:
-            msg = "corruption: further undersampling removes whole k-space columns, and this mask varies along y."
-            raise ProtocolError(msg)
+            raise ProtocolError(
+                "corruption: further undersampling removes whole k-space columns, and this mask varies along y."
+            )
         try:
             if not self.in_the_plane:
                 removed = self.settings.further_lines
@@ -213,8 +214,7 @@ class MultiCoilUndersampling(Corruption):
                 removed = further_lines(rows * width, self.settings.acceleration) if removed is None else removed
                 mask = further_entries(operator.mask, self.settings.acs_lines, removed, draws)
         except ValueError as error:
-            msg = f"corruption.further_lines: {error}"
-            raise ProtocolError(msg) from error
+            raise ProtocolError(f"corruption.further_lines: {error}") from error
         return MultiCoilFourier(mask, operator.maps)
 
     def add_noise(
@@ -237,8 +237,7 @@ class MultiCoilUndersampling(Corruption):
         try:
             if self.settings.pattern == "poisson_disk" or self.settings.pattern == "radial":
                 if rows is None:
-                    msg = f"The pattern {self.settings.pattern} needs the number of rows."
-                    raise ValueError(msg)
+                    raise ValueError(f"The pattern {self.settings.pattern} needs the number of rows.")
                 draw_plane = poisson_disk_masks if self.settings.pattern == "poisson_disk" else radial_masks
                 return draw_plane(
                     items, (rows, width), self.settings.acceleration, self.settings.acs_lines, draws, acquired
@@ -247,8 +246,7 @@ class MultiCoilUndersampling(Corruption):
                 items, width, self.settings.acceleration, self.settings.acs_lines, draws, acquired
             )
         except ValueError as error:
-            msg = f"corruption.acceleration, corruption.acs_lines: {error}"
-            raise ProtocolError(msg) from error
+            raise ProtocolError(f"corruption.acceleration, corruption.acs_lines: {error}") from error
 
 
 def draw_lines(pattern: LinePattern) -> Callable[..., Tensor]:
@@ -266,9 +264,8 @@ def draw_lines(pattern: LinePattern) -> Callable[..., Tensor]:
 
 def _multicoil(operator: LinearOperator) -> MultiCoilFourier:
     if not isinstance(operator, MultiCoilFourier):
-        msg = (
+        raise ProtocolError(
             "corruption.kind: multicoil_fourier needs multi-coil k-space, and these data are images: "
             "choose a data source of scans, or another corruption."
         )
-        raise ProtocolError(msg)
     return operator

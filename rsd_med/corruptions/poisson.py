@@ -39,7 +39,7 @@ class LowDose(ImageCorruption):
     def add_noise(
         self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
     ) -> Inexact[Tensor, "b ..."]:
-        """Return counted images ``(b, C, y, x)``, differentiable.
+        """Return counted images ``(b, channels, y, x)``, differentiable.
 
         Raises
         ------
@@ -47,8 +47,9 @@ class LowDose(ImageCorruption):
             If the images are complex.
         """
         if data.is_complex():
-            msg = "corruption.kind: poisson counts quanta, and these images are complex: choose noise or rician."
-            raise ProtocolError(msg)
+            raise ProtocolError(
+                "corruption.kind: poisson counts quanta, and these images are complex: choose noise or rician."
+            )
         per_count = (1 - self.settings.black) / self.settings.peak
         # A generator leaves the range of images now and then: nothing is darker than black.
         mean = ((data - self.settings.black) / per_count).clamp_min(0)

@@ -63,7 +63,7 @@ class RicianMagnitude(ImageCorruption):
     def add_noise(
         self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws
     ) -> Inexact[Tensor, "b ..."]:
-        """Return noisy magnitudes ``(b, C, y, x)`` of the dtype of the images."""
+        """Return noisy magnitudes ``(b, channels, y, x)`` of the dtype of the images."""
         return _magnitude(data, self.noise, draws)
 
 

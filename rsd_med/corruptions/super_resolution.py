@@ -39,5 +39,4 @@ class SuperResolution(ImageCorruption):
         try:
             return NearestUpsampling(self.settings.factor) @ Downsampling(self.settings.factor, size)
         except ValueError as error:
-            msg = f"corruption.factor: {error}"
-            raise ProtocolError(msg) from error
+            raise ProtocolError(f"corruption.factor: {error}") from error

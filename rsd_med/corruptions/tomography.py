@@ -45,8 +45,7 @@ class SparseView(ImageCorruption):
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> LinearOperator:
         """Return B R: the same for every item."""
         if size[0] != size[1]:
-            msg = f"corruption.kind: sparse_view needs square images, not {size[0]}×{size[1]}; fit them."
-            raise ProtocolError(msg)
+            raise ProtocolError(f"corruption.kind: sparse_view needs square images, not {size[0]}×{size[1]}; fit them.")
         return _scan(size[0], self.settings.views)
 
     def add_noise(

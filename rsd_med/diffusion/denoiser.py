@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
@@ -60,7 +60,7 @@ class Denoiser(nn.Module):
         self.network = network
         self.sigma_data = sigma_data
         self.hidden_std = hidden_std
-        self._told: tuple[torch.Tensor | None, Draws] | None = None
+        self._told: tuple[Tensor | None, Draws] | None = None
         self.compute(compute_options or ComputeOptions())
 
     def compute(self, compute_options: ComputeOptions) -> None:
@@ -70,7 +70,7 @@ class Denoiser(nn.Module):
         if not compute_options.compile:
             self.network._compiled_call_impl = None
 
-    def learning(self, draws: Draws, augmentation: torch.Tensor | None = None) -> Self:
+    def learning(self, draws: Draws, augmentation: Tensor | None = None) -> Self:
         """Return this denoiser as it is while it learns: the same weights, with dropout and told of augmentation.
 
         Everyone else gets its answers without either. So it is in the published recipe: in each step the network whose
@@ -90,19 +90,18 @@ class Denoiser(nn.Module):
         """
         if not isinstance(self.network, LearningNetwork):
             if augmentation is not None:
-                msg = f"{type(self.network).__name__} cannot be told how images were augmented."
-                raise ValueError(msg)
+                raise ValueError(f"{type(self.network).__name__} cannot be told how images were augmented.")
             return self
         learner = copy.copy(self)  # of the module alone: its parts and weights are shared
         learner._told = (augmentation, draws)
         return learner
 
-    def weight(self, sigma: torch.Tensor) -> torch.Tensor:
+    def weight(self, sigma: Tensor) -> Tensor:
         """Weigh a squared error at noise level σ: ``w(σ) = (s² + σ_d²) / (s σ_d)²`` (table 1), shape kept."""
         s2 = sigma**2 + self.hidden_std**2
         return (s2 + self.sigma_data**2) / (s2 * self.sigma_data**2)
 
-    def forward(self, x: torch.Tensor, sigma: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, context: Tensor | None = None) -> Tensor:
         """Estimate the clean image.
 
         Parameters
@@ -129,16 +128,14 @@ class Denoiser(nn.Module):
         seen = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
         return c_skip * x + c_out * self.run_network(seen, c_noise)
 
-    def run_network(self, seen: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def run_network(self, seen: Tensor, label: Tensor) -> Tensor:
         """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""
         if self.compute_options.compile and self.network._compiled_call_impl is None:
             self.network.compile()  # at the first call, since copying a module leaves this behind
         autocast = self.compute_options.autocast
         with torch.autocast(seen.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             laid = seen.contiguous(memory_format=self.compute_options.layout)
-            raw: torch.Tensor = (
-                self.network(laid, label) if self._told is None else self.network(laid, label, *self._told)
-            )
+            raw: Tensor = self.network(laid, label) if self._told is None else self.network(laid, label, *self._told)
         return raw.to(torch.float32)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from rsd_med.diffusion.clip import clip_to_range
 from rsd_med.diffusion.denoiser import Denoiser
@@ -24,7 +25,7 @@ class OneStep:
     sigma_init: float
     clip: bool = False
 
-    def __call__(self, denoiser: Denoiser, view: View, noise: torch.Tensor) -> torch.Tensor:
+    def __call__(self, denoiser: Denoiser, view: View, noise: Tensor) -> Tensor:
         """Generate images ``(b, channels, y, x)`` from as many standard normal numbers."""
         level = torch.full((len(noise),), self.sigma_init, device=noise.device)
         images = view.denoise(denoiser, self.sigma_init * noise, level)

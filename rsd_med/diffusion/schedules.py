@@ -4,6 +4,7 @@ import math
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
@@ -11,16 +12,14 @@ from rsd_med.base.settings import Settings
 
 def karras_levels(
     steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+) -> Tensor:
     """Return the decreasing levels ``σ_0 … σ_{steps-1}``, then 0 (EDM, equation 5): ``(steps + 1,)`` float32."""
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return torch.cat([levels, levels.new_zeros(1)]).to(device, torch.float32)
 
 
-def karras_quantile(
-    u: torch.Tensor, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
-) -> torch.Tensor:
+def karras_quantile(u: Tensor, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Tensor:
     """Map ``u`` in [0, 1] to a level: 0 is σ_min, 1 is σ_max (EDM, equation 5)."""
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return (low + u * (high - low)) ** rho
@@ -42,9 +41,9 @@ class LogNormalLevels(Settings):
         self,
         count: int,
         draws: Draws,
-        above: float | torch.Tensor = 0.0,
-        below: float | torch.Tensor = math.inf,
-    ) -> torch.Tensor:
+        above: float | Tensor = 0.0,
+        below: float | Tensor = math.inf,
+    ) -> Tensor:
         """Draw ``(count,)`` levels from a part of the distribution; either bound is a number, or one for each item.
 
         The truncated normal is inverted exactly, so that no draw is wasted: Ambient Tweedie's clamp spends 37 % of a

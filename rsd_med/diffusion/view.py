@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators.channels import to_channels, to_complex
@@ -27,8 +28,8 @@ class View:
     """
 
     projection: LinearOperator = field(default_factory=Identity)
-    context: torch.Tensor | None = None
-    compared: torch.Tensor | None = None
+    context: Tensor | None = None
+    compared: Tensor | None = None
 
     def __repr__(self) -> str:
         """Tell the shapes, not the numbers."""
@@ -39,29 +40,29 @@ class View:
         ]
         return f"View({self.projection!r}{''.join(shapes)})"
 
-    def project(self, x: torch.Tensor) -> torch.Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """Return what the network is shown of images in channels, ``(b, channels, y, x)``; gradients pass."""
         if self.projection.complex_domain:
             return to_channels(self.projection(to_complex(x)))
         return self.projection(x)
 
-    def denoise(self, denoiser: Denoiser, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def denoise(self, denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
         """Ask ``denoiser`` for the clean image behind the noisy image ``x`` at level ``sigma`` ``(b,)``."""
-        estimate: torch.Tensor = denoiser(self.project(x), sigma, self.context)
+        estimate: Tensor = denoiser(self.project(x), sigma, self.context)
         return estimate
 
-    def restrict(self, gap: torch.Tensor) -> torch.Tensor:
+    def restrict(self, gap: Tensor) -> Tensor:
         """Set a difference of images to zero where it is not compared."""
         return gap if self.compared is None else gap.masked_fill(~self.compared, 0)
 
-    def mean(self, gap: torch.Tensor) -> torch.Tensor:
+    def mean(self, gap: Tensor) -> Tensor:
         """Average over channels and the pixels compared: ``(b, channels, y, x)`` to ``(b,)``; 0 if there are none."""
         if self.compared is None:
             return gap.flatten(1).mean(1)
         pixels = self.compared.expand_as(gap).flatten(1).sum(1)
         return self.restrict(gap).flatten(1).sum(1) / pixels.clamp_min(1)
 
-    def __getitem__(self, index: slice | torch.Tensor) -> Self:
+    def __getitem__(self, index: slice | Tensor) -> Self:
         """Select items of the batch by a slice or a 1-D tensor; TypeError for anything else."""
         require_batch_index(index)
         context, compared = (None if one is None else one[index] for one in (self.context, self.compared))

@@ -1,6 +1,7 @@
 """How a distillation is going, in figures at fixed noise."""
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Conditions
@@ -20,7 +21,7 @@ def compare_scores(
     objective: Objective,
     teacher: Denoiser,
     fake: Denoiser,
-    images: torch.Tensor,
+    images: Tensor,
     measurements: Conditions,
     seed: int,
 ) -> dict[str, float]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.randomness import generator_for
@@ -73,7 +73,7 @@ class Evaluator:
         objective: Objective,
         monitor: ProximalMonitor,
         extractor: FeatureExtractor,
-        reference: torch.Tensor | None,
+        reference: Tensor | None,
         num_samples: int,
         seed: int,
         seeds: int = 1,
@@ -94,7 +94,7 @@ class Evaluator:
         self.seeds = seeds
         self.distribution = distribution
 
-    def measure(self, draw: Draw) -> tuple[dict[str, float], torch.Tensor]:
+    def measure(self, draw: Draw) -> tuple[dict[str, float], Tensor]:
         """Draw samples and measure them.
 
         Returns
@@ -112,7 +112,7 @@ class Evaluator:
         means = {name: mean(found) for name, found in values.items()}
         return means | {f"{name}_std": stdev(found) for name, found in values.items()}, images
 
-    def _measure_seed(self, draw: Draw, seed: int) -> tuple[dict[str, float], torch.Tensor]:
+    def _measure_seed(self, draw: Draw, seed: int) -> tuple[dict[str, float], Tensor]:
         conditions = self.monitor.measurements
         # One batch beforehand: the first call pays for kernels and memory that the others find ready.
         draw_images(draw, self.objective, conditions, 1, seed)
@@ -124,7 +124,7 @@ class Evaluator:
         figures = {"proximal_fd": self.monitor.distance(images), "seconds_per_image": seconds}
         return self.distances(images) | figures, images
 
-    def distances(self, images: torch.Tensor) -> dict[str, float]:
+    def distances(self, images: Tensor) -> dict[str, float]:
         """Return the figures against the reference by name; nothing without one, and on ranks other than 0."""
         if self.reference is None or not self.distribution.is_main:
             return {}
@@ -146,7 +146,7 @@ def evaluate_models(
     samplers: Sequence[SamplerSettings],
     student: Denoiser | None,
     one_step: OneStep,
-) -> tuple[dict[str, Any], Mapping[str, torch.Tensor]]:
+) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Measure the teacher with every sampler, and the student.
 
     Returns
@@ -154,7 +154,7 @@ def evaluate_models(
     tuple[dict[str, Any], Mapping[str, Tensor]]
         The content of ``metrics.json``, and samples by the name of the model.
     """
-    samples: dict[str, torch.Tensor] = {}
+    samples: dict[str, Tensor] = {}
     teacher_figures: dict[str, dict[str, float]] = {}
     data_sigma = evaluator.objective.corruption.sigma
     for sampler in samplers:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Conditions
@@ -19,7 +20,7 @@ from rsd_med.teachers.base import Objective
 BATCH = 64
 """Images drawn at once. Part of the result's definition: draw k of a seed does not depend on how many are asked for."""
 
-Draw = Callable[[View, torch.Tensor, Fresh], torch.Tensor]
+Draw = Callable[[View, Tensor, Fresh], Tensor]
 """From a view, unit noise and what else may be drawn to images."""
 
 
@@ -47,7 +48,7 @@ class Latents:
         What else a sampler may draw.
     """
 
-    noise: torch.Tensor
+    noise: Tensor
     view: View
     fresh: Fresh
 
@@ -71,7 +72,7 @@ def draw_images(
     count: int,
     seed: int,
     distribution: Distribution = ALONE,
-) -> torch.Tensor:
+) -> Tensor:
     """Draw ``count`` images.
 
     Parameters

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.randomness import generator_for
@@ -56,12 +57,12 @@ class ProximalMonitor:
         self._reference = self._gathered(measurements[start : start + BATCH] for start in starts)
 
     @torch.no_grad()
-    def distance(self, images: torch.Tensor) -> float:
+    def distance(self, images: Tensor) -> float:
         """Return the proximal distance of generated images in channels, ``(n, channels, y, x)``."""
         return frechet_distance(self._features(images, "proximal"), self._reference)
 
     @torch.no_grad()
-    def diversity(self, images: torch.Tensor) -> float | None:
+    def diversity(self, images: Tensor) -> float | None:
         """Return how much generated images differ from one another, relative to the images that were measured.
 
         ``(T − W) / (T_data − W)``, in features of corrupted images: T is twice the trace of their covariance, of which
@@ -90,25 +91,23 @@ class ProximalMonitor:
             return None
         return max(0.0, total - corruption) / (data - corruption)
 
-    def _features(self, images: torch.Tensor, purpose: str) -> torch.Tensor:
+    def _features(self, images: Tensor, purpose: str) -> Tensor:
         """Return the features of freshly corrupted images, ``(n, dimension)``, the same on every rank."""
         starts = self.distribution.deal(range(0, len(images), BATCH))
         return self._gathered(self._corrupted(images[start : start + BATCH], purpose, start) for start in starts)
 
-    def _corrupted(self, images: torch.Tensor, purpose: str, start: int) -> Measurement:
+    def _corrupted(self, images: Tensor, purpose: str, start: int) -> Measurement:
         device = self.measurements.device
         generator = generator_for(self.seed, purpose, start, device=device)
         chosen = generator.integers(len(self.measurements), len(images))
         return corrupt_generation(self.corruption, images.to(device), self.measurements[chosen], generator)
 
-    def _gathered(self, batches: Iterable[Measurement]) -> torch.Tensor:
+    def _gathered(self, batches: Iterable[Measurement]) -> Tensor:
         """Return the features of this rank's batches and of those of all others, in their order."""
         features = [self.extractor(magnitude_view(batch.image())) for batch in batches]
         return torch.cat(self.distribution.gather(features))
 
 
-def corrupt_generation(
-    corruption: Corruption, images: torch.Tensor, like: Measurement, generator: Draws
-) -> Measurement:
+def corrupt_generation(corruption: Corruption, images: Tensor, like: Measurement, generator: Draws) -> Measurement:
     """Corrupt generated images, given in channels ``(b, channels, y, x)``, as the scans of ``like`` were corrupted."""
     return corruption.corrupt(to_complex(images) if like.data.is_complex() else images, like, generator)

@@ -92,8 +92,9 @@ class Solver(ABC):
             If the result is not finite.
         """
         if len(measurement) != 1 or not measurement.operator.complex_domain:
-            msg = f"A solver takes the k-space of one slice, not {len(measurement)} of {measurement.data.dtype}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"A solver takes the k-space of one slice, not {len(measurement)} of {measurement.data.dtype}."
+            )
         began = time.perf_counter()
         report = progress if progress is not None else _ignore
         report(0.0)

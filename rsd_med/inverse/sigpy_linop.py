@@ -39,8 +39,9 @@ def to_sigpy(operator: LinearOperator, image: Tensor, data: Tensor) -> Any:
         If there is more than one item, or the image has channels.
     """
     if image.shape[:2] != (1, 1) or len(data) != 1:
-        msg = f"sigpy takes one image of one channel, not images {tuple(image.shape)} with data {tuple(data.shape)}."
-        raise ValueError(msg)
+        raise ValueError(
+            f"sigpy takes one image of one channel, not images {tuple(image.shape)} with data {tuple(data.shape)}."
+        )
     shapes = (tuple(data.shape[1:]), tuple(data.shape)), (tuple(image.shape[2:]), tuple(image.shape))
     return _torch_linop()(operator, *shapes, image.device)
 
@@ -63,8 +64,7 @@ class FromSigpy(LinearOperator):
 
     def __init__(self, linop: Any) -> None:
         if len(linop.ishape) != 2:
-            msg = f"An operator takes images (y, x), and {linop} takes {tuple(linop.ishape)}."
-            raise ValueError(msg)
+            raise ValueError(f"An operator takes images (y, x), and {linop} takes {tuple(linop.ishape)}.")
         self.linop = linop
 
     @property

@@ -48,7 +48,7 @@ def extract(
     Parameters
     ----------
     view
-        Float32 ``(N, C, H, W)`` as returned by `rsd_med.metrics.views.magnitude_view`.
+        Float32 ``(N, channels, y, x)`` as returned by `rsd_med.metrics.views.magnitude_view`.
     extractor
         What to look with.
     batch_size
@@ -67,8 +67,7 @@ def extract(
         If there are no images, or they cannot be looked at.
     """
     if len(view) == 0:
-        msg = "there are no images to compare; generate or supply some"
-        raise DataError(msg)
+        raise DataError("there are no images to compare; generate or supply some")
     return torch.cat([extractor(batch.to(device or view.device)) for batch in view.split(batch_size)])
 
 
@@ -130,7 +129,7 @@ def compare(
     Parameters
     ----------
     samples_view, reference_view
-        Float32 ``(N, C, H, W)`` and ``(M, C, H, W)`` from `rsd_med.metrics.views.magnitude_view`.
+        Float32 ``(N, channels, y, x)`` and ``(M, channels, y, x)`` from `rsd_med.metrics.views.magnitude_view`.
     extractor
         What to look with; its name is reported.
     generator
@@ -151,11 +150,10 @@ def compare(
         If the two sets differ in shape, are too small, or contain NaN.
     """
     if samples_view.shape[1:] != reference_view.shape[1:]:
-        msg = (
+        raise DataError(
             f"samples of shape {tuple(samples_view.shape[1:])} and reference images of shape "
             f"{tuple(reference_view.shape[1:])} cannot be compared; crop or resample both alike"
         )
-        raise DataError(msg)
     samples, reference = (extract(view, extractor, batch_size, device) for view in (samples_view, reference_view))
     return compare_features(samples, reference, extractor.name, generator)
 

@@ -10,7 +10,7 @@ from rsd_med.base.settings import KindSettings
 
 
 class FeatureExtractor(Protocol):
-    """Images to features: ``(N, C, H, W)`` float32 to ``(N, dimension)`` float64 on the CPU.
+    """Images to features: ``(N, channels, y, x)`` float32 to ``(N, dimension)`` float64 on the CPU.
 
     Units of the images: [-1, 1] for natural images, ``2 |x| - 1`` for complex MR images (`magnitude_view`). The name
     carries the version and what it was fitted on, so that equal names mean comparable numbers.
@@ -25,7 +25,7 @@ class FeatureExtractor(Protocol):
         """The number of features per image."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float64 ``(N, dimension)`` for float32 ``(N, C, H, W)``."""
+        """Return float64 ``(N, dimension)`` for float32 ``(N, channels, y, x)``."""
 
 
 class FeatureSettings(KindSettings):
@@ -38,7 +38,7 @@ class FeatureSettings(KindSettings):
         Parameters
         ----------
         reference
-            The clean images that an extractor may be fitted to, float32 ``(N, C, H, W)`` as returned by
+            The clean images that an extractor may be fitted to, float32 ``(N, channels, y, x)`` as returned by
             `magnitude_view`; None where there are none.
         base_dir
             Folder that a relative path starts from; None: the working directory.

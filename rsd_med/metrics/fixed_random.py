@@ -55,8 +55,7 @@ def fixed_orthonormal(name: str, rows: int, columns: int) -> NDArray[np.float64]
         If there are more rows than columns.
     """
     if rows > columns:
-        msg = f"{rows} orthonormal rows do not fit into {columns} dimensions"
-        raise ValueError(msg)
+        raise ValueError(f"{rows} orthonormal rows do not fit into {columns} dimensions")
     q, r = np.linalg.qr(fixed_normal(name, columns, rows))
     # LAPACK may flip columns; a positive diagonal of R makes the factorisation unique.
     return (q * np.sign(np.diag(r))).T.copy()

@@ -61,15 +61,14 @@ class ReferenceStatistics:
             If they are not a matrix of at least two finite rows.
         """
         if features.ndim != 2:
-            msg = f"features of a set must be a matrix (N, D), not of shape {tuple(features.shape)}"
-            raise DataError(msg)
+            raise DataError(f"features of a set must be a matrix (N, D), not of shape {tuple(features.shape)}")
         count, dimension = features.shape
         if count < 2:
-            msg = f"a Fréchet distance needs at least 2 images per set and has {count}; generate or supply more"
-            raise DataError(msg)
+            raise DataError(
+                f"a Fréchet distance needs at least 2 images per set and has {count}; generate or supply more"
+            )
         if not bool(torch.isfinite(features).all()):
-            msg = f"the {features_name} features contain NaN or infinity; check the images for them"
-            raise DataError(msg)
+            raise DataError(f"the {features_name} features contain NaN or infinity; check the images for them")
         if count <= dimension:
             _log.warning(
                 "%d images are too few for a Fréchet distance of %d features (%s), biased upwards: use %d or more",
@@ -92,11 +91,10 @@ class ReferenceStatistics:
             If the other statistics come from another extractor.
         """
         if self.features_name != other.features_name or self.mean.shape != other.mean.shape:
-            msg = (
+            raise DataError(
                 f"statistics of '{self.features_name}' and '{other.features_name}' cannot be compared; "
                 "compute both with one feature extractor"
             )
-            raise DataError(msg)
         return gaussian_distance(self.mean, self.covariance, other.mean, other.covariance)
 
 
@@ -146,6 +144,5 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
         If a set has fewer than two rows, a value is not finite, or the dimensions differ.
     """
     if features_a.shape[1:] != features_b.shape[1:]:
-        msg = f"features of {features_a.shape[-1]} and {features_b.shape[-1]} dimensions cannot be compared"
-        raise DataError(msg)
+        raise DataError(f"features of {features_a.shape[-1]} and {features_b.shape[-1]} dimensions cannot be compared")
     return ReferenceStatistics.of(features_a, "same").distance(ReferenceStatistics.of(features_b, "same"))

@@ -18,20 +18,16 @@ WINDOW = 7
 def _checked(reference: Tensor, reconstruction: Tensor, zero_allowed: bool = False) -> tuple[Tensor, Tensor]:
     """Return both as float64 volumes, or say why they cannot be compared."""
     if reference.shape != reconstruction.shape or reference.ndim != 3:
-        msg = (
+        raise DataError(
             f"reference {tuple(reference.shape)} and reconstruction {tuple(reconstruction.shape)} must be equal "
             "volumes (slice, y, x); crop both alike"
         )
-        raise DataError(msg)
     if reference.is_complex() or reconstruction.is_complex():
-        msg = "image quality is measured on magnitudes, and these images are complex; take .abs() first"
-        raise DataError(msg)
+        raise DataError("image quality is measured on magnitudes, and these images are complex; take .abs() first")
     if not bool(torch.isfinite(reference).all() and torch.isfinite(reconstruction).all()):
-        msg = "the reference or the reconstruction contains NaN or infinity"
-        raise DataError(msg)
+        raise DataError("the reference or the reconstruction contains NaN or infinity")
     if not zero_allowed and not bool((reference != 0).any()):
-        msg = "the reference volume is zero everywhere; image quality is not defined"
-        raise DataError(msg)
+        raise DataError("the reference volume is zero everywhere; image quality is not defined")
     return reference.detach().cpu().double(), reconstruction.detach().cpu().double()
 
 
@@ -120,8 +116,7 @@ def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
         error += float((y - x).square().sum())
         pixels += x.numel()
     if energy == 0:
-        msg = "the reference volume is zero everywhere; image quality is not defined"
-        raise DataError(msg)
+        raise DataError("the reference volume is zero everywhere; image quality is not defined")
     similarity = [_slice_ssim(reference, reconstruction, peak) for reference, reconstruction in slices]
     return Quality(
         nmse=error / energy,
@@ -133,8 +128,9 @@ def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
 def _slice_ssim(reference: Tensor, reconstruction: Tensor, peak: float) -> float:
     """Return one slice's structural similarity for a given range."""
     if min(reference.shape) < WINDOW:
-        msg = f"structural similarity needs slices of at least {WINDOW}x{WINDOW} pixels, not {tuple(reference.shape)}"
-        raise DataError(msg)
+        raise DataError(
+            f"structural similarity needs slices of at least {WINDOW}x{WINDOW} pixels, not {tuple(reference.shape)}"
+        )
     from skimage.metrics import structural_similarity
 
     x, y = (image.detach().cpu().double().numpy() for image in (reference, reconstruction))

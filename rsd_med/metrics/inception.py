@@ -45,20 +45,18 @@ class InceptionFeatures:
 
     def __init__(self, weights: Path) -> None:
         if not weights.is_file():
-            msg = f"the Inception weights file '{weights.name}' does not exist; {WHERE_FROM}"
-            raise DataError(msg)
+            raise DataError(f"the Inception weights file '{weights.name}' does not exist; {WHERE_FROM}")
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:
-            msg = f"'{weights.name}' cannot be read as a PyTorch state dictionary; {WHERE_FROM}"
-            raise DataError(msg) from error
+            raise DataError(f"'{weights.name}' cannot be read as a PyTorch state dictionary; {WHERE_FROM}") from error
         self._network, variant = _network(state, weights.name)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
         self.name = f"inception-v3-{variant}-{digest}-{self.dimension}"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float64 ``(N, 2048)`` on the CPU for float32 ``(N, 1 or 3, H, W)``.
+        """Return float64 ``(N, 2048)`` on the CPU for float32 ``(N, 1 or 3, y, x)``.
 
         Raises
         ------
@@ -79,8 +77,7 @@ def _network(state: Any, file_name: str) -> tuple[nn.Module, str]:
     from torchvision.models import inception_v3
 
     if not isinstance(state, dict) or not isinstance(state.get("fc.weight"), Tensor):
-        msg = f"'{file_name}' holds no Inception-v3 state dictionary; {WHERE_FROM}"
-        raise DataError(msg)
+        raise DataError(f"'{file_name}' holds no Inception-v3 state dictionary; {WHERE_FROM}")
     classes = len(state["fc.weight"])
     network = inception_v3(weights=None, num_classes=classes, aux_logits=False, init_weights=False)
     network.transform_input = False  # it maps ImageNet's normalisation to [-1, 1], where our images are already
@@ -88,8 +85,7 @@ def _network(state: Any, file_name: str) -> tuple[nn.Module, str]:
     try:
         network.load_state_dict(kept)
     except RuntimeError as error:
-        msg = f"the weights in '{file_name}' do not fit Inception-v3; {WHERE_FROM}"
-        raise DataError(msg) from error
+        raise DataError(f"the weights in '{file_name}' do not fit Inception-v3; {WHERE_FROM}") from error
     if classes == FID_CLASSES:
         _pool_as_in_fid(network)
     network.fc = nn.Identity()

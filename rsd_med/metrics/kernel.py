@@ -66,18 +66,17 @@ def kernel_distance(
         If subsets are asked for without a generator.
     """
     if features_a.ndim != 2 or features_a.shape[1:] != features_b.shape[1:]:
-        msg = f"features of shapes {tuple(features_a.shape)} and {tuple(features_b.shape)} cannot be compared"
-        raise DataError(msg)
+        raise DataError(
+            f"features of shapes {tuple(features_a.shape)} and {tuple(features_b.shape)} cannot be compared"
+        )
     smaller = min(len(features_a), len(features_b))
     if smaller < 2:
-        msg = f"a kernel distance needs at least 2 images per set and has {smaller}; generate or supply more"
-        raise DataError(msg)
+        raise DataError(f"a kernel distance needs at least 2 images per set and has {smaller}; generate or supply more")
     a, b = features_a.detach().cpu().double(), features_b.detach().cpu().double()
     if subsets is None:
         return unbiased_mmd2(a, b)
     if generator is None:
-        msg = "random subsets need a generator"
-        raise ValueError(msg)
+        raise ValueError("random subsets need a generator")
     size = min(subset_size, smaller)
     draws = [
         unbiased_mmd2(

@@ -95,8 +95,9 @@ def audit(samples: Nearest, held_out: Nearest) -> Memorisation:
 
     for nearest in (samples, held_out):
         if len(nearest.distances) == 0 or nearest.distances.shape[1] < 2:
-            msg = "an audit of memorisation needs samples, held-out images and at least two training measurements"
-            raise DataError(msg)
+            raise DataError(
+                "an audit of memorisation needs samples, held-out images and at least two training measurements"
+            )
     found, unseen = nearness(samples), nearness(held_out)
     allowed = math.floor(CHANCE * len(unseen))
     threshold = unseen.sort().values[allowed]

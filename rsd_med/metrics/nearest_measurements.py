@@ -70,7 +70,7 @@ def nearest_measurements(
     Parameters
     ----------
     images
-        In channels, float32 ``(N, C, y, x)``, scaled units, on the CPU: as samples are drawn.
+        In channels, float32 ``(N, channels, y, x)``, scaled units, on the CPU: as samples are drawn.
     dataset
         The training measurements.
     indices
@@ -95,8 +95,9 @@ def nearest_measurements(
     """
     candidates = len(indices) - (exclude is not None)
     if not 1 <= neighbours <= min(SHORTLIST, candidates):
-        msg = f"{neighbours} nearest of {candidates} training measurements cannot be found; at most {SHORTLIST} can"
-        raise DataError(msg)
+        raise DataError(
+            f"{neighbours} nearest of {candidates} training measurements cannot be found; at most {SHORTLIST} can"
+        )
     listed = _shortlist(images, dataset, indices, min(SHORTLIST, candidates), exclude, lambda p: progress(p / 2))
     distances = _measure(images, dataset, listed, lambda p: progress(0.5 + p / 2))
     nearest = distances.topk(neighbours, dim=1, largest=False)
@@ -168,11 +169,10 @@ def _seen(images: Tensor, items: Measurement, places: Tensor) -> Tensor:
         shape = tuple(images.shape[1:])
         raise DataError(f"images of shape {shape} do not fit the training measurements: {error}") from error
     if seen.shape[1:] != items.data.shape[1:]:
-        msg = (
+        raise DataError(
             f"images of shape {tuple(images.shape[1:])} are measured as {tuple(seen.shape[1:])}, and the training "
             f"measurements are {tuple(items.data.shape[1:])}; compare with those of one shape"
         )
-        raise DataError(msg)
     return seen.flatten(1)
 
 

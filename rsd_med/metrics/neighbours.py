@@ -42,8 +42,9 @@ def neighbour_radii(points: Tensor, k: int) -> Tensor:
         If a value is not finite, or there are no more than ``k`` points.
     """
     if len(points) <= k:
-        msg = f"a {k}th neighbour needs at least {k + 1} images and there are {len(points)}; generate or supply more"
-        raise DataError(msg)
+        raise DataError(
+            f"a {k}th neighbour needs at least {k + 1} images and there are {len(points)}; generate or supply more"
+        )
     points, _ = _centred(points, points)
     nearest = [_squared(block, points).topk(k + 1, dim=1, largest=False).values for block in _blocks(points, points)]
     return torch.cat(nearest)[:, -1].sqrt()
@@ -78,12 +79,10 @@ def hold(points: Tensor, centres: Tensor, radii: Tensor) -> Held:
 def _centred(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in float64 about the mean of the second: the products behind a distance then keep their digits."""
     if points.ndim != 2 or points.shape[1:] != centres.shape[1:]:
-        msg = f"features of shapes {tuple(points.shape)} and {tuple(centres.shape)} cannot be compared"
-        raise DataError(msg)
+        raise DataError(f"features of shapes {tuple(points.shape)} and {tuple(centres.shape)} cannot be compared")
     points, centres = points.detach().cpu().double(), centres.detach().cpu().double()
     if not bool(torch.isfinite(points).all() and torch.isfinite(centres).all()):
-        msg = "the features contain NaN or infinity; check the images for them"
-        raise DataError(msg)
+        raise DataError("the features contain NaN or infinity; check the images for them")
     middle = centres.mean(0)
     return points - middle, centres - middle
 

@@ -26,7 +26,7 @@ class PCAFeatures:
     Parameters
     ----------
     reference
-        Float32 ``(N, C, H, W)`` as returned by `magnitude_view`.
+        Float32 ``(N, channels, y, x)`` as returned by `magnitude_view`.
     dimension
         The number of components, less than N and at most C*H*W.
 
@@ -39,18 +39,16 @@ class PCAFeatures:
     def __init__(self, reference: Tensor, dimension: int = 48) -> None:
         pixels = checked_view(reference).detach().cpu().double().flatten(1)
         if dimension >= len(pixels) or dimension > pixels.shape[1]:
-            msg = (
+            raise DataError(
                 f"{dimension} principal components need more than {dimension} reference images of at least as many "
                 f"pixels, and there are {len(pixels)} of {pixels.shape[1]}; use more images or fewer components"
             )
-            raise DataError(msg)
         self._shape = tuple(reference.shape[1:])
         self._mean = pixels.mean(0)
         centred = pixels - self._mean
         scale = float(centred.square().mean().sqrt())
         if scale == 0.0:
-            msg = "the reference images of the pca features are all equal; supply images that differ"
-            raise DataError(msg)
+            raise DataError("the reference images of the pca features are all equal; supply images that differ")
         _, vectors = torch.linalg.eigh(centred.T @ centred)
         components = vectors[:, -dimension:].flip(1)
         # An eigenvector's sign is arbitrary: make its largest entry positive.
@@ -61,7 +59,7 @@ class PCAFeatures:
         self.name = f"pca-v1-{digest}-{dimension}"
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float64 ``(N, dimension)`` for float32 ``(N, C, H, W)`` of the reference's shape.
+        """Return float64 ``(N, dimension)`` for float32 ``(N, channels, y, x)`` of the reference's shape.
 
         Raises
         ------
@@ -69,8 +67,7 @@ class PCAFeatures:
             If the images differ in shape from the reference, or contain NaN.
         """
         if tuple(images.shape[1:]) != self._shape:
-            msg = f"pca features were fitted on images of shape {self._shape}, not {tuple(images.shape[1:])}"
-            raise DataError(msg)
+            raise DataError(f"pca features were fitted on images of shape {self._shape}, not {tuple(images.shape[1:])}")
         return looked_at(images, AT_ONCE, self._look)
 
     def _look(self, images: Tensor) -> Tensor:
@@ -89,7 +86,7 @@ class PCASettings(FeatureSettings):
         Parameters
         ----------
         reference
-            Float32 ``(N, C, H, W)`` as returned by `magnitude_view`.
+            Float32 ``(N, channels, y, x)`` as returned by `magnitude_view`.
         base_dir
             Not used: every kind is built alike.
 
@@ -99,6 +96,7 @@ class PCASettings(FeatureSettings):
             If there is no reference, or it is too small.
         """
         if reference is None:
-            msg = "features of kind pca are fitted to reference images, and there are none; choose random_conv"
-            raise DataError(msg)
+            raise DataError(
+                "features of kind pca are fitted to reference images, and there are none; choose random_conv"
+            )
         return PCAFeatures(reference, self.dimension)

@@ -88,8 +88,9 @@ class RandomConvFeatures:
 
     def __init__(self, dimension: int = 96) -> None:
         if dimension % 8 or not 16 <= dimension <= 256:
-            msg = f"random-conv features have a dimension that is a multiple of 8 from 16 to 256, not {dimension}"
-            raise ValueError(msg)
+            raise ValueError(
+                f"random-conv features have a dimension that is a multiple of 8 from 16 to 256, not {dimension}"
+            )
         self.dimension = dimension
         self.name = f"random-conv-{VERSION}-{dimension}"
         self._filters = [_float(_first_layer(level)) for level in range(LEVELS)]
@@ -108,7 +109,7 @@ class RandomConvFeatures:
         }
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float64 ``(N, dimension)`` on the CPU for float32 ``(N, 1 or 3, H, W)`` of any size.
+        """Return float64 ``(N, dimension)`` on the CPU for float32 ``(N, 1 or 3, y, x)`` of any size.
 
         Parameters
         ----------
@@ -137,7 +138,7 @@ class RandomConvFeatures:
         Parameters
         ----------
         images
-            Float32 ``(N, 1 or 3, H, W)``.
+            Float32 ``(N, 1 or 3, y, x)``.
 
         Raises
         ------
@@ -192,7 +193,7 @@ def _second_layer(level: int) -> NDArray[np.float64]:
 
 
 def _filter(images: Tensor, filters: Tensor) -> Tensor:
-    """Correlate ``(N, C, H, W)`` with filters at the same size; a grey image is three equal channels."""
+    """Correlate ``(N, channels, y, x)`` with filters at the same size; a grey image is three equal channels."""
     if images.shape[1] == 1 and filters.shape[1] == 3:
         filters = filters.sum(1, keepdim=True)
     padding = filters.shape[-1] // 2

@@ -14,13 +14,13 @@ def magnitude_view(images: Tensor) -> Tensor:
     Parameters
     ----------
     images
-        Complex ``(N, 1, H, W)``; or their channels, float ``(N, 2, H, W)`` with (real, imaginary); or natural images,
-        float ``(N, 1, H, W)`` or ``(N, 3, H, W)`` in [-1, 1].
+        Complex ``(N, 1, y, x)``; or their channels, float ``(N, 2, y, x)`` with (real, imaginary); or natural images,
+        float ``(N, 1, y, x)`` or ``(N, 3, y, x)`` in [-1, 1].
 
     Returns
     -------
     Tensor
-        Float32 ``(N, 1, H, W)``, with -1 for no signal and +1 for a magnitude of one scale, not clipped; natural images
+        Float32 ``(N, 1, y, x)``, with -1 for no signal and +1 for a magnitude of one scale, not clipped; natural images
         keep their channels and values.
 
     Raises
@@ -34,15 +34,14 @@ def magnitude_view(images: Tensor) -> Tensor:
         return 2.0 * torch.linalg.vector_norm(images.float(), dim=1, keepdim=True) - 1.0
     if images.ndim == 4 and not images.is_complex() and images.shape[1] in (1, 3):
         return images.float()
-    msg = (
+    raise DataError(
         f"a metric cannot look at images of shape {tuple(images.shape)} and type {images.dtype}; "
-        "pass complex (N, 1, H, W), (real, imaginary) channels (N, 2, H, W), or real (N, 1 or 3, H, W)"
+        "pass complex (N, 1, y, x), (real, imaginary) channels (N, 2, y, x), or real (N, 1 or 3, y, x)"
     )
-    raise DataError(msg)
 
 
 def checked_view(view: Tensor) -> Tensor:
-    """Return ``view`` as float32, or say why it is no view: float ``(N, 1 or 3, H, W)``, all finite.
+    """Return ``view`` as float32, or say why it is no view: float ``(N, 1 or 3, y, x)``, all finite.
 
     Parameters
     ----------
@@ -60,12 +59,11 @@ def checked_view(view: Tensor) -> Tensor:
         If the shape or type does not fit, or a value is not finite.
     """
     if view.ndim != 4 or view.is_complex() or view.shape[1] not in (1, 3):
-        msg = f"a feature extractor needs real images (N, 1 or 3, H, W), not {tuple(view.shape)} {view.dtype}"
+        msg = f"a feature extractor needs real images (N, 1 or 3, y, x), not {tuple(view.shape)} {view.dtype}"
         raise DataError(msg + "; map them through magnitude_view first")
     view = view.float()
     if not bool(torch.isfinite(view).all()):
-        msg = "the images to be compared contain NaN or infinity; the model that drew them has diverged"
-        raise DataError(msg)
+        raise DataError("the images to be compared contain NaN or infinity; the model that drew them has diverged")
     return view
 
 

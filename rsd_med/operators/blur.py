@@ -33,15 +33,15 @@ class Blur(LinearOperator):
     def __init__(self, kernel: Tensor) -> None:
         shape = tuple(kernel.shape)
         if kernel.is_complex() or len(shape) not in (3, 4) or shape[-3] != 1 or shape[-1] != shape[-2]:
-            msg = f"A blurring kernel is real of shape (1, k, k) or (b, 1, k, k), not {kernel.dtype} of shape {shape}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"A blurring kernel is real of shape (1, k, k) or (b, 1, k, k), not {kernel.dtype} of shape {shape}."
+            )
         if shape[-1] % 2 == 0:
-            msg = f"A blurring kernel has an odd side, not {shape[-1]}: an even one has no centre."
-            raise ValueError(msg)
+            raise ValueError(f"A blurring kernel has an odd side, not {shape[-1]}: an even one has no centre.")
         self.kernel = kernel
 
     def forward(self, x: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
-        """Blur images ``(b, C, y, x)``."""
+        """Blur images ``(b, channels, y, x)``."""
         if x.is_complex():
             return torch.complex(self.forward(x.real), self.forward(x.imag))
         rows, columns = (self._reflected(n, x.device) for n in x.shape[-2:])
@@ -50,7 +50,7 @@ class Blur(LinearOperator):
         return functional.conv2d(flat, self._kernels(x).flip(-2, -1), groups=flat.shape[1]).reshape(x.shape)
 
     def adjoint(self, y: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
-        """Apply the transpose to images ``(b, C, y, x)``."""
+        """Apply the transpose to images ``(b, channels, y, x)``."""
         if y.is_complex():
             return torch.complex(self.adjoint(y.real), self.adjoint(y.imag))
         flat = y.reshape(1, -1, *y.shape[-2:])
@@ -66,16 +66,16 @@ class Blur(LinearOperator):
         items, channels = x.shape[:2]
         kernel = self.kernel if self.kernel.ndim == 4 else self.kernel[None]
         if x.ndim != 4 or len(kernel) not in (1, items):
-            msg = f"Images of shape {tuple(x.shape)} do not fit blurring kernels of shape {tuple(self.kernel.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Images of shape {tuple(x.shape)} do not fit blurring kernels of shape {tuple(self.kernel.shape)}."
+            )
         side = kernel.shape[-1]
         return kernel[:, None].expand(items, channels, 1, side, side).reshape(-1, 1, side, side)
 
     def _reflected(self, length: int, device: torch.device) -> Tensor:
         radius = self.kernel.shape[-1] // 2
         if radius >= length:
-            msg = f"An image side of {length} is too short for a kernel of side {self.kernel.shape[-1]}."
-            raise ValueError(msg)
+            raise ValueError(f"An image side of {length} is too short for a kernel of side {self.kernel.shape[-1]}.")
         positions = torch.arange(-radius, length + radius, device=device).abs()
         return torch.where(positions < length, positions, 2 * (length - 1) - positions)
 

@@ -11,7 +11,7 @@ def to_channels(x: Inexact[Tensor, "b c y x"]) -> Float[Tensor, "b channels y x"
     Parameters
     ----------
     x
-        Complex images ``(b, 1, y, x)``, or real images ``(b, C, y, x)``.
+        Complex images ``(b, 1, y, x)``, or real images ``(b, channels, y, x)``.
 
     Returns
     -------
@@ -26,8 +26,7 @@ def to_channels(x: Inexact[Tensor, "b c y x"]) -> Float[Tensor, "b channels y x"
     if not x.is_complex():
         return x
     if x.ndim != 4 or x.shape[1] != 1:
-        msg = f"Complex images have the shape (b, 1, y, x), not {tuple(x.shape)}."
-        raise ValueError(msg)
+        raise ValueError(f"Complex images have the shape (b, 1, y, x), not {tuple(x.shape)}.")
     return torch.cat((x.real, x.imag), dim=1)
 
 
@@ -50,6 +49,5 @@ def to_complex(x: Tensor) -> Complex[Tensor, "b 1 y x"]:
         If ``x`` is complex already or has not two channels.
     """
     if x.is_complex() or x.ndim != 4 or x.shape[1] != 2:
-        msg = f"Two real channels (b, 2, y, x) are expected, not {x.dtype} of shape {tuple(x.shape)}."
-        raise ValueError(msg)
+        raise ValueError(f"Two real channels (b, 2, y, x) are expected, not {x.dtype} of shape {tuple(x.shape)}.")
     return torch.complex(x[:, :1], x[:, 1:])

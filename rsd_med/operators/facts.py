@@ -64,7 +64,7 @@ class Facts(MadeOfTensors):
         Parameters
         ----------
         image
-            A batch ``(b, C, y, x)`` that gives shape, dtype and device.
+            A batch ``(b, channels, y, x)`` that gives shape, dtype and device.
 
         Returns
         -------
@@ -81,7 +81,7 @@ class Facts(MadeOfTensors):
         Parameters
         ----------
         image
-            A batch ``(b, C, y, x)`` that gives shape, dtype and device.
+            A batch ``(b, channels, y, x)`` that gives shape, dtype and device.
 
         Returns
         -------

@@ -53,8 +53,9 @@ class LinearOperator(Facts, ABC):
             If the operator acts on complex images and ``x`` is real, or if the shapes do not fit.
         """
         if self.complex_domain and not x.is_complex():
-            msg = f"{type(self).__name__} acts on complex tensors, not {x.dtype}: convert with to_complex first."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{type(self).__name__} acts on complex tensors, not {x.dtype}: convert with to_complex first."
+            )
         result: Tensor = Apply.apply(x, self)
         return result
 
@@ -296,8 +297,9 @@ class Scaled(_Wrapper):
     def __init__(self, operator: LinearOperator, factor: Tensor) -> None:
         super().__init__(operator)
         if factor.is_complex() or factor.ndim > 1:
-            msg = f"An operator is scaled by a real number, or one for each item, not by {tuple(factor.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"An operator is scaled by a real number, or one for each item, not by {tuple(factor.shape)}."
+            )
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:

@@ -44,20 +44,20 @@ class ShotMotion(LinearOperator):
 
     def __init__(self, shot: Tensor, shift: Tensor, angle: Tensor) -> None:
         if shot.is_floating_point() or shot.ndim != 2:
-            msg = f"The shots of columns are integers of shape (b, x), not {shot.dtype} of shape {tuple(shot.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"The shots of columns are integers of shape (b, x), not {shot.dtype} of shape {tuple(shot.shape)}."
+            )
         if shift.shape != (*angle.shape, 2) or angle.ndim != 2 or len(angle) != len(shot):
-            msg = (
+            raise ValueError(
                 f"Shifts (b, shots, 2) and angles (b, shots) are needed for {len(shot)} items, not "
                 f"{tuple(shift.shape)} and {tuple(angle.shape)}."
             )
-            raise ValueError(msg)
         self.shot = shot
         self.shift = shift
         self.angle = angle
 
     def forward(self, x: Inexact[Tensor, "b c y x"]) -> Inexact[Tensor, "b c y x"]:
-        """Move images ``(b, C, y, x)``, real or complex."""
+        """Move images ``(b, channels, y, x)``, real or complex."""
         image = self._complex(x)
         if not bool(self.angle.any()):
             kspace = fft2c(image)
@@ -69,7 +69,7 @@ class ShotMotion(LinearOperator):
         return moved if x.is_complex() else moved.real
 
     def adjoint(self, y: Inexact[Tensor, "b c y x"]) -> Inexact[Tensor, "b c y x"]:
-        """Apply the adjoint to images ``(b, C, y, x)``."""
+        """Apply the adjoint to images ``(b, channels, y, x)``."""
         image = self._complex(y)
         kspace = fft2c(image) * self._ramps(image).conj()
         if not bool(self.angle.any()):
@@ -82,8 +82,9 @@ class ShotMotion(LinearOperator):
 
     def _complex(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or len(x) != len(self.shot) or x.shape[-1] != self.shot.shape[-1]:
-            msg = f"Images of shape {tuple(x.shape)} do not fit the shots {tuple(self.shot.shape)} of columns."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Images of shape {tuple(x.shape)} do not fit the shots {tuple(self.shot.shape)} of columns."
+            )
         return x if x.is_complex() else torch.complex(x, torch.zeros_like(x))
 
     def _others(self, number: int) -> Tensor:
@@ -101,7 +102,7 @@ class ShotMotion(LinearOperator):
 
 
 def turned(image: Tensor, angle: Tensor) -> Tensor:
-    """Turn complex images ``(b, C, y, x)`` by angles ``(b,)`` in radians about pixel n // 2, from y to x; unitary.
+    """Turn complex images ``(b, channels, y, x)`` by angles ``(b,)`` in radians about pixel n // 2, y to x; unitary.
 
     ``(y, x) -> (y cos a - x sin a, y sin a + x cos a)`` is a shear along y by -tan(a / 2), one along x by sin(a), and
     the first once more. The further a turn goes beyond a quarter, the further its shears leave the image: stay below.

@@ -109,13 +109,15 @@ class MultiCoilFourier(LinearOperator):
         require_mask(mask)
         _require_maps(maps)
         if mask.shape[-1] != maps.shape[-1] or mask.shape[-2] not in (1, maps.shape[-2]):
-            msg = f"A mask of shape {tuple(mask.shape)} does not fit coil maps of shape {tuple(maps.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"A mask of shape {tuple(mask.shape)} does not fit coil maps of shape {tuple(maps.shape)}."
+            )
         try:
             batch = torch.broadcast_shapes(mask.shape[:-3], maps.shape[:-3])
         except RuntimeError as error:
-            msg = f"The batches of a mask {tuple(mask.shape)} and of coil maps {tuple(maps.shape)} differ."
-            raise ValueError(msg) from error
+            raise ValueError(
+                f"The batches of a mask {tuple(mask.shape)} and of coil maps {tuple(maps.shape)} differ."
+            ) from error
         # Both carry the whole batch (as views, without memory), so that selecting items selects in both.
         self.mask = mask.expand(*batch, *mask.shape[-3:])
         self.maps = maps.expand(*batch, *maps.shape[-3:])
@@ -251,8 +253,9 @@ def _combine(maps: Tensor, coil_images: Tensor) -> Tensor:
 
 def _require_maps(maps: Tensor) -> None:
     if not maps.is_complex() or maps.ndim < 3:
-        msg = f"Coil maps are complex of shape (*batch, coil, y, x), not {maps.dtype} of shape {tuple(maps.shape)}."
-        raise ValueError(msg)
+        raise ValueError(
+            f"Coil maps are complex of shape (*batch, coil, y, x), not {maps.dtype} of shape {tuple(maps.shape)}."
+        )
 
 
 def _require_shape(what: str, data: Tensor, maps: Tensor, coils: int) -> None:
@@ -260,8 +263,9 @@ def _require_shape(what: str, data: Tensor, maps: Tensor, coils: int) -> None:
     expected = (*maps.shape[:-3], coils, *maps.shape[-2:])
     found = tuple(data.shape)
     if found[-len(expected) :] != expected or (maps.ndim > 3 and len(found) != len(expected)):
-        msg = f"{what} of shape {found} do not fit coil maps of shape {tuple(maps.shape)}: expected {expected}."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{what} of shape {found} do not fit coil maps of shape {tuple(maps.shape)}: expected {expected}."
+        )
 
 
 def coil_power(maps: Complex[Tensor, "*b coil y x"]) -> Float[Tensor, "*b 1 y x"]:

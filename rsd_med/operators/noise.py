@@ -33,12 +33,12 @@ def complex_or_real_noise(like: Tensor, sigma: float | Tensor, draws: Draws) -> 
     """
     if isinstance(sigma, Tensor):
         if sigma.ndim > 1 or (sigma.ndim == 1 and (like.ndim == 0 or len(sigma) != len(like))):
-            msg = f"Noise levels of shape {tuple(sigma.shape)} do not fit a batch of shape {tuple(like.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Noise levels of shape {tuple(sigma.shape)} do not fit a batch of shape {tuple(like.shape)}."
+            )
         sigma = sigma.to(like.device, like.real.dtype).reshape(-1, *([1] * (like.ndim - 1)))
     elif not sigma >= 0:
-        msg = f"A noise standard deviation is at least 0, not {sigma}."
-        raise ValueError(msg)
+        raise ValueError(f"A noise standard deviation is at least 0, not {sigma}.")
     shape = (*like.shape, 2) if like.is_complex() else tuple(like.shape)
     noise = draws.normal(*shape, dtype=like.real.dtype)
     if like.is_complex():

@@ -44,14 +44,17 @@ class MultiCoilNonUniformFourier(LinearOperator):
 
     def __init__(self, trajectory: Tensor, maps: Tensor) -> None:
         if not maps.is_complex() or maps.ndim not in (3, 4):
-            msg = f"Coil maps are complex of shape (coil, y, x) or (b, coil, y, x), not {tuple(maps.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Coil maps are complex of shape (coil, y, x) or (b, coil, y, x), not {tuple(maps.shape)}."
+            )
         if trajectory.is_complex() or trajectory.ndim not in (2, 3) or trajectory.shape[-1] != 2:
-            msg = f"A trajectory is real of shape (samples, 2) or (b, samples, 2), not {tuple(trajectory.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"A trajectory is real of shape (samples, 2) or (b, samples, 2), not {tuple(trajectory.shape)}."
+            )
         if trajectory.ndim == 3 and (maps.ndim == 3 or len(trajectory) != len(maps)):
-            msg = f"Trajectories {tuple(trajectory.shape)} and coil maps {tuple(maps.shape)} differ in their batch."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Trajectories {tuple(trajectory.shape)} and coil maps {tuple(maps.shape)} differ in their batch."
+            )
         require_resolved(trajectory, (maps.shape[-2], maps.shape[-1]))
         self.trajectory = trajectory
         self.maps = maps
@@ -113,8 +116,7 @@ class MultiCoilNonUniformFourier(LinearOperator):
     def _require(self, data: Tensor, item: tuple[int, ...]) -> None:
         expected = (*self.maps.shape[:-3], *item)
         if tuple(data.shape[-len(expected) :]) != expected or (self.maps.ndim == 4 and data.ndim != 4):
-            msg = f"A non-Cartesian scan needs data of shape {expected}, not {tuple(data.shape)}."
-            raise ValueError(msg)
+            raise ValueError(f"A non-Cartesian scan needs data of shape {expected}, not {tuple(data.shape)}.")
 
 
 def to_samples(images: Tensor, trajectory: Tensor) -> Tensor:
@@ -200,16 +202,16 @@ def require_resolved(trajectory: Tensor, size: tuple[int, int]) -> None:
     """Refuse positions that are not finite or lie beyond the resolution of the image, where they would wrap around."""
     limit = torch.tensor(size, dtype=trajectory.dtype, device=trajectory.device) / 2
     if not bool((trajectory.abs() <= limit * (1 + 1e-6)).all()):
-        msg = f"Positions in k-space lie within half of {size} cycles per field of view; some of these do not."
-        raise ValueError(msg)
+        raise ValueError(
+            f"Positions in k-space lie within half of {size} cycles per field of view; some of these do not."
+        )
 
 
 def _finufft() -> Any:
     try:
         import finufft
     except ImportError as error:
-        msg = "Non-Cartesian scans need FINUFFT: pip install 'rsd_med[noncartesian]'."
-        raise ModuleNotFoundError(msg) from error
+        raise ModuleNotFoundError("Non-Cartesian scans need FINUFFT: pip install 'rsd_med[noncartesian]'.") from error
     return finufft
 
 

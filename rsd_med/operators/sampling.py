@@ -18,11 +18,10 @@ def require_mask(mask: Tensor) -> None:
         If so.
     """
     if mask.dtype != torch.bool or mask.ndim < 3 or mask.shape[-3] != 1:
-        msg = (
+        raise ValueError(
             f"A sampling mask is boolean of shape (*batch, 1, 1, x) or (*batch, 1, y, x), "
             f"not {mask.dtype} of shape {tuple(mask.shape)}."
         )
-        raise ValueError(msg)
 
 
 class SamplingMask(LinearOperator):
@@ -53,8 +52,9 @@ class SamplingMask(LinearOperator):
         """Zero what is not sampled, in data ``(*batch, channel, y, x)``."""
         aligned = x.shape[x.ndim - self.mask.ndim :] if x.ndim >= self.mask.ndim else ()
         if not aligned or any(m not in (1, n) for m, n in zip(self.mask.shape, aligned, strict=True)):
-            msg = f"Data of shape {tuple(x.shape)} do not fit a sampling mask of shape {tuple(self.mask.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Data of shape {tuple(x.shape)} do not fit a sampling mask of shape {tuple(self.mask.shape)}."
+            )
         return x.masked_fill(~self.mask, 0)
 
     def adjoint(self, y: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:

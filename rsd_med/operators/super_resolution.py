@@ -33,8 +33,9 @@ class Downsampling(LinearOperator):
 
     def __init__(self, factor: int, size: tuple[int, int]) -> None:
         if factor < 1 or any(n % factor for n in size):
-            msg = f"Images of {size[0]}×{size[1]} cannot be reduced {factor} times: both sides must be multiples of it."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Images of {size[0]}×{size[1]} cannot be reduced {factor} times: both sides must be multiples of it."
+            )
         self.factor = factor
         self.size = size
 

@@ -83,28 +83,23 @@ class MadeOfTensors:
             If there is none, or if they differ in anything but the batch.
         """
         if not members:
-            msg = "There is no operator to stack."
-            raise ValueError(msg)
+            raise ValueError("There is no operator to stack.")
         first = members[0]
         kinds = {type(member) for member in members}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            msg = f"Operators of different types cannot be stacked: {names}."
-            raise ValueError(msg)
+            raise ValueError(f"Operators of different types cannot be stacked: {names}.")
         if not isinstance(first, cls):
-            msg = f"A {type(first).__name__} cannot be stacked as {cls.__name__}."
-            raise ValueError(msg)
+            raise ValueError(f"A {type(first).__name__} cannot be stacked as {cls.__name__}.")
         for name in first.settings:
             values = [getattr(member, name) for member in members]
             if any(value != values[0] for value in values):
                 different = " and ".join(map(str, dict.fromkeys(values)))
-                msg = (
+                raise ValueError(
                     f"A {type(first).__name__} with {name} {different} cannot be stacked: one operator has one {name}."
                 )
-                raise ValueError(msg)
         if len({len(member.parts) for member in members}) > 1:
-            msg = f"A {type(first).__name__} cannot be stacked with one of another number of parts."
-            raise ValueError(msg)
+            raise ValueError(f"A {type(first).__name__} cannot be stacked with one of another number of parts.")
         tensors = {
             name: first._stacked(name, [getattr(member, name) for member in members]) for name in first.item_tensors
         }
@@ -117,8 +112,9 @@ class MadeOfTensors:
             return first
         if any(tensor.ndim <= ndim for tensor in tensors) or len({tensor.shape[1:] for tensor in tensors}) > 1:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors[:4])
-            msg = f"The {name} of {type(self).__name__} must differ in the batch alone to be stacked, not {shapes}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"The {name} of {type(self).__name__} must differ in the batch alone to be stacked, not {shapes}."
+            )
         return torch.cat(tensors)
 
     def _dimensions(self, name: str) -> int:
@@ -156,8 +152,7 @@ def rebuilt(structure: dict[str, Any], state: dict[str, Tensor], base: type[Made
     kinds = {kind.__name__: kind for kind in _descendants(base)}
     kind = kinds.get(structure["kind"])
     if kind is None:
-        msg = f"There is no operator {structure['kind']!r}."
-        raise ValueError(msg)
+        raise ValueError(f"There is no operator {structure['kind']!r}.")
     parts = []
     for number, part in enumerate(structure["parts"]):
         prefix = f"{number}."
@@ -165,16 +160,16 @@ def rebuilt(structure: dict[str, Any], state: dict[str, Tensor], base: type[Made
         parts.append(rebuilt(part, own, base))
     tensors = {name: tensor for name, tensor in state.items() if "." not in name}
     if set(tensors) != set(kind.item_tensors):
-        msg = f"A {structure['kind']} is made of {', '.join(kind.item_tensors)}, not of {', '.join(tensors)}."
-        raise ValueError(msg)
+        raise ValueError(
+            f"A {structure['kind']} is made of {', '.join(kind.item_tensors)}, not of {', '.join(tensors)}."
+        )
     return kind(*parts, **structure["settings"], **tensors)
 
 
 def require_batch_index(index: object) -> None:
     """Refuse an index that would drop the batch dimension."""
     if not isinstance(index, slice | Tensor) or (isinstance(index, Tensor) and index.ndim != 1):
-        msg = f"Select batch items by a slice or a 1-D tensor, not by {index!r}."
-        raise TypeError(msg)
+        raise TypeError(f"Select batch items by a slice or a 1-D tensor, not by {index!r}.")
 
 
 def _descendants(base: type[MadeOfTensors]) -> "list[type[MadeOfTensors]]":

@@ -34,8 +34,7 @@ class ParallelBeam(LinearOperator):
 
     def __init__(self, size: int, views: int) -> None:
         if size < 1 or views < 1:
-            msg = f"Tomography needs an image and a view at least, not a side of {size} and {views} views."
-            raise ValueError(msg)
+            raise ValueError(f"Tomography needs an image and a view at least, not a side of {size} and {views} views.")
         self.size = size
         self.views = views
 
@@ -81,8 +80,9 @@ class ParallelBeam(LinearOperator):
 
     def _require(self, data: Tensor, shape: tuple[int, int]) -> None:
         if tuple(data.shape[-2:]) != shape:
-            msg = f"Tomography of {self.size} pixels and {self.views} views needs {shape}, not {tuple(data.shape)}."
-            raise ValueError(msg)
+            raise ValueError(
+                f"Tomography of {self.size} pixels and {self.views} views needs {shape}, not {tuple(data.shape)}."
+            )
 
 
 class RampFilter(LinearOperator):

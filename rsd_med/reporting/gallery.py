@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from rsd_med.reporting.markup import Markup, tag
 from rsd_med.reporting.numbers import compact, significant, whole
@@ -58,12 +58,12 @@ def model_title(name: str) -> str:
     return f"{kind.capitalize()} ({sampler})" if sampler else kind.capitalize()
 
 
-def _order(gallery: Mapping[str, torch.Tensor]) -> list[str]:
+def _order(gallery: Mapping[str, Tensor]) -> list[str]:
     teachers = [name for name in gallery if name.startswith("teacher.")]
     return [name for name in ("measurements", *teachers, "student", "reference") if name in gallery]
 
 
-def _natural(images: torch.Tensor) -> bool:
+def _natural(images: Tensor) -> bool:
     return images.shape[1] != 2
 
 
@@ -103,7 +103,7 @@ def _panel(record: RunRecord, name: str, layout: Layout) -> Markup:
     return tag("figure", _sheet(images[:count], layout, f"{_alt(name)}, {count} images"), caption)
 
 
-def _sheet(images: torch.Tensor, layout: Layout, alt: str) -> Markup:
+def _sheet(images: Tensor, layout: Layout, alt: str) -> Markup:
     return _picture(sheet(to_grey_levels(images), layout.columns), layout.magnification, alt)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.markup import Markup, tag
@@ -85,7 +85,7 @@ def _percent(found: Mapping[str, Any], key: str) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _pictures(audit: Mapping[str, torch.Tensor]) -> list[Markup]:
+def _pictures(audit: Mapping[str, Tensor]) -> list[Markup]:
     if any(name not in audit for name, _ in _ROWS):
         return []
     count = len(audit["samples"])

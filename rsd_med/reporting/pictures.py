@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsd_med.runs.grids import WHITE, to_grey_levels
 
@@ -125,7 +126,7 @@ def ramp(natural: bool) -> tuple[np.ndarray, tuple[float, float]]:
     return to_grey_levels(channels)[0], (low, high)
 
 
-def clipped_share(images: torch.Tensor) -> float:
+def clipped_share(images: Tensor) -> float:
     """Return the share of values beyond the window; ``images`` in channels, ``(n, channels, y, x)``."""
     if images.shape[1] == 2:
         return float((torch.linalg.vector_norm(images, dim=1) > WHITE).float().mean())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.limits import MAX_SIDE
@@ -56,8 +57,8 @@ class RunRecord:
     protocol: Mapping[str, Any]
     protocol_text: str
     environment: Mapping[str, Any]
-    gallery: Mapping[str, torch.Tensor]
-    audit: Mapping[str, torch.Tensor]
+    gallery: Mapping[str, Tensor]
+    audit: Mapping[str, Tensor]
     grids: Mapping[str, Mapping[int, Path]]
     problems: tuple[str, ...]
 
@@ -193,7 +194,7 @@ class _Reader:
             self.problems.append(f"The protocol cannot be read: {error}.")
             return {}
 
-    def gallery(self, folder: Path) -> dict[str, torch.Tensor]:
+    def gallery(self, folder: Path) -> dict[str, Tensor]:
         found = {}
         for path in sorted(folder.glob("*.npy")) if folder.is_dir() else []:
             images = self._images(path)
@@ -201,7 +202,7 @@ class _Reader:
                 found[path.stem] = images
         return found
 
-    def _images(self, path: Path) -> torch.Tensor | None:
+    def _images(self, path: Path) -> Tensor | None:
         try:
             # Mapped, not loaded: a header that lies about its size costs nothing.
             stored = np.load(path, mmap_mode="r", allow_pickle=False)

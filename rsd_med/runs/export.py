@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.files import written_aside
@@ -16,7 +17,7 @@ from rsd_med.runs.grids import to_grey_levels
 Format = Literal["npy", "png", "nifti", "hdf5"]
 
 
-def write_images(images: torch.Tensor, folder: Path, form: Format) -> Path:
+def write_images(images: Tensor, folder: Path, form: Format) -> Path:
     """Write images in channels, ``(n, channels, y, x)`` float32 in scaled units.
 
     Parameters
@@ -60,11 +61,11 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(side)
 
 
-def _write_npy(images: torch.Tensor, path: Path) -> None:
+def _write_npy(images: Tensor, path: Path) -> None:
     np.save(path, images.to(torch.float32).numpy())
 
 
-def _write_nifti(images: torch.Tensor, path: Path) -> None:
+def _write_nifti(images: Tensor, path: Path) -> None:
     import nibabel
 
     # Columns first, as NIfTI counts; generated images lie in no patient, so the file claims no orientation.
@@ -76,7 +77,7 @@ def _write_nifti(images: torch.Tensor, path: Path) -> None:
     nibabel.save(image, path)
 
 
-def _write_hdf5(images: torch.Tensor, path: Path) -> None:
+def _write_hdf5(images: Tensor, path: Path) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsd_med.data.windowing import grey_levels
 from rsd_med.metrics.views import magnitude_view
@@ -15,7 +16,7 @@ WHITE = 1.25
 """Magnitude that is shown white. The scale, 1, comes from an image of low resolution; fine bright tissue exceeds it."""
 
 
-def to_grey_levels(images: torch.Tensor) -> np.ndarray:
+def to_grey_levels(images: Tensor) -> np.ndarray:
     """Map images in channels to 8-bit levels at the fixed window of their units.
 
     Parameters
@@ -34,7 +35,7 @@ def to_grey_levels(images: torch.Tensor) -> np.ndarray:
     return levels[:, 0] if levels.shape[1] == 1 else np.moveaxis(levels, 1, -1)
 
 
-def save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
+def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
     """Write a PNG of images in channels, ``(n, channels, y, x)``, row by row without gaps.
 
     An incomplete last row is left out.
@@ -50,7 +51,7 @@ def save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
     Image.fromarray(sheet).save(path)
 
 
-def save_gallery(folder: Path, name: str, images: torch.Tensor) -> None:
+def save_gallery(folder: Path, name: str, images: Tensor) -> None:
     """Write the first images of a model, or of the data, as ``<name>.npy``: float32 channels, scaled units."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{name}.npy", images[:GALLERY].to(torch.float32).cpu().numpy())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsd_med.base.errors import DivergedError
 
@@ -50,7 +50,7 @@ class Snapshot:
     images: int
     total_images: int
     finished: bool
-    networks: Mapping[str, Mapping[str, torch.Tensor]]
+    networks: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
 
     @classmethod
@@ -74,7 +74,7 @@ class Snapshot:
 
 def _copied(value: Any) -> Any:
     """Copy tensors to the CPU, wherever in dicts and lists they are."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
@@ -93,7 +93,7 @@ def _require_finite(stage: Trainable, images: int) -> None:
             )
     for name, optimiser in stage.optimisers().items():
         moments = [value for state in optimiser.state.values() for value in state.values()]
-        if not _all_finite(value for value in moments if isinstance(value, torch.Tensor)):
+        if not _all_finite(value for value in moments if isinstance(value, Tensor)):
             raise DivergedError(
                 f"{stage.name}: the optimiser of {name} holds NaN or infinite numbers after {images:,} images; they "
                 f"are not saved, and the last good checkpoint is kept. Lower {stage.name}'s learning rate, then run "
@@ -101,9 +101,9 @@ def _require_finite(stage: Trainable, images: int) -> None:
             )
 
 
-def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
     """Ask the device once for all of its tensors."""
-    found: dict[torch.device, list[torch.Tensor]] = {}
+    found: dict[torch.device, list[Tensor]] = {}
     for tensor in tensors:
         if tensor.is_floating_point() or tensor.is_complex():
             found.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
@@ -37,7 +38,7 @@ class LossSettings(KindSettings):
             raise ValueError(f"t_min ({self.t_min:g}) must be smaller than t_max ({self.t_max:g})")
         return self
 
-    def draw_levels(self, count: int, data_sigma: float, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def draw_levels(self, count: int, data_sigma: float, draws: Draws) -> Float[Tensor, " b"]:
         """Draw ``(count,)`` levels, float32; ``data_sigma`` is the noise level of the measurements."""
         low = self.t_min
         if self.from_data_sigma and data_sigma > 0:
@@ -46,8 +47,8 @@ class LossSettings(KindSettings):
         return karras_quantile(low + u * (self.t_max - low))
 
     def noised(
-        self, observed: Float[torch.Tensor, "b c y x"], data_sigma: float, draws: Draws
-    ) -> tuple[Float[torch.Tensor, "b c y x"], Float[torch.Tensor, " b"]]:
+        self, observed: Float[Tensor, "b c y x"], data_sigma: float, draws: Draws
+    ) -> tuple[Float[Tensor, "b c y x"], Float[Tensor, " b"]]:
         """Return ``y_θ + σ_t n`` for ``observed`` ``(b, channels, y, x)``, and its levels σ_t ``(b,)``."""
         sigma = self.draw_levels(len(observed), data_sigma, draws)
         return observed + complex_or_real_noise(observed, sigma, draws), sigma
@@ -68,13 +69,13 @@ class StudentLoss(ABC):
     @abstractmethod
     def __call__(
         self,
-        observed: Float[torch.Tensor, "b c y x"],
+        observed: Float[Tensor, "b c y x"],
         view: View,
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
         draws: Draws,
-    ) -> Float[torch.Tensor, " b"]:
+    ) -> Float[Tensor, " b"]:
         """Return the loss of each item, ``(b,)`` float32.
 
         Parameters
@@ -94,21 +95,21 @@ class StudentLoss(ABC):
     def estimates(
         self,
         levels: LossSettings,
-        observed: Float[torch.Tensor, "b c y x"],
+        observed: Float[Tensor, "b c y x"],
         view: View,
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
         draws: Draws,
-    ) -> tuple[Float[torch.Tensor, "b c y x"], Float[torch.Tensor, "b c y x"]]:
+    ) -> tuple[Float[Tensor, "b c y x"], Float[Tensor, "b c y x"]]:
         """Return a and b: what teacher and fake score make of ``y_θ + σ_t n``, one level and noise for each item."""
         noisy, sigma = levels.noised(observed, data_sigma, draws)
         return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
 
 
 def per_item_weight(
-    observed: Float[torch.Tensor, "b c y x"], estimate: Float[torch.Tensor, "b c y x"], view: View
-) -> Float[torch.Tensor, " b"]:
+    observed: Float[Tensor, "b c y x"], estimate: Float[Tensor, "b c y x"], view: View
+) -> Float[Tensor, " b"]:
     """Return ``ω = 1 / mean|y_θ − a|`` of each item, at most 1e5, without gradient: ``(b,)`` (arXiv 2404.04057)."""
     with torch.no_grad():
         return 1 / view.mean((observed - estimate).abs()).clamp_min(1e-5)

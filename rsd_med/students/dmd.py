@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
@@ -33,13 +34,13 @@ class DMD(StudentLoss):
 
     def __call__(
         self,
-        observed: Float[torch.Tensor, "b c y x"],
+        observed: Float[Tensor, "b c y x"],
         view: View,
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
         draws: Draws,
-    ) -> Float[torch.Tensor, " b"]:
+    ) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         with torch.no_grad():
             a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)

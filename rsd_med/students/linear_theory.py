@@ -152,7 +152,7 @@ class ExactDenoiser:
         self.matrix = (identity - level**2 * score_precision).float()
 
     def __call__(self, x: Tensor, sigma: Tensor, context: Tensor | None = None) -> Tensor:
-        """Denoise images ``(b, C, y, x)``; at any other level than its own it is not exact."""
+        """Denoise images ``(b, channels, y, x)``; at any other level than its own it is not exact."""
         self.answer = (x.flatten(1) @ self.matrix.T).reshape(x.shape)
         return self.answer
 

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.diffusion.denoiser import Denoiser
@@ -35,13 +35,13 @@ class SiD(StudentLoss):
 
     def __call__(
         self,
-        observed: Float[torch.Tensor, "b c y x"],
+        observed: Float[Tensor, "b c y x"],
         view: View,
         teacher: Denoiser,
         fake: Denoiser,
         data_sigma: float,
         draws: Draws,
-    ) -> Float[torch.Tensor, " b"]:
+    ) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)
         gap = view.restrict(a - b)

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
@@ -47,7 +48,7 @@ class AmbientFourier(Objective):
 
     context_channels = 1
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         operator = _multicoil(measurement.operator)
         seen = self.further(operator, draws)
@@ -59,9 +60,7 @@ class AmbientFourier(Objective):
         estimate = to_complex(denoiser(noisy, sigma, mask_context(seen)))
         return weighted_error(denoiser, torch.view_as_real(operator.normal(estimate) - target), sigma)
 
-    def observe(
-        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
-    ) -> Float[torch.Tensor, "b c y x"]:
+    def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return the image itself: given the mask, the score describes the whole clean image."""
         return image
 
@@ -74,7 +73,7 @@ class AmbientFourier(Objective):
         return View(operator.gram, mask_context(_multicoil(operator)))
 
 
-def mask_context(operator: MultiCoilFourier) -> Float[torch.Tensor, "b 1 y x"]:
+def mask_context(operator: MultiCoilFourier) -> Float[Tensor, "b 1 y x"]:
     """Show the mask to the network as an image: ``(b, 1, y, x)`` float32."""
     height, width = operator.maps.shape[-2:]
     return operator.mask.to(torch.float32).expand(-1, -1, height, width)

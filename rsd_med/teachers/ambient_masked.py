@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
@@ -74,7 +74,7 @@ class AmbientMasked(Objective):
         self.loss_mask = loss_mask
         self.compared = compared
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         seen = self.further(measurement.operator, draws)
         y = to_channels(measurement.data)
@@ -86,9 +86,7 @@ class AmbientMasked(Objective):
         asked = measurement.operator if self.loss_mask == "acquired" else seen
         return weighted_error(denoiser, asked(predicted - y), sigma)
 
-    def observe(
-        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
-    ) -> Float[torch.Tensor, "b c y x"]:
+    def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return the image itself: what is compared of it is for the view to say."""
         return image
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field, PositiveInt
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
@@ -81,7 +82,7 @@ class AmbientTweedie(Objective):
         self.below = below
         self.consistency = consistency
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
@@ -94,9 +95,7 @@ class AmbientTweedie(Objective):
             loss = loss + self.consistency.coefficient * self.consistency_loss(denoiser, y, sigma_n, draws)
         return loss
 
-    def consistency_loss(
-        self, denoiser: Denoiser, y: torch.Tensor, sigma_n: torch.Tensor, draws: Draws
-    ) -> Float[torch.Tensor, " b"]:
+    def consistency_loss(self, denoiser: Denoiser, y: Tensor, sigma_n: Tensor, draws: Draws) -> Float[Tensor, " b"]:
         """Return ``w(σ_n) ‖E[D(x'; σ')] − D(y; σ_n)‖²`` of each item, ``(b,)``; 0 for items without noise.
 
         x' is where a stochastic walk from y at σ_n arrives at a level σ' drawn below. The exact posterior mean is a
@@ -133,20 +132,18 @@ class AmbientTweedie(Objective):
         products = (total**2 - squares) / (settings.walks * (settings.walks - 1))
         return denoiser.weight(start) * products.flatten(1).sum(1) * (sigma_n > 0)
 
-    def observe(
-        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
-    ) -> Float[torch.Tensor, "b c y x"]:
+    def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return ``A(x)``: the score above σ_n describes the law of the noise-free measurement."""
         return apply(operator, image)
 
 
 def tweedie_loss(
     denoiser: Denoiser,
-    y: Float[torch.Tensor, "b c y x"],
-    sigma_n: Float[torch.Tensor, " b"],
-    sigma: Float[torch.Tensor, " b"],
+    y: Float[Tensor, "b c y x"],
+    sigma_n: Float[Tensor, " b"],
+    sigma: Float[Tensor, " b"],
     draws: Draws,
-) -> Float[torch.Tensor, " b"]:
+) -> Float[Tensor, " b"]:
     """Return the double Tweedie loss of each item, ``(b,)``, at levels ``σ ≥ σ_n`` (see ``AmbientTweedie``).
 
     Parameters

@@ -7,9 +7,9 @@ objectives between the two diverges (arXiv 2505.13377).
 from abc import ABC, abstractmethod
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import KindSettings
@@ -54,13 +54,11 @@ class Objective(ABC):
         self.levels = levels
 
     @abstractmethod
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item, ``(b,)`` float32, summed over the pixels and weighted by w(σ)."""
 
     @abstractmethod
-    def observe(
-        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
-    ) -> Float[torch.Tensor, "b c y x"]:
+    def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Map a generated image to what the teacher's score describes: ``A(G(z))``, without measurement noise.
 
         ``image`` and the result are in channels, ``(b, channels, y, x)``; gradients pass.
@@ -79,13 +77,13 @@ class Objective(ABC):
         return self.show(self.further(self.corruption.draw(like, draws), draws))
 
 
-def apply(operator: LinearOperator, image: Float[torch.Tensor, "b c y x"]) -> Float[torch.Tensor, "b c y x"]:
+def apply(operator: LinearOperator, image: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
     """Apply an image-to-image operator to an image in channels, ``(b, channels, y, x)``: two are a complex image's."""
     return to_channels(operator(to_complex(image))) if image.shape[1] == 2 else operator(image)
 
 
 def weighted_error(
-    denoiser: Denoiser, residual: Float[torch.Tensor, "b ..."], sigma: Float[torch.Tensor, " b"]
-) -> Float[torch.Tensor, " b"]:
+    denoiser: Denoiser, residual: Float[Tensor, "b ..."], sigma: Float[Tensor, " b"]
+) -> Float[Tensor, " b"]:
     """Sum ``w(σ) |residual|²`` over channels and pixels: ``(b, …)``, real, to ``(b,)``."""
     return denoiser.weight(sigma) * residual.square().flatten(1).sum(1)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
@@ -60,7 +61,7 @@ class Creative(Denoising):
         super().__init__(corruption, levels)
         self.sigma = sigma
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())
         sigma = self.levels.draw(len(y), draws)
@@ -69,8 +70,8 @@ class Creative(Denoising):
         return tweedie_loss(denoiser, copies, sigma_n, sigma, draws)
 
     def unit_noise(
-        self, like: Float[torch.Tensor, "b c y x"], ids: tuple[str, ...], draws: Draws
-    ) -> Float[torch.Tensor, "b c y x"]:
+        self, like: Float[Tensor, "b c y x"], ids: tuple[str, ...], draws: Draws
+    ) -> Float[Tensor, "b c y x"]:
         """Return ε: of an image, the same whenever it comes by; of a generation, which comes by once, a fresh one."""
         noise = draws.normal(*like.shape).to(like.device)
         for item, name in enumerate(ids):

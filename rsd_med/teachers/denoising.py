@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.base import Corruption
@@ -33,16 +33,14 @@ class Denoising(Objective):
 
     transforms: Transforms = "all"  # what it learns is the law of what it is shown, whatever that is
 
-    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[torch.Tensor, " b"]:
+    def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())
         sigma = self.levels.draw(len(y), draws)
         noisy = y + complex_or_real_noise(y, sigma, draws)
         return weighted_error(denoiser, denoiser(noisy, sigma) - y, sigma)
 
-    def observe(
-        self, image: Float[torch.Tensor, "b c y x"], operator: LinearOperator
-    ) -> Float[torch.Tensor, "b c y x"]:
+    def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return ``A(x)``, or the zero-filled image ``A^H A x`` of a scan."""
         if operator.complex_domain:
             return to_channels(operator.normal(to_complex(image)))

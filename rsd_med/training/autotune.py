@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.files import write_text
@@ -81,7 +82,7 @@ def candidates(precision: str, engine: EngineSettings, device: torch.device) -> 
 
 
 def try_each(
-    ways: Sequence[ComputeOptions], denoiser: Denoiser, image: torch.Tensor, context: torch.Tensor | None = None
+    ways: Sequence[ComputeOptions], denoiser: Denoiser, image: Tensor, context: Tensor | None = None
 ) -> list[Trial]:
     """Time the passes of training in each way, in turn, so that other programs disturb all alike.
 
@@ -161,9 +162,7 @@ def load_autotune(path: Path, device: torch.device) -> ComputeOptions | None:
         ) from error
 
 
-def _time_passes(
-    compute_options: ComputeOptions, denoiser: Denoiser, image: torch.Tensor, context: torch.Tensor | None
-) -> float:
+def _time_passes(compute_options: ComputeOptions, denoiser: Denoiser, image: Tensor, context: Tensor | None) -> float:
     """Take the passes of training: to draw, to the weights, and to the input through frozen weights; in seconds."""
     denoiser.compute(compute_options)
     sigma = torch.ones(len(image), device=image.device)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
@@ -80,7 +81,7 @@ class MeasurementPool:
         """Return the number of items."""
         return len(self.indices)
 
-    def __getitem__(self, index: slice | torch.Tensor) -> Measurement:
+    def __getitem__(self, index: slice | Tensor) -> Measurement:
         """Read items, selected by a slice or a 1-D tensor of numbers on any device.
 
         Raises
@@ -88,7 +89,7 @@ class MeasurementPool:
         DataError
             If an item is damaged.
         """
-        numbers = torch.arange(len(self))[index.cpu() if isinstance(index, torch.Tensor) else index]
+        numbers = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
         return load_batch(self.dataset, [self.indices[number] for number in numbers.tolist()], self.device)
 
 

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsd_med.training.settings import EMASettings
 
@@ -25,7 +25,7 @@ class EMA(Generic[Network]):
         self.module = copy.deepcopy(module).requires_grad_(False)
         self._averaged = _tensors(self.module)
         self._source: nn.Module | None = None
-        self._current: list[torch.Tensor] = []
+        self._current: list[Tensor] = []
 
     @torch.no_grad()
     def update(self, module: nn.Module, images: int, batch_size: int) -> None:
@@ -37,5 +37,5 @@ class EMA(Generic[Network]):
         torch._foreach_lerp_(self._averaged, self._current, 1 - beta)
 
 
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
+def _tensors(module: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in chain(module.parameters(), module.buffers())]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.randomness import generator_for
@@ -60,7 +61,7 @@ class Loop:
         seed: int,
         device: torch.device,
         stop: StopRequest,
-        on_evaluation: Callable[[Stage, int, torch.Tensor], dict[str, float]],
+        on_evaluation: Callable[[Stage, int, Tensor], dict[str, float]],
         distribution: Distribution = ALONE,
     ) -> None:
         self.dataset = dataset

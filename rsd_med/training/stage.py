@@ -97,7 +97,7 @@ class Stage(ABC):
         """Return the optimisers whose state a checkpoint holds."""
 
     @abstractmethod
-    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+    def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:
         """Measure the stage without clean data.
 
         Returns

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
@@ -136,7 +136,7 @@ class StudentStage(Stage):
         skipped |= not finite
         return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
 
-    def _generate(self, network: Denoiser, batch: Measurement, draws: Draws) -> torch.Tensor:
+    def _generate(self, network: Denoiser, batch: Measurement, draws: Draws) -> Tensor:
         """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
         like = self.pick(batch, draws.permutation(len(batch)))
         view = self.objective.draw_view(like, draws)
@@ -150,13 +150,13 @@ class StudentStage(Stage):
             self._shapes[shape] = to_channels(batch[:1].image()).shape[1:]
         return (len(batch), *self._shapes[shape])
 
-    def _fake_losses(self, batch: Measurement, draws: Draws) -> torch.Tensor:
+    def _fake_losses(self, batch: Measurement, draws: Draws) -> Tensor:
         with torch.no_grad():
             images = self._generate(self.generator, batch, draws)
             measurement = corrupt_generation(self.objective.corruption, images, batch, draws)
         return self.learn(self.fake, self.objective, measurement, draws)
 
-    def _generator_losses(self, batch: Measurement, draws: Draws) -> torch.Tensor:
+    def _generator_losses(self, batch: Measurement, draws: Draws) -> Tensor:
         corruption = self.objective.corruption
         operator = corruption.draw(batch, draws)
         view = self.objective.show(self.objective.further(operator, draws))
@@ -191,12 +191,12 @@ class StudentStage(Stage):
         if self.early_stopping is not None:
             self.early_stopping.load_state(state)
 
-    def draw(self, count: int) -> torch.Tensor:
+    def draw(self, count: int) -> Tensor:
         """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
         draw = student_draw(self.ema.module, self.settings.one_step)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
-    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+    def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:
         """Measure the averaged generator, keep it as the student where it is the best so far, and watch for a loss."""
         samples = self.draw(self.settings.evaluate_samples)
         figures = {"proximal_fd": math.nan}
@@ -209,7 +209,7 @@ class StudentStage(Stage):
         self.verdict = None if self.early_stopping is None else self.early_stopping.read(figures, images)
         return figures, samples
 
-    def _diagnose(self, samples: torch.Tensor) -> dict[str, float]:
+    def _diagnose(self, samples: Tensor) -> dict[str, float]:
         """Return the figures that say how the distillation is going."""
         diversity = self.monitor.diversity(samples)
         figures = {} if diversity is None else {"diversity": diversity}

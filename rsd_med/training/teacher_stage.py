@@ -5,7 +5,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
@@ -86,12 +86,12 @@ class TeacherStage(Stage):
     def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
         """Take nothing back."""
 
-    def draw(self, count: int) -> torch.Tensor:
+    def draw(self, count: int) -> Tensor:
         """Draw ``count`` samples of the averaged teacher with its first sampler; channels, on the CPU."""
         draw = teacher_draw(self.ema.module, self.sampler, self.objective.corruption.sigma)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
-    def evaluate(self, images: int) -> tuple[dict[str, float], torch.Tensor]:
+    def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:
         """Return the proximal distance of the teacher's samples, and the samples."""
         samples = self.draw(self.settings.evaluate_samples)
         return {"proximal_fd": self.monitor.distance(samples)}, samples

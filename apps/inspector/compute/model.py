@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.progress import Progress, silent
@@ -158,7 +159,7 @@ class Model:
         return torch.cat(images).cpu().numpy()
 
     @cached_property
-    def measured(self) -> torch.Tensor | None:
+    def measured(self) -> Tensor | None:
         """Measurements seen as images, in channels, whose operators are the first conditions; None if not kept."""
         images = self.record.gallery.get("measurements")
         if images is None or images.shape[2:] != self.experiment.sampling_operators.data.shape[-2:]:
@@ -265,7 +266,7 @@ class Model:
 
     def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
         device = self.experiment.sampling_operators.device
-        found: dict[int, torch.Tensor] = {}
+        found: dict[int, Tensor] = {}
         blocks = sorted({number // BATCH for number in numbers})
         for done, block in enumerate(blocks):
             rows = [number % BATCH for number in numbers if number // BATCH == block]
@@ -284,15 +285,15 @@ def _modest(experiment: Experiment) -> Experiment:
     return replace(experiment, protocol=experiment.protocol.model_copy(update={"engine": smaller}))
 
 
-def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """Go from one Gaussian latent to another on the sphere, where such latents lie (Shoemake 1985)."""
     cosine = ((a * b).sum() / (a.norm() * b.norm())).clamp(-1, 1)
     angle = torch.arccos(cosine)
     if float(angle) < 1e-4:
         return torch.lerp(a, b, share)
-    mixed: torch.Tensor = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+    mixed: Tensor = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
     return mixed
 
 
-def _magnitude(images: torch.Tensor) -> torch.Tensor:
+def _magnitude(images: Tensor) -> Tensor:
     return images.square().sum(1, keepdim=True).sqrt() if images.shape[1] == 2 else images

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsd_med.base.errors import DataError, UndersampledError
 from rsd_med.base.progress import Progress
@@ -41,7 +42,7 @@ class ReadyScan:
     simulated: bool
 
     @property
-    def reference(self) -> torch.Tensor | None:
+    def reference(self) -> Tensor | None:
         """Magnitude of the fully sampled image, ``(1, y, x)``, scaled units; None where it is not known."""
         reference = self.prepared.reference
         return None if reference is None else (reference / self.prepared.scan.scale)[None]
@@ -194,7 +195,7 @@ def build_solver(model: Model, method: str, samples: int) -> Solver:
 
 def reconstruct(
     model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress
-) -> tuple[Reconstruction, torch.Tensor]:
+) -> tuple[Reconstruction, Tensor]:
     """Reconstruct where the networks lie; return that and the zero-filled ``(1, y, x)`` complex64, on the CPU."""
     device = model.experiment.device
     measurement = scan.prepared.measurement.to(device)
@@ -203,7 +204,7 @@ def reconstruct(
     return result.to("cpu"), measurement.image()[0].cpu()
 
 
-def quality(scan: ReadyScan, image: torch.Tensor) -> dict[str, float]:
+def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
     """Return NMSE, PSNR and SSIM of a magnitude image against the reference; empty without one."""
     if scan.reference is None:
         return {}
@@ -217,7 +218,7 @@ def quality(scan: ReadyScan, image: torch.Tensor) -> dict[str, float]:
     }
 
 
-def arrays(scan: ReadyScan, result: Reconstruction, zero_filled: torch.Tensor) -> dict[str, np.ndarray]:
+def arrays(scan: ReadyScan, result: Reconstruction, zero_filled: Tensor) -> dict[str, np.ndarray]:
     """Return magnitudes for the panes, float32 (y, x), scaled units."""
     images = {"result": result.mean.abs()[0], "zero_filled": zero_filled.abs()[0]}
     if scan.reference is not None:

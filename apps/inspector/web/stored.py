@@ -46,12 +46,10 @@ def add_volume(
     stack = np.asarray(volume, dtype="<f4")
     stack = stack[None] if stack.ndim == 2 else stack
     if stack.ndim != 3 or 0 in stack.shape or max(stack.shape) > MAX_SIDE:
-        msg = f"a volume has three axes of at most {MAX_SIDE} each, not {stack.shape}"
-        raise ValueError(msg)
+        raise ValueError(f"a volume has three axes of at most {MAX_SIDE} each, not {stack.shape}")
     low, high = float(window[0]), float(window[1])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        msg = f"a window goes from a lower to a higher number, not {window}"
-        raise ValueError(msg)
+        raise ValueError(f"a window goes from a lower to a higher number, not {window}")
     artefact = new_id()
     path = session.new_path(".npy")
     np.save(path, np.ascontiguousarray(stack))
@@ -86,11 +84,9 @@ def add_file(session: Session, path: Path, name: str) -> str:
         For a file outside the session's folder, or a name with anything but letters, digits, ``-``, ``_`` and ``.``.
     """
     if not path.resolve().is_relative_to(session.folder.resolve()):
-        msg = "only files of the session's own folder can be handed out"
-        raise ValueError(msg)
+        raise ValueError("only files of the session's own folder can be handed out")
     if not all(letter.isascii() and (letter.isalnum() or letter in "-_.") for letter in name):
-        msg = f"{name!r} is no plain name"
-        raise ValueError(msg)
+        raise ValueError(f"{name!r} is no plain name")
     artefact = new_id()
     _register(session, Artefact(artefact, path, None, name))
     return artefact

@@ -2,9 +2,8 @@
 
 from typing import Literal, Self
 
-import torch
 from pydantic import Field, PositiveInt, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from rsd_med.diffusion.backbones.base import BackboneSettings, reflected_to_multiple
 
@@ -71,8 +70,8 @@ class MonaiUNet(nn.Module):
             num_head_channels=[settings.head_features(features) for features in settings.channels],
         )
 
-    def forward(self, x: torch.Tensor, noise_label: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``."""
         height, width = x.shape[-2:]
-        out: torch.Tensor = self.net(reflected_to_multiple(x, self.multiple), noise_label)
+        out: Tensor = self.net(reflected_to_multiple(x, self.multiple), noise_label)
         return out[..., :height, :width]

@@ -25,8 +25,7 @@ def acs_slice(width: int, acs_lines: int) -> slice:
         If ``acs_lines`` is negative or larger than ``width``.
     """
     if not 0 <= acs_lines <= width:
-        msg = f"acs_lines must lie between 0 and the {width} k-space columns, not be {acs_lines}."
-        raise ValueError(msg)
+        raise ValueError(f"acs_lines must lie between 0 and the {width} k-space columns, not be {acs_lines}.")
     start = (width - acs_lines + 1) // 2
     return slice(start, start + acs_lines)
 
@@ -48,8 +47,7 @@ def achieved_acceleration(mask: Tensor, acquired: Tensor | None = None) -> float
     """
     measured = int(mask.sum())
     if measured == 0:
-        msg = "A mask that measures nothing has no acceleration."
-        raise ValueError(msg)
+        raise ValueError("A mask that measures nothing has no acceleration.")
     width = mask.shape[-1] if acquired is None else int(acquired.sum())
     return mask.numel() // mask.shape[-1] * width / measured
 
@@ -63,8 +61,7 @@ def floor_of(count: int, acceleration: float) -> int:
         If the acceleration is below 1.
     """
     if not acceleration >= 1:
-        msg = f"The acceleration must be at least 1, and is {acceleration}."
-        raise ValueError(msg)
+        raise ValueError(f"The acceleration must be at least 1, and is {acceleration}.")
     # The small addend keeps a quotient that is whole, up to rounding, from losing a line.
     return math.floor(count / acceleration + 1e-9)
 
@@ -120,23 +117,20 @@ def plan(
         If R < 1, if the ACS does not fit, or if R leaves fewer columns than the ACS needs.
     """
     if width < 1:
-        msg = f"A mask needs at least one k-space column, not {width}."
-        raise ValueError(msg)
+        raise ValueError(f"A mask needs at least one k-space column, not {width}.")
     centre = acs_slice(width, acs_lines)
     there = existing(width, acquired, device)
     if not bool(there[centre].all()):
-        msg = f"The scan lacks some of the {acs_lines} central columns: ask for fewer ACS lines."
-        raise ValueError(msg)
+        raise ValueError(f"The scan lacks some of the {acs_lines} central columns: ask for fewer ACS lines.")
     columns = int(there.sum())
     total = nearest_count(columns, acceleration)
     if rounded:
         total = max(round(columns / acceleration), 1)
     if total < max(acs_lines, 1):
-        msg = (
+        raise ValueError(
             f"Acceleration {acceleration:g} leaves {total} of {columns} k-space columns, fewer than the "
             f"{max(acs_lines, 1)} that must be kept: lower the acceleration or the number of ACS lines."
         )
-        raise ValueError(msg)
     return total, centre, there
 
 
@@ -151,11 +145,10 @@ def existing(width: int, acquired: Tensor | None, device: torch.device) -> Tenso
     if acquired is None:
         return torch.ones(width, dtype=torch.bool, device=device)
     if acquired.dtype != torch.bool or acquired.shape != (width,):
-        msg = (
+        raise ValueError(
             f"The acquired columns must be boolean of shape ({width},), "
             f"not {acquired.dtype} of shape {tuple(acquired.shape)}."
         )
-        raise ValueError(msg)
     return acquired.to(device)
 
 
@@ -168,8 +161,7 @@ def require_acceleration(total: int, columns: int, acceleration: float, what: st
         If so, with the nearest acceleration.
     """
     if abs(columns / total / acceleration - 1) > TOLERANCE:
-        msg = (
+        raise ValueError(
             f"No whole number of {what} out of {columns} comes within 2 % of acceleration {acceleration:g}: the "
             f"nearest is {columns / total:.3g}."
         )
-        raise ValueError(msg)

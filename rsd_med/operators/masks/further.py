@@ -84,15 +84,13 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, draws: Draws) ->
 
 def _without(mask: Tensor, removable: Tensor, removed: int, draws: Draws, what: str, kept: str) -> Tensor:
     if removed < 0:
-        msg = f"The number of {what} to remove must not be negative, and is {removed}."
-        raise ValueError(msg)
+        raise ValueError(f"The number of {what} to remove must not be negative, and is {removed}.")
     fewest = int(removable.sum(dim=-1).min()) if mask.numel() else 0
     if removed > fewest:
-        msg = (
+        raise ValueError(
             f"{removed} {what} cannot be removed from a mask that has only {fewest} outside {kept}: remove fewer "
             "lines, keep fewer ACS lines or lower the acceleration."
         )
-        raise ValueError(msg)
     keys = draws.uniform(*mask.shape).to(mask.device)
     lost = keys.masked_fill_(~removable, 2.0).argsort(dim=-1)[..., :removed]
     return mask.scatter(-1, lost, value=False)

@@ -112,11 +112,10 @@ def equispaced_grid_masks(
     if not found:
         near = sorted(means, key=lambda spacing: abs(means[spacing] - acceleration))[:2]
         told = " and ".join(f"every {spacing}. column {means[spacing]:.3g}" for spacing in sorted(near))
-        msg = (
+        raise ValueError(
             f"No grid of every s-th column with {acs_lines} ACS lines comes within 2 % of acceleration "
             f"{acceleration:g}: {told}; ask for one of these, or for the pattern equispaced_fraction."
         )
-        raise ValueError(msg)
     best = min(found, key=lambda spacing: abs(means[spacing] / acceleration - 1))
     chosen = draws.integers(len(found[best]), batch).tolist()
     return torch.stack([found[best][number] for number in chosen])

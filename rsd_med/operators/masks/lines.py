@@ -190,11 +190,10 @@ def partial_fourier_masks(
     middle = width // 2
     first, last = min(centre.start, middle), max(centre.stop, middle + 1)
     if int(columns[-total]) > first or int(columns[total - 1]) < last - 1:
-        msg = (
+        raise ValueError(
             f"Partial Fourier with acceleration {acceleration:g} would leave out a part of the centre: ask for less "
             f"than {len(columns) / (len(columns) / 2 + (last - first) / 2):.3g}, or for fewer ACS lines."
         )
-        raise ValueError(msg)
     right = draws.uniform(batch, 1) < 0.5
     place = there.cumsum(0) - 1
     kept = torch.where(right, place >= len(columns) - total, place < total)

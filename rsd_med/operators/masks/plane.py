@@ -135,11 +135,10 @@ def radial_masks(
         first[~(there & ~square).flatten()] = len(entry)
         met = int((first < len(entry)).sum())
         if met < need:
-            msg = (
+            raise ValueError(
                 f"Radial spokes reach {met + total - need} of the {int(there.sum())} entries of k-space, fewer than "
                 f"acceleration {acceleration:g} asks for: raise it above {int(there.sum()) / (met + total - need):.3g}."
             )
-            raise ValueError(msg)
         mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool, device=draws.device)
         mask[first.argsort()[:need]] = True
         masks.append(mask.reshape(shape) | square)
@@ -152,23 +151,20 @@ def _plan(
     """Return the number of entries to measure, the ACS square, and the entries that can be measured."""
     rows, columns = shape
     if rows < 1 or columns < 1:
-        msg = f"A mask needs at least one entry, not {rows} × {columns}."
-        raise ValueError(msg)
+        raise ValueError(f"A mask needs at least one entry, not {rows} × {columns}.")
     there = existing(columns, acquired, device).expand(rows, columns)
     square = torch.zeros(rows, columns, dtype=torch.bool, device=device)
     square[acs_slice(rows, acs_lines), acs_slice(columns, acs_lines)] = True
     if bool((square & ~there).any()):
-        msg = f"The scan lacks some of the {acs_lines} central columns: ask for fewer ACS lines."
-        raise ValueError(msg)
+        raise ValueError(f"The scan lacks some of the {acs_lines} central columns: ask for fewer ACS lines.")
     entries = int(there.sum())
     floor_of(entries, acceleration)
     total = round(entries / acceleration)
     if total < max(int(square.sum()), 1):
-        msg = (
+        raise ValueError(
             f"Acceleration {acceleration:g} leaves {total} of {entries} k-space entries, fewer than the "
             f"{max(int(square.sum()), 1)} that must be kept: lower the acceleration or the number of ACS lines."
         )
-        raise ValueError(msg)
     require_acceleration(total, entries, acceleration, "entries")
     return total, square, there
 
