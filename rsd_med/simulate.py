@@ -174,9 +174,9 @@ def _volumes(arguments: argparse.Namespace) -> "tuple[Source, list[list[int]]]":
         return _array_volumes(arguments, root)
     if arguments.key or arguments.range or arguments.group_key:
         raise ProtocolError("--key, --range and --group-key belong to .npy and .npz arrays.")
-    if _is_nifti(path) or (path.is_dir() and any(_is_nifti(file) for file in path.rglob("*"))):
-        from rsd_med.data.nifti import NiftiSettings
+    from rsd_med.data.nifti import NiftiSettings, holds_nifti
 
+    if holds_nifti(path):
         source = NiftiSettings(root=root, slices=arguments.slices, resize=arguments.size).build()
         by_volume: dict[int, list[int]] = {}
         for index, (volume, *_) in enumerate(source.items[: arguments.limit]):
@@ -226,10 +226,6 @@ def _groups(path: Path, key: str, count: int) -> list[object]:
 
 def _chunks(indices: list[int], length: int) -> list[list[int]]:
     return [indices[first : first + length] for first in range(0, len(indices), length)]
-
-
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file()
 
 
 def _held_out(arguments: argparse.Namespace, count: int, generator: "torch.Generator") -> set[int] | None:

@@ -22,6 +22,7 @@ from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
 from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import central_rows, sampled_rows, without_oversampling
+from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     import h5py
 
 
-_SUFFIXES = {".h5", ".hdf5"}
+SUFFIXES = (".h5", ".hdf5")
+"""Endings of names that promise this kind of file."""
 
 
 class FastMRIHDF5Settings(SourceSettings):
@@ -235,7 +237,7 @@ def _files(root: Path) -> Iterator[Path]:
             f"The data root '{root.name}' does not exist; write the folder with the .h5 files into the protocol's "
             "'root', or mount it."
         )
-    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    paths = files_of_kind(root, "fastmri_hdf5", SUFFIXES)
     if not paths:
         raise DataError(f"The folder '{root.name}' holds no .h5 file; point 'root' to the folder that does.")
     stems = [path.stem for path in paths]

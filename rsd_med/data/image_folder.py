@@ -9,6 +9,7 @@ from pydantic import Field
 from rsd_med.base.errors import DataError
 from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_error, image_size, to_unit_range
 from rsd_med.data.fitting import fit
+from rsd_med.data.listing import files_below
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.scan import Picture
@@ -109,18 +110,15 @@ class ImageFolder(Source):
             raise DataError(f"The image folder {self.folder.name} does not exist: check data.root.")
         found = [
             path
-            for path in self.folder.rglob("*")
-            if fnmatchcase(path.name, self.settings.include)
-            and path.suffix.lower() in SUFFIXES
-            and not path.name.startswith(".")
-            and path.is_file()
+            for path in files_below(self.folder)
+            if fnmatchcase(path.name, self.settings.include) and path.suffix.lower() in SUFFIXES
         ]
         if not found:
             raise DataError(
                 f"The image folder {self.folder.name} holds no png, jpg, webp or tif file whose name matches "
                 f"'{self.settings.include}': check data.root and data.include."
             )
-        return sorted(found, key=lambda path: path.relative_to(self.folder).as_posix())
+        return found
 
     def _listed_items(self) -> list[tuple[int, int | None]]:
         if self.settings.tile is None:

@@ -15,6 +15,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_size, to_unit_range
 from rsd_med.data.fitting import fit
 from rsd_med.data.image_folder import Side
+from rsd_med.data.listing import is_hidden
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Picture
 from rsd_med.data.source import Source, SourceSettings
@@ -125,7 +126,7 @@ class ImageZip(Source):
         names = []
         for entry in self._opened().infolist():
             place = PurePosixPath(entry.filename)
-            hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in place.parts)
+            hidden = is_hidden(part for part in place.parts if part != "..")
             if entry.is_dir() or hidden or place.suffix.lower() not in SUFFIXES:
                 continue
             self._require_plain(entry)

@@ -27,6 +27,7 @@ from rsd_med.data.ismrmrd_records import (
 from rsd_med.data.orientation import centred_affine
 from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import sampled_rows, without_oversampling
+from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
 from rsd_med.data.trajectory import in_cycles
@@ -34,7 +35,8 @@ from rsd_med.data.trajectory import in_cycles
 if TYPE_CHECKING:
     import h5py
 
-_SUFFIXES = {".h5", ".hdf5", ".mrd"}
+SUFFIXES = (".h5", ".hdf5", ".mrd")
+"""Endings of names that promise this kind of file."""
 CARTESIAN = (None, "cartesian")
 """The header's words for samples on the grid."""
 
@@ -216,7 +218,7 @@ def _files(root: Path) -> Iterator[Path]:
         return
     if not root.is_dir():
         raise DataError(f"The ISMRMRD folder or file '{root.name}' does not exist: check data.root.")
-    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    paths = files_of_kind(root, "ismrmrd", SUFFIXES)
     if not paths:
         raise DataError(f"The folder '{root.name}' holds no .h5 or .mrd file; point 'root' to the folder that does.")
     stems = [path.stem for path in paths]

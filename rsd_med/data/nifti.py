@@ -1,6 +1,6 @@
 """Slices of NIfTI volumes, each with its place in the patient."""
 
-from fnmatch import fnmatchcase
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,12 +10,19 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.notices import say_once
 from rsd_med.data.fitting import fit
 from rsd_med.data.intensity import Intensities, Percentiles
 from rsd_med.data.nifti_file import NiftiVolume, VoxelFiles, file_error, read_header
 from rsd_med.data.paths import resolve_root
+from rsd_med.data.recognition import files_of_kind, kind_of_file
 from rsd_med.data.scan import Geometry, Picture
 from rsd_med.data.source import Source, SourceSettings
+
+SUFFIXES = (".nii", ".nii.gz")
+"""Endings of names that promise this kind of file."""
+
+_ENDING = re.compile(r"\.nii(\.gz|\.gzip)?$|\.gz(ip)?$", re.IGNORECASE)
 
 
 class NiftiSettings(SourceSettings):
@@ -27,7 +34,8 @@ class NiftiSettings(SourceSettings):
 
     kind: Literal["nifti"] = "nifti"
     root: str = Field(
-        description="a folder (with the folders below it) of `.nii` and `.nii.gz` files, or one such file"
+        description="a folder (with the folders below it) of NIfTI files, packed with gzip or not, or one such file. "
+        "Files are known by their content; one that is called `.nii` or `.nii.gz` has to be one"
     )
     include: str = Field(
         "*", description="which files of a folder to take, as a pattern of their names, for example `*_T1w.nii.gz`"
@@ -72,9 +80,9 @@ class Nifti(Source):
 
     def __init__(self, settings: NiftiSettings, root: Path) -> None:
         self.settings = settings
-        self.files = [read_header(path, name) for path, name in _listed(root, settings.include)]
-        if len({file.is_complex for file in self.files}) > 1:
-            raise DataError(f"{root.name} mixes complex and real volumes: choose one sort with data.include.")
+        self.files = [self._checked(read_header(path, name)) for path, name in _listed(root, settings.include)]
+        _require_one_sort(self.files)
+        _say_what_contradicts(self.files)
         self.items = [
             (number, volume, cut)
             for number, file in enumerate(self.files)
@@ -93,7 +101,7 @@ class Nifti(Source):
         number, volume, cut = self.items[index]
         file = self.files[number]
         several = f"_volume{volume:03d}" if self.settings.volume == "all" and file.held > 1 else ""
-        return f"{file.name}{several}_slice{cut:03d}"
+        return f"{_stem(file.name)}{several}_slice{cut:03d}"
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Return (1, H, W)."""
@@ -130,12 +138,18 @@ class Nifti(Source):
         rows, columns = (axis for axis in (0, 1, 2) if axis != self.settings.axis)
         return rows, columns
 
+    def _checked(self, file: NiftiVolume) -> NiftiVolume:
+        sides = [file.shape[axis] for axis in self._axes()]
+        if sides == [1, 1]:
+            raise file_error(file.name, f"has slices of one voxel across axis {self.settings.axis}: choose data.axis")
+        return file
+
     def _volumes(self, file: NiftiVolume) -> range:
         wanted = self.settings.volume
         if wanted == "all":
             return range(file.held)
         if wanted >= file.held:
-            raise file_error(file.path, f"holds {file.held} volumes, and number {wanted} (from 0) is asked for")
+            raise file_error(file.name, f"holds {file.held} volumes, and number {wanted} (from 0) is asked for")
         return range(wanted, wanted + 1)
 
     def _cuts(self, file: NiftiVolume) -> range:
@@ -162,36 +176,66 @@ class Nifti(Source):
             for plane in range(file.shape[2]):
                 seen.add(self._voxels.cut(file, volume, 2, plane))
             if seen.bad:
-                raise file_error(file.path, f"has {seen.bad} voxels that are NaN or infinite")
+                raise file_error(file.name, f"has {seen.bad} voxels that are NaN or infinite")
             low, high = seen.percentiles(*self.settings.percentiles)
             if file.is_complex and high == 0:
-                raise file_error(file.path, "is empty: nearly all its voxels are zero")
+                raise file_error(file.name, "is empty: nearly all its voxels are zero")
             if not file.is_complex and not low < high:
-                raise file_error(file.path, f"is constant: its intensities are all about {high:g}")
+                raise file_error(file.name, f"is constant: its intensities are all about {high:g}")
             self._limits[number, volume] = low, high
         return self._limits[number, volume]
 
 
-def _listed(root: Path, include: str) -> list[tuple[Path, str]]:
-    if root.is_file():
-        if not _is_nifti(root):
-            raise file_error(root, "is neither .nii nor .nii.gz")
-        return [(root, _stem(root.name))]
-    if not root.is_dir():
-        raise DataError(f"The NIfTI folder or file {root.name} does not exist: check data.root.")
-    found = [path for path in root.rglob("*") if fnmatchcase(path.name, include) and _is_nifti(path) and path.is_file()]
-    if not found:
-        raise DataError(
-            f"The folder {root.name} holds no .nii or .nii.gz file whose name matches '{include}': check data.root "
-            "and data.include."
-        )
-    named = [(path, _stem(path.relative_to(root).as_posix())) for path in found]
-    return sorted(named, key=lambda item: item[1])
+def holds_nifti(path: Path) -> bool:
+    """Whether a path is a NIfTI file, or a folder with one in it; what is only called so counts, too."""
+    return bool(files_of_kind(path, "nifti", SUFFIXES, deep=True)) if path.is_dir() else _is_nifti(path)
 
 
 def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+    return path.name.lower().endswith(SUFFIXES) or kind_of_file(path) == "nifti"
+
+
+def _listed(root: Path, include: str) -> list[tuple[Path, str]]:
+    """Return the files, each with its path below the root."""
+    if not root.exists():
+        raise DataError(f"The NIfTI folder or file {root.name} does not exist: check data.root.")
+    if not root.is_dir():
+        if not _is_nifti(root):
+            raise DataError(f"{root.name} is no NIfTI file: check data.root.")
+        return [(root, root.name)]
+    files = files_of_kind(root, "nifti", SUFFIXES, include, deep=True)
+    if not files:
+        raise DataError(
+            f"The folder {root.name} holds no NIfTI file whose name matches '{include}': check data.root and "
+            "data.include."
+        )
+    named = sorted(((path, path.relative_to(root).as_posix()) for path in files), key=lambda item: _stem(item[1]))
+    for (_, one), (_, other) in pairwise(named):
+        if _stem(one) == _stem(other):
+            raise DataError(
+                f"The NIfTI files {one} and {other} differ in their endings alone: rename one; names are ids."
+            )
+    return named
+
+
+def _require_one_sort(files: list[NiftiVolume]) -> None:
+    for file in files:
+        if file.is_complex != files[0].is_complex:
+            sorts = (file.name, files[0].name) if file.is_complex else (files[0].name, file.name)
+            raise DataError(
+                f"The NIfTI file {sorts[0]} is complex and {sorts[1]} is real: choose one sort with data.include."
+            )
+
+
+def _say_what_contradicts(files: list[NiftiVolume]) -> None:
+    names = [file.name for file in files if file.contradicts]
+    if names:
+        say_once(
+            f"{len(names)} of {len(files)} NIfTI files, the first {names[0]}, state voxel sizes that are not those of "
+            "their affine; the affine is taken."
+        )
 
 
 def _stem(name: str) -> str:
-    return name[: name.lower().rindex(".nii")]
+    """Return a name without the ending that says its kind."""
+    return _ENDING.sub("", name)

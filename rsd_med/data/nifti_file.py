@@ -8,7 +8,6 @@ import threading
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +15,8 @@ import numpy as np
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
+from rsd_med.data.nifti_grid import grid_of
+from rsd_med.data.recognition import is_packed, unpacked_start
 
 MAX_VOXELS = 2**28
 """Largest volume that is read."""
@@ -41,7 +42,9 @@ class NiftiVolume:
     path
         The file.
     name
-        Its path below the root, without suffix.
+        Its path below the root; from the root's parent folder on in messages.
+    packed
+        Whether it is a gzip file.
     header
         The header as nibabel reads it, its text fields blanked.
     shape
@@ -51,16 +54,20 @@ class NiftiVolume:
     affine
         Voxel indices to millimetres, float64 (4, 4); None if the header does not hold a usable one.
     zooms
-        Voxel sizes in millimetres, (i, j, k); None if they are not positive numbers.
+        Voxel sizes in millimetres, (i, j, k): the affine's, or without one the header's; None if there are none.
+    contradicts
+        Whether the header's voxel sizes are others than those of its affine.
     """
 
     path: Path
     name: str
+    packed: bool
     header: Any
     shape: tuple[int, ...]
     is_complex: bool
     affine: np.ndarray | None
     zooms: tuple[float, float, float] | None
+    contradicts: bool
 
     @property
     def held(self) -> int:
@@ -100,7 +107,7 @@ class VoxelFiles:
                 planes = (self._plane(file, volume, plane).take(number, axis) for plane in range(file.shape[2]))
                 return _scaled(file, np.stack(list(planes), axis=-1))
         except (OSError, EOFError, zlib.error) as problem:
-            raise file_error(file.path, "is shorter than its header says, or damaged: copy it again") from problem
+            raise file_error(file.name, _reason(problem, "is shorter than its header says, or damaged")) from problem
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the voxels behind."""
@@ -123,7 +130,7 @@ class VoxelFiles:
     def _plane(self, file: NiftiVolume, volume: int, plane: int) -> np.ndarray:
         size = file.plane_bytes
         offset = (volume * file.shape[2] + plane) * size
-        if file.path.name.lower().endswith(".gz"):
+        if file.packed:
             voxels = self._unpack(file)
             voxels.seek(offset)
             raw = voxels.read(size)
@@ -165,9 +172,9 @@ def read_header(path: Path, name: str) -> NiftiVolume:
     Parameters
     ----------
     path
-        A ``.nii`` or ``.nii.gz`` file, NIfTI-1 or NIfTI-2.
+        A single file, NIfTI-1 or NIfTI-2, packed with gzip or not, whatever its name is.
     name
-        What to call it in ids.
+        What to call it in ids and messages.
 
     Returns
     -------
@@ -184,51 +191,50 @@ def read_header(path: Path, name: str) -> NiftiVolume:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        with _opened(path) as file:
-            start = file.read(540)
+        packed, start = is_packed(path), unpacked_start(path)
     except (OSError, EOFError, zlib.error) as problem:
-        raise file_error(path, "cannot be read: it is missing, damaged or no gzip file") from problem
+        raise file_error(name, _reason(problem, "cannot be read: it is damaged")) from problem
     kinds = {348: Nifti1Header, 540: Nifti2Header}
     sizes = (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
     kind = next((kinds[size] for size in sizes if size in kinds), None)
     length = 0 if kind is None else kind.template_dtype.itemsize
     if kind is None or len(start) < length:
-        raise file_error(path, "is no NIfTI file")
+        raise file_error(name, "is no NIfTI file")
     try:
         header = kind(start[:length], check=False)
         if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
-            raise file_error(path, "is no single NIfTI file (pairs of .hdr and .img are not read)")
-        shape = _checked_shape(path, [int(length) for length in header["dim"]])
+            raise file_error(name, "is no single NIfTI file (pairs of .hdr and .img are not read)")
+        shape = _checked_shape(name, [int(length) for length in header["dim"]])
         dtype = header.get_data_dtype()
     except (HeaderDataError, OverflowError, ValueError, KeyError) as problem:
-        raise file_error(path, "has a header that contradicts itself") from problem
+        raise file_error(name, "has a header that contradicts itself") from problem
     if dtype.kind not in "uifc":
-        raise file_error(path, f"holds {dtype}, not numbers (colours are not read)")
+        raise file_error(name, f"holds {dtype}, not numbers (colours are not read)")
     if math.prod(shape[:3]) > MAX_VOXELS:
-        raise file_error(path, f"declares {math.prod(shape[:3])} voxels a volume, more than is read")
+        raise file_error(name, f"declares {math.prod(shape[:3])} voxels a volume, more than is read")
     offset = float(header["vox_offset"])
     if not length <= offset <= MAX_HEADER_BYTES:
-        raise file_error(path, "has a header that contradicts itself (where the voxels begin)")
-    _check_size(path, offset + math.prod(shape) * dtype.itemsize)
+        raise file_error(name, "has a header that contradicts itself (where the voxels begin)")
+    _check_size(name, packed, path.stat().st_size, offset + math.prod(shape) * dtype.itemsize)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if math.isinf(slope) or (slope != 0 and not math.isnan(slope) and not math.isfinite(intercept)):
-        raise file_error(path, "has an intensity scale that is no number")
+        raise file_error(name, "has an intensity scale that is no number")
     for text in ("descrip", "db_name", "aux_file", "intent_name"):  # may name the patient
         if text in header:
             header[text] = b""
-    return NiftiVolume(path, name, header, shape, dtype.kind == "c", _usable_affine(header), _usable_zooms(header))
+    affine, zooms, contradicts = grid_of(header)
+    return NiftiVolume(path, name, packed, header, shape, dtype.kind == "c", affine, zooms, contradicts)
 
 
-def _check_size(path: Path, declared: float) -> None:
+def _check_size(name: str, packed: bool, stored: int, declared: float) -> None:
     """Refuse a file that cannot hold what its header declares, before any of it is read."""
-    stored = path.stat().st_size
-    if not path.name.lower().endswith(".gz"):
+    if not packed:
         if declared > stored:
-            raise file_error(path, "is shorter than its header says: copy it again")
+            raise file_error(name, "is shorter than its header says: copy it again")
     elif declared > MAX_UNPACKED_BYTES:
-        raise file_error(path, f"unpacks to {declared / 2**30:.0f} GiB, more than is read: unpack it to .nii first")
+        raise file_error(name, f"unpacks to {declared / 2**30:.0f} GiB, more than is read: unpack it to .nii first")
     elif declared > _INFLATION * stored:
-        raise file_error(path, "is shorter than its header says: no packing makes so much so small")
+        raise file_error(name, "is shorter than its header says: no packing makes so much so small")
 
 
 def _scaled(file: NiftiVolume, values: np.ndarray) -> np.ndarray:
@@ -240,45 +246,29 @@ def _scaled(file: NiftiVolume, values: np.ndarray) -> np.ndarray:
         return values.astype(np.complex64 if file.is_complex else np.float32)
 
 
-def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _checked_shape(path: Path, dim: list[int]) -> tuple[int, ...]:
+def _checked_shape(name: str, dim: list[int]) -> tuple[int, ...]:
     """Return (i, j, k) or (i, j, k, volume); further axes must be 1 long."""
     if not 1 <= dim[0] <= 7:
-        raise file_error(path, f"declares {dim[0]} dimensions")
+        raise file_error(name, f"declares {dim[0]} dimensions")
     sides = dim[1 : dim[0] + 1]
     if min(sides) < 1 or max(sides[:3]) > MAX_SIDE:
-        raise file_error(path, f"declares the impossible shape {tuple(sides)}")
+        raise file_error(name, f"declares the impossible shape {tuple(sides)}")
     while len(sides) > 3 and sides[-1] == 1:
         sides.pop()
     if len(sides) < 2 or len(sides) > 4:
-        raise file_error(path, f"declares the shape {tuple(sides)}: two to four dimensions are read")
+        raise file_error(name, f"declares the shape {tuple(sides)}: two to four dimensions are read")
     return tuple(sides) if len(sides) > 2 else (*sides, 1)
 
 
-def _usable_affine(header: Any) -> np.ndarray | None:
-    """Return the affine, or None where the header has none that can be trusted: orientation unknown."""
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        return None
-    try:
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-        return None
-    usable = affine.shape == (4, 4) and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
-    return affine if usable else None
+def _reason(problem: Exception, otherwise: str) -> str:
+    """Return what to say of a file that could not be read."""
+    if isinstance(problem, FileNotFoundError):
+        return "is not there any more: put it back, then start again"
+    if isinstance(problem, PermissionError):
+        return "may not be read: give yourself permission to read it"
+    return f"{otherwise}: copy it again"
 
 
-def _usable_zooms(header: Any) -> tuple[float, float, float] | None:
-    zooms = [float(zoom) for zoom in header["pixdim"][1:4]]
-    if not all(math.isfinite(zoom) and zoom > 0 for zoom in zooms):
-        return None
-    if zooms == [1, 1, 1] and int(header["xyzt_units"]) & 7 == 0 and _usable_affine(header) is None:
-        return None  # what writers leave where nothing is known
-    return (zooms[0], zooms[1], zooms[2])
-
-
-def file_error(path: Path, problem: str) -> DataError:
+def file_error(name: str, problem: str) -> DataError:
     """Return the error of a file, in one sentence; ``problem`` begins with a verb."""
-    return DataError(f"The NIfTI file {path.name} {problem}.")
+    return DataError(f"The NIfTI file {name} {problem}.")

@@ -1,17 +1,13 @@
 """One file or folder of unknown kind: its content says who reads it, its name does not."""
 
-import gzip
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.data.recognition import kind_of_file, kind_of_folder
 from rsd_med.data.source import Source
-
-_MOST_FILES = 10_000  # of a folder, looked at until one is recognised
 
 
 def open_scan(path: Path, *, kind: str | None = None) -> Source:
@@ -49,71 +45,6 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
             "NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
         )
     return READERS[found](path)
-
-
-def kind_of_folder(path: Path) -> str | None:
-    """Return the reader of the first recognised file of a folder, in the order of names; None without one."""
-    files = (file for file in sorted(path.rglob("*"))[:_MOST_FILES] if not file.name.startswith(".") and file.is_file())
-    return next((kind for kind in map(kind_of_file, files) if kind is not None), None)
-
-
-def kind_of_file(path: Path) -> str | None:
-    """Return who reads a file, from its first bytes; None if nobody does.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read at all, or is HDF5 and damaged.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(540)
-        if start[:2] == b"\x1f\x8b":
-            with gzip.open(path) as packed:
-                start = packed.read(540)
-            return "nifti" if _is_nifti(start) else None
-    except PermissionError as error:
-        raise DataError(f"{path.name}: the file may not be read; give yourself read permission.") from error
-    except (OSError, EOFError, zlib.error):
-        return None
-    if start[:8] == b"\x89HDF\r\n\x1a\n":
-        return _kind_of_hdf5(path)
-    if start[128:132] == b"DICM":
-        return "dicom"
-    if start[:4] == b"PK\x03\x04" and path.suffix.lower() == ".npz":
-        return "raw_arrays" if _holds_kspace(path) else "arrays"
-    if start[:6] == b"\x93NUMPY":
-        return "arrays"
-    return "nifti" if _is_nifti(start) else None
-
-
-def _holds_kspace(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "kspace.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False  # the reader will say what is wrong
-
-
-def _is_nifti(start: bytes) -> bool:
-    single = start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0"
-    return single and {start[:4], start[3::-1]} & {(348).to_bytes(4, "little"), (540).to_bytes(4, "little")} != set()
-
-
-def _kind_of_hdf5(path: Path) -> str | None:
-    from rsd_med.data.hdf5 import opened
-    from rsd_med.data.ismrmrd_records import group_of
-
-    with opened(path) as file:
-        try:
-            names = set(file.keys())  # membership of the file itself follows links
-            plane = "mask" in names and getattr(file.get("mask", getlink=True), "path", None) is None
-            plane = plane and getattr(file["mask"], "ndim", 0) > 1
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise DataError(f"{path.name}: the HDF5 file is damaged; copy it again or remove it.") from error
-        if "kspace" in names:
-            return "raw_arrays" if "trajectory" in names or plane else "fastmri_hdf5"
-        return "ismrmrd" if group_of(file) is not None else None
 
 
 def _fastmri(path: Path) -> Source:

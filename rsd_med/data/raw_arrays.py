@@ -16,11 +16,13 @@ from torch import Tensor
 from rsd_med.base.errors import DataError
 from rsd_med.data.hdf5 import MAX_READ_BYTES, MAX_SIDE, checked_dataset, opened, read
 from rsd_med.data.paths import resolve_root
+from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Scan
 from rsd_med.data.source import Source, SourceSettings
 from rsd_med.data.trajectory import in_cycles
 
-_SUFFIXES = {".h5", ".hdf5", ".npz"}
+SUFFIXES = (".h5", ".hdf5", ".npz")
+"""Endings of names that promise this kind of file."""
 # Name: NumPy's kinds, and the dimensions of one slice.
 _ARRAYS = {"kspace": ("c", 3), "trajectory": ("f", 3), "mask": ("b", 2), "sensitivity_maps": ("c", 3)}
 
@@ -193,7 +195,9 @@ def _contents(path: Path) -> Iterator[_Contents]:
 
 
 def _files(root: Path) -> list[Path]:
-    paths = [root] if root.is_file() else sorted(p for p in root.glob("*") if p.suffix.lower() in _SUFFIXES)
+    if not root.exists():
+        raise DataError(f"There is no file or folder '{root.name}': check data.root.")
+    paths = files_of_kind(root, "raw_arrays", SUFFIXES) if root.is_dir() else [root]
     if not paths:
         raise DataError(f"'{root.name}' holds no .h5 or .npz file; point 'root' to what does.")
     return paths

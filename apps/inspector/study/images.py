@@ -1,6 +1,5 @@
 """The images of a study: read, checked against each other, kept at hand."""
 
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -107,20 +106,15 @@ def _read_array(path: Path, item: str | None) -> np.ndarray:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float, float] | None]:
-    import nibabel
-
-    from rsd_med.data.nifti_file import read_header
+    from rsd_med.data.nifti_file import VoxelFiles, read_header
 
     header = read_header(path, path.name)
     if np.prod(header.shape, dtype=float) > MOST_VOXELS:
         raise DataError(f"{path.name}: larger than {MOST_VOXELS} voxels")
-    try:
-        values = np.asarray(nibabel.load(path).dataobj)
-    except (OSError, EOFError, ValueError, zlib.error):
-        raise DataError(f"{path.name}: its voxels cannot be read; is the file complete?") from None
-    values = values[..., 0] if values.ndim == 4 else values
+    voxels = VoxelFiles()
+    values = np.stack([voxels.cut(header, 0, 2, plane).T for plane in range(header.shape[2])])
     zooms = header.zooms
-    return values.transpose(2, 1, 0), header.affine, None if zooms is None else (zooms[2], zooms[1], zooms[0])
+    return values, header.affine, None if zooms is None else (zooms[2], zooms[1], zooms[0])
 
 
 def _listed(shapes: dict[str, tuple[int, ...]]) -> str:
