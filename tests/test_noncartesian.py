@@ -79,13 +79,16 @@ def test_every_file_of_a_scan_gives_the_same_scan(radial, npz, tmp_path, written
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        ({"trajectory": np.zeros((SPOKES, 2 * SIZE, 2), np.float32)}, "no finite positions"),
+        ({"trajectory": np.zeros((SPOKES, 2 * SIZE, 2), np.float32)}, "an eighth of the resolution"),
+        ({"trajectory": np.full((SPOKES, 2 * SIZE, 2), 1.0)}, "an eighth of the resolution"),
+        ({"trajectory": np.full((SPOKES, 2 * SIZE, 2), np.nan)}, "NaN or infinite positions"),
         ({"trajectory": np.full((SPOKES, 2 * SIZE, 2), 900.0)}, "half of the matrix"),
         ({"trajectory": np.full((SPOKES, 2 * SIZE, 2), np.pi)}, "radians"),
         ({"trajectory": np.ones((SPOKES, 5, 2))}, "does not fit"),
         ({"matrix": np.array([SIZE])}, "'matrix'"),
         ({"mask": np.ones((SPOKES, 2 * SIZE), bool)}, "or 'mask'"),
-        ({"kspace": np.full((4, SPOKES, 2 * SIZE), np.nan, np.complex64)}, "NaN"),
+        ({"kspace": np.full((4, SPOKES, 2 * SIZE), np.nan, np.complex64)}, "k-space holds NaN"),
+        ({"kspace": np.zeros((4, SPOKES, 2 * SIZE), np.complex64)}, "zero everywhere"),
         ({"kspace": np.ones((4, SPOKES, 2 * SIZE))}, "float64"),
     ],
 )

@@ -101,7 +101,7 @@ class RawArrays(Source):
         IndexError
             Past the end.
         DataError
-            If the slice is damaged, or holds NaN or infinities.
+            If the slice is damaged, or holds NaN, infinities or nothing at all.
         """
         volume, number = self._items[index]
         with _contents(volume.path) as contents:
@@ -111,6 +111,8 @@ class RawArrays(Source):
         assert kspace is not None
         if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
             raise DataError(f"{self.id(index)}: k-space holds NaN or infinite values; repair or remove the file.")
+        if not bool(kspace.any()):
+            raise DataError(f"{self.id(index)}: k-space is zero everywhere; remove the slice or write it again.")
         size = volume.shape[1:]
         if trajectory is not None:
             return Scan(

@@ -6,9 +6,13 @@ import zlib
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsd_med.base.errors import DataError
 from rsd_med.data.listing import files_below
+
+if TYPE_CHECKING:
+    import h5py
 
 START = 540
 """Bytes that tell what a file is: the longest header, that of NIfTI-2."""
@@ -116,10 +120,21 @@ def _kind_of_hdf5(path: Path) -> str | None:
     with opened(path) as file:
         try:
             names = set(file.keys())  # membership of the file itself follows links
-            plane = "mask" in names and getattr(file.get("mask", getlink=True), "path", None) is None
-            plane = plane and getattr(file["mask"], "ndim", 0) > 1
+            plane = _has_plane(file, names)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise DataError(f"{path.name}: the HDF5 file is damaged; copy it again or remove it.") from error
         if "kspace" in names:
             return "raw_arrays" if "trajectory" in names or plane else "fastmri_hdf5"
         return "ismrmrd" if group_of(file) is not None else None
+
+
+def _has_plane(file: "h5py.File", names: set[str]) -> bool:
+    """Return whether there is a mask of y and x; fastMRI's second mask, of the columns of each slice, is none."""
+    import h5py
+
+    if not {"kspace", "mask"} <= names or "ismrmrd_header" in names:
+        return False
+    if not all(isinstance(file.get(name, getlink=True), h5py.HardLink) for name in ("kspace", "mask")):
+        return False  # the reader will say what is wrong
+    mask, kspace = (getattr(file[name], "shape", ()) for name in ("mask", "kspace"))
+    return len(mask) > 1 and mask[-2:] == kspace[-2:]

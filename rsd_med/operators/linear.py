@@ -244,7 +244,21 @@ class Composition(_Wrapper):
 
 
 class Sum(_Wrapper):
-    """The sum of two operators; made by ``A + B``."""
+    """The sum of two operators; made by ``A + B``.
+
+    Raises
+    ------
+    ValueError
+        If they take or return other shapes: data of one coil and of many would broadcast, and be wrong.
+    """
+
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        for name in ("domain", "codomain"):
+            shapes = [shape for part in (first, second) if (shape := getattr(part, name)) is not None]
+            if len(set(shapes)) > 1:
+                msg = f"Operators with the {name} {shapes[0]} and {shapes[1]} cannot be added."
+                raise ValueError(msg)
+        super().__init__(first, second)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute A x + B x."""
@@ -263,6 +277,11 @@ class Sum(_Wrapper):
     def codomain(self) -> tuple[int, ...] | None:
         """That of either."""
         return self.parts[0].codomain or self.parts[1].codomain
+
+    @property
+    def coil_maps(self) -> Tensor | None:
+        """None: two scans have two."""
+        return None
 
     def entries(self, data: Tensor) -> Tensor:
         """Return what either measures."""
@@ -332,5 +351,6 @@ class Scaled(_Wrapper):
 
     def _name(self) -> str:
         factors = [f"{factor:.4g}" for factor in self.factor.reshape(-1)[:3].tolist()]
-        shown = factors[0] if self.factor.numel() == 1 else f"({', '.join(factors)}, ...)"
+        more = ["..."] if self.factor.numel() > len(factors) else []
+        shown = factors[0] if self.factor.numel() == 1 else f"({', '.join([*factors, *more])})"
         return f"{shown} * {self.parts[0]._name()}"

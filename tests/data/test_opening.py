@@ -46,6 +46,18 @@ def test_every_kind_of_file(tmp_path):
     assert open_scan(tmp_path / "d").stacks() == (range(3),)
 
 
+@pytest.mark.parametrize(
+    ("mask", "kind"),
+    [((12,), "FastMRIHDF5"), ((3, 12), "FastMRIHDF5"), ((16, 12), "RawArrays"), ((3, 16, 12), "RawArrays")],
+)
+def test_a_mask_of_the_columns_of_each_slice_is_fastmris(tmp_path, mask, kind):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"], file["mask"] = complex_noise(3, 2, 16, 12), np.ones(mask, bool)
+    source = open_scan(tmp_path / "scan.h5")
+    assert type(source).__name__ == kind
+    assert source[2].kspace.shape == (2, 16, 12)
+
+
 def test_a_folder_is_read_by_the_first_kind_in_it(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     nibabel.save(nibabel.Nifti1Image(complex_noise(4, 5, 3).real, np.eye(4)), tmp_path / "z.nii")
