@@ -48,6 +48,8 @@ def test_sums_and_multiples_are_what_they_say():
     assert relative_error((coils * 2).approximate_image(2 * coils(x)), x) < 1e-12
     with pytest.raises(TypeError):
         coils * 1j
+    with pytest.raises(ValueError, match=r"codomain \(3, 6, 5\) and \(1, 6, 5\) cannot be added"):
+        coils + CoilMaps(coils.maps[:, :1])
 
 
 def test_the_batch_passes_through_a_multiple():
