@@ -1,5 +1,6 @@
 """Slices of DICOM series, each with its place in the patient and nothing that names the patient."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,13 +12,16 @@ import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.data.dicom_file import Frame, file_error, is_dicom, read_frames, read_pixels
+from rsd_med.base.notices import say_once
+from rsd_med.data.dicom_file import Frame, may_be_dicom, read_frames
+from rsd_med.data.dicom_pixels import FileError
+from rsd_med.data.dicom_volumes import Stack, split_series, split_volumes
 from rsd_med.data.fitting import fit
 from rsd_med.data.intensity import Intensities, Percentiles
 from rsd_med.data.listing import files_below
-from rsd_med.data.orientation import slice_affine
 from rsd_med.data.paths import resolve_root
-from rsd_med.data.scan import Geometry, Picture
+from rsd_med.data.recent import RecentArrays
+from rsd_med.data.scan import Picture
 from rsd_med.data.source import Source, SourceSettings
 
 MAX_FILES = 100_000
@@ -58,11 +62,11 @@ class DicomSettings(SourceSettings):
 
 @dataclass(frozen=True)
 class _Volume:
-    """Slices that lie on one another, in the order of their places."""
+    """A stack, and which of its slices are taken."""
 
     name: str
-    frames: tuple[Frame, ...]
-    first: int  # number of the first slice taken
+    stack: Stack
+    first: int
     taken: int
 
 
@@ -81,13 +85,14 @@ class Dicom(Source):
 
     def __init__(self, settings: DicomSettings, root: Path) -> None:
         self.settings = settings
-        self._volumes = _volumes(_series(root), settings)
+        self._volumes = _volumes(_listed(root, settings.series), settings)
         self._items = [
             (number, cut)
             for number, volume in enumerate(self._volumes)
             for cut in range(volume.first, volume.first + volume.taken)
         ]
         self._limits: dict[int, tuple[float, float]] = {}
+        self._stored = RecentArrays()
 
     def __len__(self) -> int:
         """Return the number of slices of all series."""
@@ -102,7 +107,7 @@ class Dicom(Source):
         """Return (1, H, W)."""
         side = self.settings.pad or self.settings.resize
         number, cut = self._items[index]
-        return (1, *((side, side) if side is not None else self._volumes[number].frames[cut].shape))
+        return (1, *((side, side) if side is not None else self._volumes[number].stack.frames[cut].shape))
 
     def stacks(self) -> tuple[range, ...]:
         """Return the slices of each volume."""
@@ -114,48 +119,93 @@ class Dicom(Source):
         number, cut = self._items[index]
         volume = self._volumes[number]
         low, high = self._window(number)
-        values = np.clip((read_pixels(volume.frames[cut]) - low) * (2 / (high - low)) - 1, -1, 1)
+        values = np.clip((self._values(volume.stack.frames[cut]) - low) * (2 / (high - low)) - 1, -1, 1)
         image = torch.from_numpy(values.astype(np.float32)[None])
         fitted = fit(image, resize=self.settings.resize, pad=self.settings.pad, keep_all=True, background=-1.0)
-        geometry = fitted.geometry(_geometry(volume.frames, cut))
+        geometry = fitted.geometry(volume.stack.geometry(cut))
         return Picture(id=self.id(index), image=fitted.image.contiguous(), geometry=geometry)
+
+    def unclipped(self) -> "Dicom":
+        """Return the same slices with all their values: percentiles 0 and 100."""
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update={"percentiles": (0.0, 100.0)})
+        other._limits = {}
+        return other
+
+    def _values(self, frame: Frame) -> np.ndarray:
+        pixels, index = frame.pixels, frame.index
+        return frame.values(self._stored.get((pixels.number, index), lambda: pixels.read(index)))
 
     def _window(self, number: int) -> tuple[float, float]:
         if number not in self._limits:
-            frames = self._volumes[number].frames
+            frames = self._volumes[number].stack.frames
+            first = frames[0].pixels.number
             seen = Intensities((*frames[0].shape, len(frames)))
             for frame in frames:
-                seen.add(read_pixels(frame))
+                seen.add(self._values(frame))
             if seen.bad:
-                raise file_error(frames[0].file, f"begins a volume with {seen.bad} voxels that are NaN or infinite")
+                raise FileError(first, f"begins a volume with {seen.bad} voxels that are NaN or infinite")
             low, high = seen.percentiles(*self.settings.percentiles)
             if not low < high:
-                raise file_error(frames[0].file, f"begins a volume that is constant: its values are all about {high:g}")
+                raise FileError(first, f"begins a volume that is constant: its values are all about {high:g}")
             self._limits[number] = low, high
         return self._limits[number]
 
 
-def _series(root: Path) -> list[list[Frame]]:
-    """Return the frames of each series, the series in the order of their first files."""
-    if root.is_file():
-        paths = [root]
-    elif root.is_dir():
-        paths = files_below(root, named=False)
-    else:
-        raise DataError("The DICOM folder or file does not exist: check the path.")
-    found = [path for path in paths if path.name.upper() != "DICOMDIR" and is_dicom(path)]
-    if not found:
+def _listed(root: Path, wanted: int | None) -> list[list[Frame]]:
+    """Return the frames of each series, the series in the order of their first files.
+
+    A file of a sort that is not read is left out, with a warning; so is a damaged one where another series is asked
+    for.
+    """
+    paths = [path for path in _paths(root) if path.name.upper() != "DICOMDIR" and may_be_dicom(path)]
+    if not paths:
         raise DataError("There is no DICOM file at the given place: check the path.")
-    if len(found) > MAX_FILES:
-        raise DataError(f"There are {len(found)} DICOM files; at most {MAX_FILES} are read at once: choose a folder.")
-    groups: dict[tuple[object, ...], list[Frame]] = {}
-    for number, path in enumerate(found, 1):
-        common, frames = read_frames(path, number)
-        if frames:
-            groups.setdefault(common, []).extend(frames)
+    if len(paths) > MAX_FILES:
+        raise DataError(f"There are {len(paths)} DICOM files; at most {MAX_FILES} are read at once: choose a folder.")
+    groups: dict[str, list[Frame]] = {}
+    objects: set[str] = set()
+    refusals: list[FileError] = []
+    for number, path in enumerate(paths, 1):
+        try:
+            contents = read_frames(path, number)
+        except FileError as error:
+            if wanted is None and not error.foreign:
+                raise
+            refusals.append(error)
+            continue
+        if contents.frames and contents.instance and contents.instance in objects:
+            refusals.append(FileError(number, "is a copy of another", foreign=True))
+        elif contents.frames:
+            objects.add(contents.instance)
+            groups.setdefault(contents.series, []).extend(contents.frames)
     if not groups:
-        raise DataError("None of the DICOM files holds an image: check the path.")
-    return list(groups.values())
+        raise refusals[0] if refusals else DataError("None of the DICOM files holds an image: check the path.")
+    series = [(name, part) for name, frames in groups.items() for part in split_series(frames)]
+    if wanted is not None and wanted <= len(series):
+        for refusal in refusals:
+            if not refusal.foreign and refusal.series == series[wanted - 1][0]:
+                raise refusal
+    _say_left_out(refusals)
+    return [part for _, part in series]
+
+
+def _paths(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root]
+    if root.is_dir():
+        return files_below(root, named=False)
+    raise DataError("The DICOM folder or file does not exist: check the path.")
+
+
+def _say_left_out(refusals: Sequence[FileError]) -> None:
+    """Name the files that are not read, once for each reason."""
+    numbers: dict[str, list[int]] = {}
+    for error in refusals:
+        numbers.setdefault(error.problem, []).append(error.number)
+    for problem, alike in numbers.items():
+        others = f" (as {len(alike) - 1} others)" if len(alike) > 1 else ""
+        say_once(f"DICOM file {alike[0]}{others} (in the order of their names) {problem}. Left out; the rest is read.")
 
 
 def _volumes(series: list[list[Frame]], settings: DicomSettings) -> list[_Volume]:
@@ -165,49 +215,9 @@ def _volumes(series: list[list[Frame]], settings: DicomSettings) -> list[_Volume
     for number, frames in enumerate(series, 1):
         if settings.series not in (None, number):
             continue
-        parts = _stacked(frames)
-        for part, stack in enumerate(parts, 1):
-            name = f"series{number:02d}" + (f"_volume{part:02d}" if len(parts) > 1 else "")
-            taken = min(len(stack), settings.slices or len(stack))
-            volumes.append(_Volume(name, tuple(stack), (len(stack) - taken) // 2, taken))
+        stacks = split_volumes(frames, f"series {number}")
+        for part, stack in enumerate(stacks, 1):
+            name = f"series{number:02d}" + (f"_volume{part:02d}" if len(stacks) > 1 else "")
+            taken = min(len(stack.frames), settings.slices or len(stack.frames))
+            volumes.append(_Volume(name, stack, (len(stack.frames) - taken) // 2, taken))
     return volumes
-
-
-def _stacked(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Return volumes, slices ordered along their normal; places that are there several times make several volumes."""
-    ordered = sorted(frames, key=lambda frame: (frame.instance, frame.file, frame.index))
-    heights = [_height(frame) for frame in ordered]
-    if any(height is None for height in heights):
-        return [ordered]  # places unknown: in the order of acquisition
-    places: dict[float, list[Frame]] = {}
-    for frame, height in zip(ordered, heights, strict=True):
-        places.setdefault(height or 0.0, []).append(frame)
-    return [
-        [places[height][turn] for height in sorted(places) if turn < len(places[height])]
-        for turn in range(max(map(len, places.values())))
-    ]
-
-
-def _height(frame: Frame) -> float | None:
-    """Return where a slice lies along its normal, in hundredths of a millimetre; None where unknown."""
-    if frame.position is None or frame.orientation is None:
-        return None
-    normal = np.cross(frame.orientation[:3], frame.orientation[3:])
-    return round(float(normal @ np.asarray(frame.position)), 2)
-
-
-def _geometry(frames: Sequence[Frame], cut: int) -> Geometry:
-    """Return where a slice of a volume lies."""
-    frame, first, last = frames[cut], frames[0], frames[-1]
-    if frame.spacing is None:
-        return Geometry()
-    if frame.position is None or frame.orientation is None or first.position is None or last.position is None:
-        return Geometry(None, frame.spacing)
-    step: list[float] | float = frame.thickness or 1.0
-    if len(frames) > 1:
-        step = [(b - a) / (len(frames) - 1) for a, b in zip(first.position, last.position, strict=True)]
-    down, across = frame.orientation[3:], frame.orientation[:3]
-    affine = slice_affine(frame.position, down, across, frame.spacing, step)
-    if affine is None:
-        return Geometry(None, frame.spacing)
-    return Geometry(affine, (*frame.spacing, float(np.linalg.norm(affine[:3, 2]))))

@@ -1,35 +1,68 @@
-"""Single DICOM files of unknown origin: the few attributes that make an image, and its pixels.
+"""Single DICOM files of unknown origin: the few attributes that make an image, and where its pixels lie.
 
-Names, dates and identifiers are never read. A file's name may be the patient's, so files are called by their number in
-the order of their names, here and in every message; the messages of pydicom, which may quote what they stumble upon,
-go no further.
+Of private attributes only numbers are read that unpack a mosaic. See ``dicom_pixels.py`` for what is said in messages.
 """
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
+from rsd_med.data.dicom_mosaic import MOSAIC_TAGS, Tile, tiles
+from rsd_med.data.dicom_pixels import (
+    KEYWORDS,
+    PLAIN,
+    RLE,
+    FileError,
+    StoredPixels,
+    decoder_options,
+    frame_places,
+    identity,
+    quietly,
+)
+from rsd_med.data.recognition import is_dicom
 
 MAX_FRAMES = 1 << 14
 
-_TAGS = [
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    *("InstanceNumber", "SeriesInstanceUID", "ImageType", "EchoNumbers"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-]
-_PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
-_RLE = "1.2.840.10008.1.2.5"
+_DAMAGED = "is damaged or cut short: copy it again or remove it"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_TAGS: list[str | int] = [
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImageType"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    *("EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime"),
+    *("DiffusionBValue", "DiffusionGradientOrientation", "StackID"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *MOSAIC_TAGS,
+]
+_GROUPS = {
+    "PlanePosition": ["ImagePositionPatient"],
+    "PlaneOrientation": ["ImageOrientationPatient"],
+    "PixelMeasures": ["PixelSpacing", "SliceThickness", "SpacingBetweenSlices"],
+    "PixelValueTransformation": ["RescaleSlope", "RescaleIntercept"],
+    "MRImageFrameType": ["FrameType", "ComplexImageComponent"],
+    "MREcho": ["EffectiveEchoTime"],
+    "MRDiffusion": ["DiffusionBValue", "DiffusionGradientDirectionSequence"],
+    "FrameContent": ["StackID", "TemporalPositionIndex", "FrameAcquisitionNumber"],
+    "CardiacSynchronization": ["NominalCardiacTriggerDelayTime"],
+}
+"""The functional groups of an enhanced file, and what is read of them."""
+_ENHANCED = {
+    "ImageType": "FrameType",
+    "EchoTime": "EffectiveEchoTime",
+    "TemporalPositionIdentifier": "TemporalPositionIndex",
+    "AcquisitionNumber": "FrameAcquisitionNumber",
+    "TriggerTime": "NominalCardiacTriggerDelayTime",
+}
+"""What an enhanced file calls differently."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +71,10 @@ class Frame:
 
     Attributes
     ----------
-    path, file
-        The file, and its number.
-    index
-        The frame's number in the file.
+    pixels, index
+        Where it is stored, and its number there.
+    tile
+        Row and column where it begins in a mosaic; None where it is no part of one.
     shape
         (y, x).
     position, orientation
@@ -54,11 +87,25 @@ class Frame:
         From stored to real values; the slope of MONOCHROME1, where low is white, has its sign changed.
     instance
         InstanceNumber.
+    image_type
+        The words of ImageType, of FrameType and the complex component in an enhanced file, and the echo's number.
+    echo_time
+        Milliseconds; None, here and below, where the file does not say.
+    stack
+        What the frames of one volume have in common by the file's own words: a stack's name, or the mosaic.
+    b_value, gradient
+        Of diffusion weighting, s/mm², and its direction (3).
+    time
+        The number of the temporal position.
+    acquisition
+        The number of the acquisition.
+    trigger
+        Milliseconds from the heart's trigger.
     """
 
-    path: Path
-    file: int
+    pixels: StoredPixels
     index: int
+    tile: tuple[int, int] | None
     shape: tuple[int, int]
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
@@ -67,24 +114,59 @@ class Frame:
     slope: float
     intercept: float
     instance: int
+    image_type: tuple[str, ...]
+    echo_time: float | None
+    stack: str
+    b_value: float | None
+    gradient: tuple[float, ...] | None
+    time: float | None
+    acquisition: float | None
+    trigger: float | None
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """What frames are ordered by where places say nothing."""
+        return self.instance, self.pixels.number, self.index
+
+    def values(self, stored: np.ndarray) -> np.ndarray:
+        """Return the frame's real values, float32 (y, x), from the stored image that holds it."""
+        top, left = self.tile or (0, 0)
+        part = stored[top : top + self.shape[0], left : left + self.shape[1]]
+        if part.shape != self.shape:
+            raise FileError(self.pixels.number, "holds pixels of another size than its header says: copy it again")
+        if (self.slope, self.intercept) != (1.0, 0.0):
+            part = part * np.float64(self.slope) + self.intercept
+        return part.astype(np.float32)
 
 
-def file_error(number: int, problem: str) -> DataError:
-    """Return the error of a file, in one sentence that does not name it; ``problem`` begins with a verb."""
-    return DataError(f"DICOM file {number} (in the order of their names) {problem}.")
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes
+    ----------
+    series, instance
+        What says which series it belongs to, and which object it is: for comparison only, not to be kept or shown.
+    frames
+        Its images; none if it holds none.
+    """
+
+    series: str = ""
+    instance: str = ""
+    frames: Sequence[Frame] = ()
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do."""
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file may be DICOM, by how it begins; DataError where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return is_dicom(file.read(132))
     except OSError:
-        return False
+        raise DataError("A file of the data cannot be read: give yourself permission to read it.") from None
 
 
-def read_frames(path: Path, number: int) -> tuple[tuple[object, ...], list[Frame]]:
-    """Read what a file says about its images, and none of its pixels.
+def read_frames(path: Path, number: int) -> Contents:
+    """Read what a file says about its images, and none of its pixels; a file is parsed here and never again.
 
     Parameters
     ----------
@@ -93,12 +175,6 @@ def read_frames(path: Path, number: int) -> tuple[tuple[object, ...], list[Frame
     number
         What to call it.
 
-    Returns
-    -------
-    tuple
-        What files of one series have in common, for comparison only and not to be kept or shown; and the frames, none
-        if the file holds no image.
-
     Raises
     ------
     DataError
@@ -106,117 +182,164 @@ def read_frames(path: Path, number: int) -> tuple[tuple[object, ...], list[Frame
     ProtocolError
         If pydicom is not installed.
     """
-    with _quietly(number, "is damaged or cut short: copy it again or remove it"):
-        from pydicom import dcmread
-        from pydicom.filereader import read_file_meta_info
-
-        # Looked at apart: a deflated file is unpacked whole as soon as pydicom opens it, however large that may be.
-        syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
-        if syntax == _DEFLATED:
-            raise file_error(number, "is deflated, which is not read: convert it to an uncompressed transfer syntax")
-        header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+    with quietly(number, _DAMAGED), path.open("rb") as file:
+        sure = file.read(132)[128:] == b"DICM"
+        file.seek(0)
+        with quietly(number, _DAMAGED if sure else "begins like DICOM and is none, or damaged", foreign=not sure):
+            _refuse_deflated(file, number)
+            header, place = _parsed(file)
+        instance, series = str(header.get("SOPInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))
         if "Rows" not in header or "Columns" not in header:
-            return (), []
-        shape = (int(header.Rows), int(header.Columns))
-        frames = int(header.get("NumberOfFrames") or 1)
-        bits, samples = int(header.get("BitsAllocated", 0)), int(header.get("SamplesPerPixel", 1))
-        photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
-        if syntax not in {*_PLAIN, _RLE}:
-            raise file_error(number, "is compressed: convert it to an uncompressed transfer syntax, e.g. with gdcmconv")
-        if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-            raise file_error(number, "is in colour, which is not read: export it as grey images")
-        if not (min(shape) > 0 and max(shape) <= MAX_SIDE and 0 < frames <= MAX_FRAMES and bits in (8, 16, 32)):
-            raise file_error(
-                number, f"declares {frames} images of {shape[0]} × {shape[1]} pixels of {bits} bits, which are not read"
-            )
-        if syntax in _PLAIN and math.prod(shape) * frames * bits // 8 > path.stat().st_size:
-            raise file_error(number, "is shorter than its header says: copy it again")
-        orientation = _numbers(_item(header, 0).get("ImageOrientationPatient"), 6)
-        common = (
-            str(header.get("SeriesInstanceUID", "")),
-            shape,
-            None if orientation is None else tuple(round(value, 3) for value in orientation),
-            tuple(str(word) for word in header.get("ImageType") or ()),
-            str(header.get("EchoNumbers", "")),
-        )
-        sign = -1.0 if photometric == "MONOCHROME1" else 1.0
-        return common, [_frame(header, path, number, index, shape, sign) for index in range(frames)]
+            return Contents(series, instance)
+        return Contents(series, instance, _frames(header, file, place, path, number, series))
     raise AssertionError("unreachable")
 
 
-def read_pixels(frame: Frame) -> np.ndarray:
-    """Read the real values of a frame, float32 (y, x).
+def _refuse_deflated(file: BinaryIO, number: int) -> None:
+    """Look at the meta information apart: pydicom unpacks a deflated file whole, however large that may be."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
 
-    Raises
-    ------
-    DataError
-        If the pixels are damaged or missing.
-    """
-    with _quietly(frame.file, "has no pixels, or damaged ones: copy it again or remove it"):
-        from pydicom.pixels import pixel_array
-
-        stored = np.asarray(pixel_array(frame.path, index=frame.index, raw=True))
-        if stored.shape != frame.shape:
-            raise file_error(frame.file, "has changed since it was indexed: start again")
-        return (stored * np.float64(frame.slope) + frame.intercept).astype(np.float32)
-    raise AssertionError("unreachable")
+    read_preamble(file, force=True)
+    if _read_file_meta_info(file).get("TransferSyntaxUID", "") == _DEFLATED:
+        problem = "is deflated, which is not read: convert it to an uncompressed transfer syntax"
+        raise FileError(number, problem, foreign=True)
+    file.seek(0)
 
 
-@contextmanager
-def _quietly(number: int, problem: str) -> Iterator[None]:
-    """Turn whatever pydicom makes of a malformed file into one sentence, and drop what it says about it."""
+def _parsed(file: BinaryIO) -> tuple[Any, tuple[int, int, str | None] | None]:
+    """Return the header, and where the pixels begin with the element that holds them; None without pixels."""
+    from pydicom.filereader import read_partial
+    from pydicom.tag import Tag
+
+    place = None
+
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal place
+        if tag in KEYWORDS and length > 0:
+            place = file.tell(), int(tag), vr
+        return tag in KEYWORDS
+
+    header = read_partial(file, at_pixels, force=True, specific_tags=[Tag(tag) for tag in _TAGS])
+    return header, place
+
+
+def _frames(
+    header: Any, file: BinaryIO, place: tuple[int, int, str | None] | None, path: Path, number: int, series: str
+) -> list[Frame]:
+    def refusal(problem: str, foreign: bool = True) -> FileError:
+        return FileError(number, problem, foreign=foreign, series=series)
+
+    shape, frames = (int(header.Rows), int(header.Columns)), int(header.get("NumberOfFrames") or 1)
+    bits, samples = int(header.get("BitsAllocated", 0)), int(header.get("SamplesPerPixel", 1))
+    photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
+    implicit, little = header.original_encoding
+    syntax = str(header.file_meta.get("TransferSyntaxUID", "") or PLAIN[0 if implicit else 1 if little else 2])
+    if syntax not in {*PLAIN, RLE}:
+        raise refusal("is compressed: convert it to an uncompressed transfer syntax, e.g. with gdcmconv")
+    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise refusal("is in colour, which is not read: export it as grey images")
+    if not (min(shape) > 0 and max(shape) <= MAX_SIDE and 0 < frames <= MAX_FRAMES and bits in (8, 16, 32)):
+        problem = f"declares {frames} images of {shape[0]} × {shape[1]} pixels of {bits} bits, which are not read"
+        raise refusal(problem, foreign=False)
+    if place is None:
+        raise refusal("has no pixels: copy it again or remove it")
+    offset, tag, vr = place
+    if syntax in PLAIN and math.prod(shape) * frames * bits // 8 > path.stat().st_size - offset:
+        raise refusal("is shorter than its header says: copy it again", foreign=False)
+    options = decoder_options(header, frames, tag, vr)
+    if syntax == RLE and frames > 1 and "extended_offsets" not in options:
+        file.seek(offset)
+        if (places := frame_places(file, frames)) is not None:
+            options["extended_offsets"] = places
+    pixels = StoredPixels(path, number, identity(path) or (0, 0), syntax, offset, options)
+    sign = -1.0 if photometric == "MONOCHROME1" else 1.0
+    facts = _facts(header, frames)
+    if "MOSAIC" not in _words(facts[0].get("ImageType")):
+        return [_frame(one, pixels, index, sign, Tile(shape)) for index, one in enumerate(facts)]
     try:
-        from pydicom import config
-    except ImportError as error:
-        raise ProtocolError("To read DICOM, install pydicom: pip install 'rsd_med[dicom]'.") from error
-    try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            yield
-    except DataError:
-        raise
-    except Exception:  # its parser raises a dozen sorts, with the values that it read in their texts
-        raise file_error(number, problem) from None
+        return [_frame(facts[0], pixels, 0, sign, tile) for tile in tiles(header, shape)]
+    except ValueError as error:
+        raise refusal(str(error)) from None
 
 
-def _item(header: Any, index: int) -> Any:
-    """Return the attributes of a frame: of an enhanced file its functional groups, else the file's own."""
-    from pydicom.dataset import Dataset
-
-    groups = []
-    frames = header.get("PerFrameFunctionalGroupsSequence") or ()
-    if index < len(frames):
-        groups.append(frames[index])
-    groups += list(header.get("SharedFunctionalGroupsSequence") or ())[:1]
-    merged = Dataset()
-    for name in ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation"):
-        found = next((group[f"{name}Sequence"][0] for group in groups if group.get(f"{name}Sequence")), None)
-        for element in found or ():
-            merged[element.tag] = element
-    if not groups:
-        return header
-    return merged
+def _facts(header: Any, frames: int) -> list[dict[str, Any]]:
+    """Return what a file says about each frame: an enhanced file in its functional groups, another for all alike."""
+    per_frame: list[Any] = list(header.get("PerFrameFunctionalGroupsSequence") or ())
+    shared: list[Any] = list(header.get("SharedFunctionalGroupsSequence") or ())
+    common = {"InstanceNumber": header.get("InstanceNumber")}
+    if not (per_frame or shared):
+        plain = {element.keyword: element.value for element in header if element.VR != "SQ"}
+        return [plain] * frames
+    for group in shared[:1]:
+        common |= _group_facts(group)
+    own = [_group_facts(group) for group in per_frame[:frames]]
+    return [common | facts for facts in [*own, *[{}] * (frames - len(own))]]
 
 
-def _frame(header: Any, path: Path, number: int, index: int, shape: tuple[int, int], sign: float) -> Frame:
-    item = _item(header, index)
-    spacing = _numbers(item.get("PixelSpacing"), 2)
-    slope, intercept = _number(item.get("RescaleSlope")), _number(item.get("RescaleIntercept"))
-    depth = _number(item.get("SpacingBetweenSlices")) or _number(item.get("SliceThickness"))
-    instance = _number(header.get("InstanceNumber"))
+def _group_facts(group: Any) -> dict[str, Any]:
+    """Return the attributes of the functional groups of one frame, or of those shared by all, by their usual names."""
+    facts: dict[str, Any] = {}
+    for sequence, names in _group_tags():
+        items = group[sequence].value if sequence in group else ()
+        for item in items[:1]:
+            facts |= {name: item[tag].value for name, tag in names if tag in item}
+    direction = facts.pop("DiffusionGradientDirectionSequence", None)
+    if direction:
+        facts["DiffusionGradientOrientation"] = direction[0].get("DiffusionGradientOrientation")
+    for name, enhanced in _ENHANCED.items():
+        if enhanced in facts:
+            facts[name] = facts.pop(enhanced)
+    return facts
+
+
+@cache
+def _group_tags() -> list[tuple[int, list[tuple[str, int]]]]:
+    """Return the tags of `_GROUPS`; looking names up for every frame takes longer than reading them."""
+    from pydicom.datadict import tag_for_keyword
+
+    return [
+        (tag_for_keyword(f"{group}Sequence") or 0, [(name, tag_for_keyword(name) or 0) for name in names])
+        for group, names in _GROUPS.items()
+    ]
+
+
+def _frame(facts: dict[str, Any], pixels: StoredPixels, index: int, sign: float, tile: Tile) -> Frame:
+    spacing = _numbers(facts.get("PixelSpacing"), 2)
+    spacing = None if spacing is None or min(spacing) <= 0 else spacing
+    depth = _number(facts.get("SpacingBetweenSlices")) or _number(facts.get("SliceThickness"))
+    thickness = abs(depth) if depth else None
+    position = _numbers(facts.get("ImagePositionPatient"), 3)
+    orientation = _numbers(facts.get("ImageOrientationPatient"), 6)
+    instance = _number(facts.get("InstanceNumber"))
     return Frame(
-        path=path,
-        file=number,
+        pixels=pixels,
         index=index,
-        shape=shape,
-        position=_numbers(item.get("ImagePositionPatient"), 3),
-        orientation=_numbers(item.get("ImageOrientationPatient"), 6),
-        spacing=None if spacing is None or min(spacing) <= 0 else (spacing[0], spacing[1]),
-        thickness=abs(depth) if depth else None,
-        slope=sign * (slope or 1.0),
-        intercept=sign * (intercept or 0.0),
+        tile=tile.corner,
+        shape=tile.shape,
+        position=tile.position(position, orientation, spacing, thickness),
+        orientation=orientation,
+        spacing=None if spacing is None else (spacing[0], spacing[1]),
+        thickness=thickness,
+        slope=sign * (_number(facts.get("RescaleSlope")) or 1.0),
+        intercept=sign * (_number(facts.get("RescaleIntercept")) or 0.0),
         instance=0 if instance is None else int(instance),
+        image_type=(
+            *_words(facts.get("ImageType")),
+            *_words(facts.get("ComplexImageComponent")),
+            f"echo {facts.get('EchoNumbers', '')}",
+        ),
+        echo_time=_number(facts.get("EchoTime")),
+        stack=str(facts.get("StackID") or "") if tile.corner is None else f"mosaic {pixels.number}",
+        b_value=_number(facts.get("DiffusionBValue")),
+        gradient=_numbers(facts.get("DiffusionGradientOrientation"), 3),
+        time=_number(facts.get("TemporalPositionIdentifier")),
+        acquisition=_number(facts.get("AcquisitionNumber")),
+        trigger=_number(facts.get("TriggerTime")),
     )
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, (value,) if isinstance(value, str) else value or ()))
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -58,8 +58,8 @@ class Intensities:
 
     def percentiles(self, low: float, high: float) -> tuple[float, float]:
         """Return two percentiles (0 to 100) of what was seen; 0 and 100 are always exact."""
-        between = np.percentile(self._sample[: self._kept], (low, high))
+        sample = self._sample[: self._kept]
         return (
-            self._lowest if low == 0 else float(between[0]),
-            self._highest if high == 100 else float(between[1]),
+            self._lowest if low == 0 else float(np.percentile(sample, low, overwrite_input=True)),
+            self._highest if high == 100 else float(np.percentile(sample, high, overwrite_input=True)),
         )

@@ -21,6 +21,7 @@ import numpy as np
 
 from rsd_med.data.display import Letters, plane_across, turn
 from rsd_med.data.scan import Geometry
+from rsd_med.data.tolerances import ANGLE, even_step, same_length
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
@@ -107,23 +108,28 @@ def stack_geometry(slices: Sequence[Geometry]) -> Geometry:
     """
     first = slices[0]
     plane = None if first.spacing_mm is None else first.spacing_mm[:2]
-    if any(one.spacing_mm is None or one.spacing_mm[:2] != plane for one in slices):
+    if plane is not None and not all(_same_plane(one.spacing_mm, plane) for one in slices):
         plane = None
     if any(one.affine is None for one in slices):
         depth = None if first.spacing_mm is None else first.spacing_mm[2:3]
         return Geometry(None, None if plane is None else (*plane, *(depth or ())))
     affines = np.stack([np.asarray(one.affine, dtype=np.float64) for one in slices])
     affine = affines[0].copy()
-    if len(slices) > 1:
-        affine[:3, 2] = (affines[-1, :3, 3] - affines[0, :3, 3]) / (len(slices) - 1)
-    expected = affine[:3, 3] + np.arange(len(slices))[:, None] * affine[:3, 2]
-    step = float(np.linalg.norm(affine[:3, 2]))
-    tolerance = 0.02 * step
-    on_grid = np.abs(affines[:, :3, 3] - expected).max() <= tolerance
-    parallel = np.abs(affines[:, :3, :2] - affine[:3, :2]).max() <= 1e-3 * np.abs(affine[:3, :2]).max()
-    if not (on_grid and parallel and abs(np.linalg.det(affine[:3, :3])) > 1e-9):
+    step = affine[:3, 2] if len(slices) == 1 else even_step(affines[:, :3, 3])
+    parallel = np.abs(affines[:, :3, :2] - affine[:3, :2]).max() <= ANGLE * np.abs(affine[:3, :2]).max()
+    if step is None or not parallel:
         return Geometry(None, plane)
-    return Geometry(affine, (*(plane or tuple(np.linalg.norm(affine[:3, :2], axis=0))), step))
+    affine[:3, 2] = step
+    if abs(np.linalg.det(affine[:3, :3])) <= 1e-9:
+        return Geometry(None, plane)
+    plane = plane or tuple(np.linalg.norm(affine[:3, :2], axis=0))
+    if len(slices) == 1 and first.spacing_mm is not None and len(first.spacing_mm) < 3:
+        return Geometry(affine, plane)  # its third column is a direction alone
+    return Geometry(affine, (*plane, float(np.linalg.norm(step))))
+
+
+def _same_plane(spacing: tuple[float, ...] | None, plane: tuple[float, ...]) -> bool:
+    return spacing is not None and all(same_length(*pair) for pair in zip(spacing[:2], plane, strict=True))
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,16 @@ class RecentArrays:
     def __init__(self, budget_bytes: int = 256 * 2**20) -> None:
         self.budget_bytes = budget_bytes
         self._kept: OrderedDict[object, np.ndarray] = OrderedDict()
+        self._bytes = 0
 
     def get(self, key: object, read: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the array of ``key``, read anew if it is no longer here."""
         if key not in self._kept:
             self._kept[key] = read()
+            self._bytes += self._kept[key].nbytes
         self._kept.move_to_end(key)
-        while len(self._kept) > 1 and sum(array.nbytes for array in self._kept.values()) > self.budget_bytes:
-            self._kept.popitem(last=False)
+        while len(self._kept) > 1 and self._bytes > self.budget_bytes:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return self._kept[key]
 
     def __getstate__(self) -> dict[str, Any]:

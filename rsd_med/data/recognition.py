@@ -1,6 +1,7 @@
 """What a file is: its first bytes say it, its name does not. The one rule for readers, `open_scan` and commands."""
 
 import gzip
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -77,7 +78,7 @@ def kind_of_file(path: Path) -> str | None:
         return "nifti"
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return _kind_of_hdf5(path)
-    if start[128:132] == b"DICM":
+    if is_dicom(start):
         return "dicom"
     if start[:4] == b"PK\x03\x04" and path.suffix.lower() == ".npz":
         return "raw_arrays" if _holds_kspace(path) else "arrays"
@@ -103,6 +104,25 @@ def unpacked_start(path: Path) -> bytes:
 def is_nifti(start: bytes) -> bool:
     """Whether a file that begins so is a single NIfTI file, of version 1 or 2."""
     return (start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0") and start[:4] in _HEADER_SIZES
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file may be DICOM, by its first 132 bytes or more.
+
+    With the preamble it says so. Without (old exports, PS3.10 forbids them) it begins with an early element of group 8,
+    or with one of the file's meta information, group 2; then only reading it tells.
+    """
+    if start[128:132] == b"DICM":
+        return True
+    if len(start) < 12:
+        return False
+    explicit = start[4:6] in (b"UL", b"UI", b"CS", b"DA", b"TM", b"OB", b"SH", b"ST", b"LO")
+    for order in "<>":
+        group, element, short = struct.unpack(f"{order}HH2xH", start[:8])
+        length = short if explicit else struct.unpack(f"{order}L", start[4:8])[0]
+        if group in (2, 8) and element <= 0x20 and length <= 512 and length % 2 == 0:
+            return True
+    return False
 
 
 def _holds_kspace(path: Path) -> bool:

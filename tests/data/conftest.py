@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from rsd_med.base.notices import say_once
+
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 <acquisitionSystemInformation><systemFieldStrength_T>2.89</systemFieldStrength_T></acquisitionSystemInformation>
@@ -52,3 +54,9 @@ def write_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _say_again() -> None:
+    """Let every test hear what is said once in a process."""
+    say_once.cache_clear()

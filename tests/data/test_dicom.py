@@ -7,14 +7,12 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLosslessSV1,
-    MRImageStorage,
     RLELossless,
     generate_uid,
 )
@@ -24,51 +22,11 @@ from rsd_med.data.dicom import DicomSettings
 from rsd_med.data.scan import Geometry
 from rsd_med.data.writing.dicom import write_dicom
 
-NAME = "DOE^JANE"
-SERIES = generate_uid()
+from .dicom_files import SERIES, image, pixels, save
 
 
 def build(path, **settings):
     return DicomSettings(root=str(path), **settings).build()
-
-
-def pixels(seed=0, shape=(6, 5)):
-    return np.random.default_rng(seed).integers(0, 4000, shape).astype(np.uint16)
-
-
-def image(values=None, position=(0.0, 0.0, 0.0), instance=1, syntax=ExplicitVRLittleEndian, **fields):
-    """A small axial MR image of somebody."""
-    values = pixels(instance) if values is None else values
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, MRImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    file = Dataset()
-    file.file_meta = meta
-    file.SOPClassUID, file.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-    file.PatientName, file.PatientID, file.PatientBirthDate = NAME, "4711", "19500101"
-    file.SeriesInstanceUID, file.InstanceNumber, file.ImageType = SERIES, instance, ["ORIGINAL", "PRIMARY", "M"]
-    file.add_new((0x0009, 0x0010), "LO", "DOE SYSTEMS")
-    file.add_new((0x0009, 0x1001), "LO", NAME)
-    file.Rows, file.Columns = values.shape[-2:]
-    file.SamplesPerPixel, file.PhotometricInterpretation, file.PixelRepresentation = 1, "MONOCHROME2", 0
-    file.BitsAllocated = file.BitsStored = 16
-    file.HighBit = 15
-    file.PixelSpacing, file.SliceThickness = [0.5, 0.8], 3.0
-    file.ImageOrientationPatient, file.ImagePositionPatient = [1, 0, 0, 0, 1, 0], list(position)
-    file.PixelData = values.astype(">u2" if syntax == ExplicitVRBigEndian else "<u2").tobytes()
-    for name, value in fields.items():
-        if value is None:
-            delattr(file, name)
-        else:
-            setattr(file, name, value)
-    return file
-
-
-def save(path, file):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        file.save_as(path, enforce_file_format=True)
-    return path
 
 
 # --- real files -----------------------------------------------------------------------------------------------------
