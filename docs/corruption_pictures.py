@@ -37,7 +37,7 @@ OF_MAGNITUDES = {
     "inpainting, a block": InpaintingSettings(missing=0.15, shape="block"),
     "sparse_view, 24 views": SparseViewSettings(views=24),
     "poisson, peak 20": PoissonSettings(peak=20, black=0.0),
-    "rician, noise 0.15": RicianSettings(noise=0.15),
+    "rician, noise 0.15": RicianSettings(noise=0.15, black=0.0),
 }
 OF_COMPLEX_IMAGES = {
     "kspace_motion, blocks": KSpaceMotionSettings(shift=4),

@@ -88,6 +88,24 @@ def test_the_noise_behind_magnitudes_is_found(tmp_path):
     assert experiment.corruption.sigma == 0
 
 
+@pytest.mark.parametrize("percentiles", ["[0, 99.5]", "[0, 100]"])
+def test_the_noise_of_magnitudes_in_nifti_files_is_found(tmp_path, percentiles):
+    """As a user has them: unsigned integers, black at 0 of the file and at -1 of the images."""
+    nibabel = pytest.importorskip("nibabel")
+    draws = np.random.default_rng(0)
+    clean = 400.0 * (clean_images(60, 48) > 0)
+    noise = 20 * (draws.standard_normal(clean.shape) + 1j * draws.standard_normal(clean.shape))
+    magnitude = np.abs(clean + noise).round().astype(np.uint16)
+    nibabel.save(nibabel.Nifti1Image(magnitude.transpose(1, 2, 0), np.eye(4)), tmp_path / "head.nii.gz")
+    protocol = write(tmp_path, "{kind: rician, noise: estimate, simulate: false}", magnitude, objective="denoising")
+    arrays = "{kind: arrays, root: images.npy, range: [-3, 3]}"
+    assert arrays in protocol.read_text()
+    nifti = f"{{kind: nifti, root: head.nii.gz, percentiles: {percentiles}}}"
+    protocol.write_text(protocol.read_text().replace(arrays, nifti))
+    white = np.percentile(magnitude, 99.5 if "99.5" in percentiles else 100)
+    assert resolved(protocol).corruption.noise == pytest.approx(20 * 2 / white, rel=0.05)
+
+
 def test_training_is_told_one_level_and_the_data_have_another():
     """For studies of a wrong level: the measurement claims 0.1, and generated images get 0.1, but its noise is 0.4."""
     image = torch.zeros(1, 200, 200)
@@ -101,7 +119,7 @@ def test_training_is_told_one_level_and_the_data_have_another():
         assert measurement.sigma.item() == pytest.approx(0.1)
         generated = corruption.corrupt(image[None], measurement, Draws().manual_seed(0))
         assert generated.data.std().item() == pytest.approx(0.1, rel=0.02)
-    magnitude = RicianSettings(noise=0.1, simulated_sigma=0.4).build()
+    magnitude = RicianSettings(noise=0.1, simulated_sigma=0.4, black=0).build()
     measured = magnitude.measure_image(image, "a", Draws().manual_seed(0)).data
     assert measured.square().mean().item() == pytest.approx(2 * 0.4**2, rel=0.02)
 

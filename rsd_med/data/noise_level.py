@@ -42,7 +42,7 @@ def estimate_noise_level(dataset: MeasurementDataset, seed: int) -> BlindEstimat
     images = torch.cat([dataset[index].data for index in chosen])
     estimator = estimate_white_noise
     if isinstance(dataset.corruption, RicianMagnitude):
-        images, estimator = images.real if images.is_complex() else images, estimate_rician_noise
+        images, estimator = dataset.corruption.signal(images).abs(), estimate_rician_noise
     try:
         return estimator(images)
     except DataError as error:

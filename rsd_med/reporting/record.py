@@ -103,6 +103,11 @@ class RunRecord:
         points = [point for point in self.series("student", "proximal_fd") if math.isfinite(point[1])]
         return min(points, key=lambda point: point[1], default=None)
 
+    def never_improved(self) -> bool:
+        """Say whether the student was measured several times, and its proximal distance was the smallest at first."""
+        points = [point for point in self.series("student", "proximal_fd") if math.isfinite(point[1])]
+        return len(points) > 1 and points[-1][1] > points[0][1] == min(value for _, value in points)
+
 
 def mapping(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     """Return the group of keys at ``path``, or an empty one."""

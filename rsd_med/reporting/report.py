@@ -1,5 +1,6 @@
 """``report.html``: one self-contained page about a run, readable offline and without scripts."""
 
+import math
 from importlib import resources
 
 from rsd_med import __version__
@@ -91,6 +92,9 @@ def _headline(record: RunRecord) -> Markup | None:
         return None
     measure = "Fréchet distance" if found.criterion == "fd" else "proximal distance"
     tiles = [(times(found.ratio), f"the {measure} of the teacher’s best sampler")]
+    if found.proximal is not None:
+        student, teacher = found.proximal
+        tiles.append((times(student / teacher if teacher else math.inf), "its distance to the measurements: farther"))
     if found.speedup is not None:
         tiles.append((times(found.speedup), "as fast as the teacher’s best sampler"))
     samples = number(record.metrics, "num_samples")

@@ -26,6 +26,8 @@ class Comparison:
         Their distances.
     speedup
         Seconds per image of that sampler over the student's, or None where they were not measured.
+    proximal
+        (student, teacher), where the distance to the measurements contradicts ``fd``: it grew. None where it does not.
     """
 
     criterion: str
@@ -33,6 +35,7 @@ class Comparison:
     teacher: float
     student: float
     speedup: float | None
+    proximal: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float:
@@ -51,7 +54,15 @@ def compare_models(models: Mapping[str, Mapping[str, Any]]) -> Comparison | None
     slow = finite(models[f"teacher.{sampler}"], "seconds_per_image")
     fast = finite(models["student"], "seconds_per_image")
     speedup = slow / fast if slow is not None and fast else None
-    return Comparison(criterion, sampler, teacher, student, speedup)
+    proximal = [finite(models[name], "proximal_fd") for name in ("student", f"teacher.{sampler}")]
+    return Comparison(criterion, sampler, teacher, student, speedup, _grown(*proximal) if criterion == "fd" else None)
+
+
+def _grown(student: float | None, before: float | None) -> tuple[float, float] | None:
+    """Return both distances where the student's is the larger one."""
+    if student is None or before is None or student <= (1 + ALIKE) * before:
+        return None
+    return student, before
 
 
 def best_teacher(models: Mapping[str, Mapping[str, Any]], criterion: str) -> tuple[str, float] | None:
@@ -69,7 +80,7 @@ def verdict(record: RunRecord) -> str:
     models = record.models()
     comparison = compare_models(models)
     if comparison is not None:
-        return _judge(comparison)
+        return _judge(comparison, record.never_improved())
     if "student" in models:
         return "The student was measured, but not with finite distances that could be compared: see the table."
     if models:
@@ -80,25 +91,40 @@ def verdict(record: RunRecord) -> str:
     return "Nothing has been trained or evaluated yet."
 
 
-def _judge(found: Comparison) -> str:
+def _judge(found: Comparison, never_improved: bool) -> str:
     figures = f"{significant(found.student)} against {significant(found.teacher)} ({times(found.ratio)})"
     if found.criterion == "fd":
         measure, goal = "Fréchet distance", "clean images"
     else:
         measure, goal = "proximal Fréchet distance", "the measurements, once corrupted like them,"
     rival = f"the teacher’s best sampler ({found.sampler})"
-    if found.ratio < 1 - ALIKE:
-        start = f"The one-step student comes closer to {goal} than {rival}"
-    elif found.ratio <= 1 + ALIKE:
-        start = f"The one-step student comes about as close to {goal} as {rival}"
-    else:
+    if found.ratio > 1 + ALIKE:
         start = f"The one-step student stays farther from {goal} than {rival}"
+    elif found.proximal is not None or never_improved:
+        start = f"The one-step student {_doubt(found)}; against {rival} it has"
+    elif found.ratio < 1 - ALIKE:
+        start = f"The one-step student comes closer to {goal} than {rival}"
+    else:
+        start = f"The one-step student comes about as close to {goal} as {rival}"
     end = ""
     if found.speedup is not None:
         faster = found.speedup >= 1
         factor = found.speedup if faster else 1 / found.speedup
         end = f", and {times(factor)} as {'fast' if faster else 'slow'}"
-    return f"{start}: {measure} {figures}{end}."
+    joint = " a" if start.endswith(" has") else ":"
+    return f"{start}{joint} {measure} {figures}{end}."
+
+
+def _doubt(found: Comparison) -> str:
+    """Say what speaks against a student whose distance to clean images does not."""
+    if found.proximal is None:
+        return "only moved away from the measurements while it was trained"
+    student, teacher = found.proximal
+    distances = f"{significant(student)} against {significant(teacher)}"
+    return (
+        "has figures that contradict each other: corrupted like the measurements, its images are farther from them "
+        f"than the teacher’s (proximal Fréchet distance {distances})"
+    )
 
 
 def _teacher_alone(models: Mapping[str, Mapping[str, Any]]) -> str:

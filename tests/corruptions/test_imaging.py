@@ -125,12 +125,55 @@ def test_counts_have_the_mean_and_the_variance_of_poisson():
     assert black.count_nonzero() == 0
 
 
-def test_magnitudes_have_the_second_moment_of_rice():
-    corruption = RicianSettings(noise=0.3).build()
-    images = torch.full((1, 1, 300, 300), 0.4)
-    data = corruption.corrupt(images, batch_of(corruption, images), generator(1)).data
-    assert data.min() >= 0
-    assert data.square().mean().item() == pytest.approx(0.4**2 + 2 * 0.3**2, rel=0.02)
+@pytest.mark.parametrize(("black", "dtype"), [(-1.0, torch.float32), (0.0, torch.float32), (-1.0, torch.complex64)])
+@pytest.mark.parametrize("signal", [0.0, 0.1, 0.4, 1.5])
+def test_magnitudes_follow_the_law_of_rice(black, dtype, signal):
+    """By scipy's moments; complex images have their black at 0, whatever the setting."""
+    stats = pytest.importorskip("scipy.stats")
+    corruption = RicianSettings(noise=0.3, black=black).build()
+    bottom = 0.0 if dtype.is_complex else black
+    images = torch.full((1, 1, 300, 300), bottom + signal, dtype=dtype)
+    if dtype.is_complex:
+        images *= torch.exp(torch.tensor(0.7j))  # its phase has no say
+    for data in (
+        corruption.corrupt(images, batch_of(corruption, images), generator(1)).data,
+        corruption.measure_image(images[0], "a", generator(2)).data,
+    ):
+        assert data.dtype == dtype
+        magnitude = data.real - bottom if dtype.is_complex else data - bottom
+        law = stats.rice(signal / 0.3, scale=0.3)
+        assert magnitude.min() >= -1e-6
+        assert magnitude.mean().item() == pytest.approx(law.mean(), rel=0.01)
+        assert magnitude.var().item() == pytest.approx(law.var(), rel=0.03)
+
+
+def test_black_stays_black():
+    corruption = RicianSettings(noise=0.05).build()
+    air = corruption.measure_image(torch.full((1, 64, 64), -1.0), "a", generator()).data
+    assert air.mean().item() == pytest.approx(-1 + 0.05 * (torch.pi / 2) ** 0.5, abs=0.002)
+    assert air.max() < -0.7
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    head = torch.where(x**2 + y**2 < 0.5, 0.3 * torch.sin(5 * x), -1.0)[None]
+    noisy = corruption.measure_image(head, "a", generator()).data[0]
+    assert torch.corrcoef(torch.stack([head.flatten(), noisy.flatten()]))[0, 1] > 0.99
+    darker = corruption.corrupt(head[None] - 1, batch_of(corruption, head[None]), generator()).data
+    assert darker.min() >= -1  # a generator below black is not folded up to grey
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_files_that_are_magnitudes_have_the_law_of_generated_ones(dtype):
+    """What training compares: files taken as they are, and corrupted clean images."""
+    clean = torch.where(torch.rand(8, 1, 40, 40, generator=torch.Generator().manual_seed(0)) < 0.5, -1.0, 0.5)
+    clean = torch.polar((clean + 1) / 2, torch.full_like(clean, 0.4)) if dtype.is_complex else clean
+    files = batch_of(RicianSettings(noise=0.1).build(), clean).data
+    carried = RicianSettings(noise=0.1, simulate=False).build()
+    measured = batch_of(carried, files)
+    generated = carried.corrupt(clean, measured, generator(99)).data
+    assert measured.data.equal(files)
+    assert measured.data.dtype == generated.dtype == dtype
+    levels = torch.linspace(0.02, 0.98, 25)
+    one, other = (torch.quantile((d.real if dtype.is_complex else d).flatten(), levels) for d in (files, generated))
+    assert torch.allclose(one, other, atol=0.03)
 
 
 def test_sinogram_noise_goes_through_the_back_projection():

@@ -1,10 +1,13 @@
+import json
 import math
 import re
 
 import pytest
 
 from rsd_med.metrics.distances import FIGURES
+from rsd_med.reporting.numbers import significant
 from rsd_med.reporting.record import read_run
+from rsd_med.reporting.report import render
 from rsd_med.reporting.verdict import compare_models, verdict
 
 
@@ -52,6 +55,34 @@ def test_the_sentence_follows_the_figures(run, replace_metrics, student, words):
     assert words in sentence
     assert sentence.endswith("33 × as fast.")
     assert len(re.findall(r"[.!?](?:\s|$)", sentence)) == 1
+
+
+@pytest.mark.parametrize("fd", [0.44, 5.0])
+def test_a_student_that_moved_away_from_the_measurements_is_not_praised(run, replace_metrics, fd):
+    """A wrong corruption does this: the clean reference is corrupted wrongly, too, and seems to come closer."""
+    replace_metrics(run, lambda metrics: metrics["student"].update(fd=fd, proximal_fd=25.0))
+    sentence = verdict(read_run(run))
+    assert "contradict each other" in sentence
+    assert "(proximal Fréchet distance 25.0 against 1.31)" in sentence
+    assert f"it has a Fréchet distance {significant(fd)} against" in sentence
+    assert not re.search("closer|as close", sentence)
+    assert len(re.findall(r"[.!?](?:\s|$)", sentence)) == 1
+    assert "19 ×" in render(read_run(run))
+
+
+@pytest.mark.parametrize(
+    ("distances", "praised"),
+    [([2.93, 9.0, 25.0], False), ([2.93, 1.1, 25.0], True), ([2.93, 2.93], True), ([2.93], True), ([], True)],
+)
+def test_a_student_that_only_moved_away_while_it_was_trained_is_not_praised(run, distances, praised):
+    lines = [
+        {"stage": "student", "images": 100 * number, "proximal_fd": distance}
+        for number, distance in enumerate(distances, 1)
+    ]
+    run.metrics_lines.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    sentence = verdict(read_run(run))
+    assert ("comes closer" in sentence) == praised
+    assert ("only moved away" in sentence) != praised
 
 
 def test_a_slower_student_is_called_slower(run, replace_metrics):
