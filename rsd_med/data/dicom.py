@@ -126,7 +126,7 @@ class Dicom(Source):
         return Picture(id=self.id(index), image=fitted.image.contiguous(), geometry=geometry)
 
     def unclipped(self) -> "Dicom":
-        """Return the same slices with all their values: percentiles 0 and 100."""
+        """Return the same slices, from darkest to brightest voxel; no file is looked at again."""
         other = copy.copy(self)
         other.settings = self.settings.model_copy(update={"percentiles": (0.0, 100.0)})
         other._limits = {}

@@ -1,5 +1,6 @@
 """Slices of NIfTI volumes, each with its place in the patient."""
 
+import copy
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -132,6 +133,13 @@ class Nifti(Source):
         fitted = fit(image, resize=settings.resize, pad=settings.pad, keep_all=True, background=background)
         geometry = fitted.geometry(self._slice_geometry(file, cut))
         return Picture(id=self.id(index), image=fitted.image.contiguous(), geometry=geometry)
+
+    def unclipped(self) -> "Nifti":
+        """Return the same slices, from darkest to brightest voxel; no file is looked at again."""
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update={"percentiles": (0.0, 100.0)})
+        other._limits = {}
+        return other
 
     def _axes(self) -> tuple[int, int]:
         """Return the axes of the volume that become y and x."""

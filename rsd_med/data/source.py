@@ -67,6 +67,10 @@ class Source(ABC):
         """
         return tuple(range(index, index + 1) for index in range(len(self)))
 
+    def unclipped(self) -> "Source":
+        """Return the same items with all their values, for the eye: for a model the brightest voxels may be clipped."""
+        return self
+
     def origin(self, index: int) -> tuple[object, ...] | None:
         """Return what an item is read from: file, size, time of change, place in it, and how it is read.
 

@@ -4,9 +4,11 @@ A file may be made to exhaust memory or to break the HDF5 library: then a child 
 """
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -24,10 +26,6 @@ AT_ONCE = threading.Semaphore(2)
 Task = Callable[[Path, Path, int | None], dict[str, Any]]
 """Reads a file, or one item of it, writes arrays to another, and says in plain values what it read."""
 
-TOO_MUCH = (
-    "This file could not be read within the limits of memory and time; it is damaged, or far larger than what it "
-    "claims to hold."
-)
 _PRELOADED = ["torch", "h5py", "nibabel", "rsd_med.data.opening"]
 _ready = threading.Lock()
 _started = False
@@ -54,18 +52,21 @@ def in_child(task: Task, path: Path, out: Path, index: int | None) -> dict[str, 
         child = context.Process(target=_child, args=(theirs, task, str(path), str(out), index), daemon=True)
         child.start()
         theirs.close()
+        answer, ended, in_time = None, None, True
         try:
-            answer = json.loads(ours.recv_bytes(MOST_ANSWER)) if ours.poll(WALL_SECONDS) else None
+            in_time = ours.poll(WALL_SECONDS)
+            answer = json.loads(ours.recv_bytes(MOST_ANSWER)) if in_time else None
         except (EOFError, OSError, ValueError):
-            answer = None
+            pass
         finally:
             ours.close()
             child.join(1)
+            ended = child.exitcode
             child.kill()
             child.join(5)
     if not isinstance(answer, dict):
         out.unlink(missing_ok=True)
-        raise DataError(TOO_MUCH)
+        raise DataError(_why_no_answer(in_time, ended))
     if "error" in answer:
         out.unlink(missing_ok=True)
         raise DataError(str(answer["error"]))
@@ -80,27 +81,56 @@ def _child(pipe: Connection, task: Task, path: str, out: str, index: int | None)
     except DataError as error:
         answer = {"error": str(error)}
     except MemoryError:
-        answer = {"error": TOO_MUCH}
+        answer = {"error": _too_much(f"{MEMORY_BYTES >> 30} GiB of memory")}
     except Exception as error:  # a library's own words may quote the file
         answer = {
             "error": f"This file could not be read ({type(error).__name__}); it is damaged, or of a kind unknown."
         }
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            answer = {"error": _too_much(f"{DISK_BYTES >> 30} GiB on the disk")}
     with contextlib.suppress(OSError):
         pipe.send_bytes(json.dumps(answer).encode())
+
+
+def _too_much(what: str) -> str:
+    return (
+        f"Reading this file takes more than {what}, the most that this app allows for a file; the limit says nothing "
+        "against the file. Cut it into smaller ones, or use the commands, which have no such limit."
+    )
+
+
+def _why_no_answer(in_time: bool, ended: int | None) -> str:
+    """Return what to say when a child has not answered.
+
+    Parameters
+    ----------
+    in_time
+        Whether it spoke, or ended, before its time by the clock was over.
+    ended
+        Its exit code: minus the number of the signal that ended it.
+    """
+    if not in_time:
+        return _too_much(f"{WALL_SECONDS:.0f} s")
+    if ended == -signal.SIGXCPU:
+        return _too_much(f"{CPU_SECONDS} s of one processor")
+    return (
+        f"The program that reads this file was ended by it (code {ended}): the file is damaged, or the machine has no "
+        "memory left."
+    )
 
 
 def _limit() -> None:
     import resource
 
-    def lower(what: int, most: int) -> None:
+    def lower(what: int, most: int, reserve: int = 0) -> None:
         _, hard = resource.getrlimit(what)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(what, (value, value))
+            resource.setrlimit(what, (value, value + reserve if reserve and hard == resource.RLIM_INFINITY else value))
 
     # Address space holds the libraries as well; what a file can make us allocate is data.
     lower(resource.RLIMIT_DATA, MEMORY_BYTES)
-    lower(resource.RLIMIT_CPU, CPU_SECONDS)
+    lower(resource.RLIMIT_CPU, CPU_SECONDS, reserve=1)  # first a signal that says why, then the end
     lower(resource.RLIMIT_FSIZE, DISK_BYTES)
     lower(resource.RLIMIT_NOFILE, 128)
     lower(resource.RLIMIT_CORE, 0)

@@ -145,21 +145,13 @@ def _read_stack(path: Path, out: Path, index: int | None) -> dict[str, Any]:
     import torch
 
     from rsd_med.calibration.noncartesian import gridded
-    from rsd_med.data.dicom import Dicom
-    from rsd_med.data.nifti import Nifti
     from rsd_med.data.opening import open_scan
     from rsd_med.data.orientation import stack_geometry
     from rsd_med.data.scan import Picture
     from rsd_med.operators.fourier import ifft2c
 
     torch.set_num_threads(1)
-    source = open_scan(path)
-    # For a model the brightest voxels are clipped; for the eye nothing is.
-    whole_range = {"percentiles": (0.0, 100.0)}
-    if isinstance(source, Nifti):
-        source = Nifti(source.settings.model_copy(update=whole_range), path)
-    elif isinstance(source, Dicom):
-        source = Dicom(source.settings.model_copy(update=whole_range), path)
+    source = open_scan(path).unclipped()
     if len(source) == 0:
         raise DataError("This file holds no image.")
     number = len(source) // 2 if index is None else index

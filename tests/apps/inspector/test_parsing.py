@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 
 import h5py
 import nibabel
@@ -156,10 +157,49 @@ def test_a_hostile_file_is_refused_in_one_sentence(tmp_path, out, name, read):
     assert not out.exists()
 
 
-def test_what_eats_memory_or_kills_the_child_harms_nobody_else(tmp_path, out, monkeypatch):
+def eats_memory(path, out, index):
+    return {"size": len(bytearray(confined.MEMORY_BYTES + (1 << 20)))}
+
+
+def fills_the_disk(path, out, index):
+    with out.open("wb") as file:
+        file.truncate(confined.DISK_BYTES + 1)
+    return {}
+
+
+def takes_long(path, out, index):
+    import resource
+
+    assert resource.getrlimit(resource.RLIMIT_CPU) == (confined.CPU_SECONDS, confined.CPU_SECONDS + 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 2))  # that a test takes a second, and not a minute
+    while True:
+        pass
+
+
+def breaks(path, out, index):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(
+    ("task", "because"),
+    [
+        (eats_memory, "more than 3 GiB of memory, the most that this app allows"),
+        (fills_the_disk, "more than 1 GiB on the disk, the most that this app allows"),
+        (takes_long, "more than 60 s of one processor, the most that this app allows"),
+        (breaks, "ended by it .code -11.*damaged"),
+    ],
+)
+def test_a_limit_that_fires_says_so_and_how_large_it_is(tmp_path, out, task, because):
+    with pytest.raises(DataError, match=because) as refused:
+        confined.in_child(task, tmp_path, out, None)
+    assert ("damaged" in str(refused.value)) == (task is breaks)
+    assert not out.exists()
+
+
+def test_time_by_the_clock_is_a_limit_and_harms_nobody_else(tmp_path, out, monkeypatch):
     path = write_scan(tmp_path / "x.h5", complex_noise(1, 2, 16, 16))
     monkeypatch.setattr(confined, "WALL_SECONDS", 0.0)
-    with pytest.raises(DataError, match="limits"):
+    with pytest.raises(DataError, match="more than 0 s, the most that this app allows"):
         read_item(path, out)
     monkeypatch.undo()
     assert read_item(path, out)["coils"] == 2
