@@ -55,15 +55,17 @@ def as_hdf5(radial, folder):
     return folder / "radial.h5"
 
 
-def as_ismrmrd(radial, folder):
+def as_ismrmrd(radial, folder, header=None, third=None):
     lines = []
     for spoke in range(SPOKES):
         acquisition = line(radial.kspace[:, spoke], spoke)
-        acquisition.resize(2 * SIZE, len(radial.kspace), trajectory_dimensions=2)
-        acquisition.data[:], acquisition.traj[:] = radial.kspace[:, spoke], radial.trajectory[spoke] / SIZE
+        acquisition.resize(2 * SIZE, len(radial.kspace), trajectory_dimensions=2 if third is None else 3)
+        acquisition.data[:], acquisition.traj[:, :2] = radial.kspace[:, spoke], radial.trajectory[spoke] / SIZE
+        if third is not None:
+            acquisition.traj[:, 2] = third
         lines.append(acquisition)
     noise = line(radial.noise(256, SIGMA), 0, [ismrmrd.ACQ_IS_NOISE_MEASUREMENT])
-    return write(folder / "radial.mrd", xml((SIZE, SIZE), trajectory="radial"), [noise, *lines])
+    return write(folder / "radial.mrd", header or xml((SIZE, SIZE), trajectory="radial"), [noise, *lines])
 
 
 @pytest.mark.parametrize("written", [as_hdf5, as_ismrmrd])
@@ -97,6 +99,27 @@ def test_bad_arrays_are_refused_with_a_sentence(radial, tmp_path, change, becaus
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=because):
         open_scan(tmp_path / "bad.npz")[0]
+
+
+@pytest.mark.parametrize("space", ["reconSpace", "encodedSpace"])
+def test_pixels_are_those_of_the_encoded_space(radial, tmp_path, space):
+    """An interpolated image has finer pixels over its field of view; an oversampled readout, the same over twice it."""
+    header = xml((SIZE, SIZE), trajectory="radial").decode()
+    start = header.index(f"<{space}>")
+    tail = header[start:].replace(f"<x>{SIZE}</x><y>{SIZE}</y>", f"<x>{2 * SIZE}</x><y>{2 * SIZE}</y>", 1)
+    if space == "encodedSpace":
+        tail = tail.replace(f"<x>{2 * SIZE}</x><y>{3 * SIZE}</y>", f"<x>{4 * SIZE}</x><y>{6 * SIZE}</y>", 1)
+    (scan,) = open_scan(as_ismrmrd(radial, tmp_path, (header[:start] + tail).encode()))
+    assert scan.matrix == (SIZE, SIZE)
+    assert torch.allclose(scan.trajectory, torch.from_numpy(radial.trajectory).reshape(-1, 2), atol=1e-5)
+
+
+def test_a_third_number_of_a_position_is_a_weight_or_refused(radial, tmp_path):
+    (scan,) = open_scan(as_ismrmrd(radial, tmp_path, third=0.3))
+    assert scan.trajectory.shape == (SPOKES * 2 * SIZE, 2)
+    (tmp_path / "radial.mrd").unlink()
+    with pytest.raises(DataError, match="three directions"):
+        open_scan(as_ismrmrd(radial, tmp_path, third=-0.3))[0]
 
 
 def test_a_trajectory_that_is_not_written_is_missed(radial, tmp_path):

@@ -311,9 +311,15 @@ def _checked(path: Path, header: Header, lines: np.ndarray, settings: ISMRMRDSet
 
 
 def _along_trajectory(path: Path, header: Header, coils: int, lines: np.ndarray) -> RawFile:
-    """Settle the sizes of a scan off the grid; the image has the matrix of the reconstructed space."""
-    matrix = header.recon.matrix or header.encoded.matrix
-    name = path.name
+    """Settle the sizes of a scan off the grid: pixels as fine as it was encoded, over the reconstructed field of view.
+
+    Positions per pixel are of the encoded space. A reconstructed matrix that was interpolated has other pixels.
+    """
+    encoded, recon, name = header.encoded, header.recon, path.name
+    matrix = recon.matrix or encoded.matrix
+    if encoded.matrix is not None and encoded.fov_mm is not None and recon.fov_mm is not None:
+        rows, columns = (round(encoded.matrix[n] * recon.fov_mm[n] / encoded.fov_mm[n]) for n in (0, 1))
+        matrix = (rows, columns, 1)
     if matrix is None or not 1 < min(matrix[:2]) <= max(matrix[:2]) <= MAX_SIDE:
         raise DataError(f"{name}: the header of a '{header.trajectory}' scan needs the image's matrix; write it again.")
     if (lines["trajectory_dimensions"] < 2).any():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rsd_med.base.errors import DataError
 from rsd_med.data.ismrmrd_header import Header
 from rsd_med.data.ismrmrd_records import REVERSE, read_positions, read_samples
 
@@ -76,12 +77,23 @@ def placed(table: "h5py.Dataset", lines: np.ndarray, file: RawFile) -> tuple[Ten
 def along_trajectory(table: "h5py.Dataset", lines: np.ndarray, coils: int) -> tuple[Tensor, Tensor]:
     """Return the samples (coil, 1, n) of acquisitions off the grid, and their positions (n, 2) in the file's units.
 
-    ISMRMRD's x is the readout direction, which is y here; a third dimension is that of the slice, and zero.
+    ISMRMRD's x is the readout direction, which is y here. A third number may be a weight of the sample's density, which
+    is not used, or zero; a third direction of k-space is refused.
+
+    Raises
+    ------
+    DataError
+        If the positions are those of a volume.
     """
     samples = [read_samples(table, entry) for entry in lines]
-    positions = [read_positions(table, entry)[:, :2] for entry in lines]
+    positions = [read_positions(table, entry) for entry in lines]
+    if any((position[:, 2:] < 0).any() for position in positions):
+        raise DataError(
+            f"{Path(table.file.filename).name}: the trajectory has three directions, and only slices are read; "
+            "transform it along the third and write the slices."
+        )
     kspace = np.concatenate(samples, axis=1).reshape(coils, 1, -1)
-    return torch.from_numpy(kspace), torch.from_numpy(np.concatenate(positions))
+    return torch.from_numpy(kspace), torch.from_numpy(np.concatenate([position[:, :2] for position in positions]))
 
 
 def noise_samples(table: "h5py.Dataset", file: RawFile, lines: np.ndarray, averages: np.ndarray) -> Tensor | None:
