@@ -66,6 +66,10 @@ class MeasurementDataset:
         self._kept_bytes = 0
         self._scans: bool | None = None
 
+    def share_cache(self, readers: int) -> None:
+        """Leave memory for the caches of other readers: this one keeps its share of the bytes."""
+        self.cache_bytes //= readers
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.source)

@@ -1,6 +1,8 @@
 """The denoiser D(x; σ, context): a network under EDM's preconditioning (arXiv 2206.00364, section 5, table 1)."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
@@ -28,6 +30,40 @@ class DiffusionSettings(Settings):
     )
 
 
+@dataclass(frozen=True)
+class TrainingMode:
+    """How a `LearningNetwork` works while it learns.
+
+    Attributes
+    ----------
+    draws
+        The source of dropout.
+    augmentation
+        How each image of the batch was augmented, ``(b, AUGMENTATION_LABELS)``; None: not at all.
+    """
+
+    draws: Draws
+    augmentation: Tensor | None = None
+
+
+class _CompiledNetwork:
+    """The compiled form of a network, made at its first call; a copy has none, since it is of another network."""
+
+    def __init__(self) -> None:
+        self._call: Callable[..., Tensor] | None = None
+
+    def of(self, network: nn.Module) -> Callable[..., Tensor]:
+        if self._call is None:
+            self._call = torch.compile(network.forward)
+        return self._call
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return type(self)()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()
+
+
 class Denoiser(nn.Module):
     """``D(x; σ) = c_skip x + c_out F(c_in x, context; c_noise)``.
 
@@ -47,6 +83,11 @@ class Denoiser(nn.Module):
         errs by h even at σ = 0: its target would grow like h/σ and the weight of that error like (h/σ)², so that the
         smallest levels alone would be learned. With ``s² = σ² + h²`` in place of σ² in c_skip, c_out and w, both stay
         of order one.
+
+    Attributes
+    ----------
+    training_mode
+        How the network works while it learns; None where it is only asked (see ``learning``).
     """
 
     def __init__(
@@ -60,15 +101,14 @@ class Denoiser(nn.Module):
         self.network = network
         self.sigma_data = sigma_data
         self.hidden_std = hidden_std
-        self._told: tuple[Tensor | None, Draws] | None = None
+        self.training_mode: TrainingMode | None = None
+        self._compiled = _CompiledNetwork()
         self.compute(compute_options or ComputeOptions())
 
     def compute(self, compute_options: ComputeOptions) -> None:
         """Compute the network in this way from now on; copies of the denoiser do so, too."""
         self.compute_options = compute_options
         self.network.to(memory_format=compute_options.layout)
-        if not compute_options.compile:
-            self.network._compiled_call_impl = None
 
     def learning(self, draws: Draws, augmentation: Tensor | None = None) -> Self:
         """Return this denoiser as it is while it learns: the same weights, with dropout and told of augmentation.
@@ -93,7 +133,7 @@ class Denoiser(nn.Module):
                 raise ValueError(f"{type(self.network).__name__} cannot be told how images were augmented.")
             return self
         learner = copy.copy(self)  # of the module alone: its parts and weights are shared
-        learner._told = (augmentation, draws)
+        learner.training_mode = TrainingMode(draws, augmentation)
         return learner
 
     def weight(self, sigma: Tensor) -> Tensor:
@@ -125,17 +165,17 @@ class Denoiser(nn.Module):
         c_out = s2.sqrt() * self.sigma_data / variance.sqrt()
         c_in = 1 / (noise2 + self.sigma_data**2).sqrt()
         c_noise = sigma.to(torch.float32).log() / 4
-        seen = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
-        return c_skip * x + c_out * self.run_network(seen, c_noise)
+        scaled = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
+        return c_skip * x + c_out * self.run_network(scaled, c_noise)
 
-    def run_network(self, seen: Tensor, label: Tensor) -> Tensor:
+    def run_network(self, scaled: Tensor, label: Tensor) -> Tensor:
         """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""
-        if self.compute_options.compile and self.network._compiled_call_impl is None:
-            self.network.compile()  # at the first call, since copying a module leaves this behind
+        network = self._compiled.of(self.network) if self.compute_options.compile else self.network
+        mode = () if self.training_mode is None else (self.training_mode.augmentation, self.training_mode.draws)
         autocast = self.compute_options.autocast
-        with torch.autocast(seen.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            laid = seen.contiguous(memory_format=self.compute_options.layout)
-            raw: Tensor = self.network(laid, label) if self._told is None else self.network(laid, label, *self._told)
+        with torch.autocast(scaled.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            laid = scaled.contiguous(memory_format=self.compute_options.layout)
+            raw: Tensor = network(laid, label, *mode)
         return raw.to(torch.float32)
 
 

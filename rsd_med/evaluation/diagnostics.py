@@ -7,7 +7,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Conditions
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.monitor import corrupt_generation
-from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
+from rsd_med.students.base import StudentLoss, per_item_weight
 from rsd_med.teachers.base import Objective
 
 ITEMS = 64
@@ -17,7 +17,6 @@ ITEMS = 64
 @torch.no_grad()
 def compare_scores(
     loss: StudentLoss,
-    levels: LossSettings,
     objective: Objective,
     teacher: Denoiser,
     fake: Denoiser,
@@ -29,8 +28,8 @@ def compare_scores(
 
     Parameters
     ----------
-    loss, levels
-        How, and where, the student loss asks both.
+    loss
+        What the student learns by; it says at which levels both are asked.
     objective
         What both were trained with.
     teacher, fake
@@ -58,7 +57,8 @@ def compare_scores(
     operator = corruption.draw(like, generator)
     view = objective.show(objective.further(operator, generator))
     observed = objective.observe(images, operator)
-    a, b = loss.estimates(levels, observed, view, teacher, fake, corruption.sigma, generator)
+    noisy, sigma = loss.settings.noised(observed, corruption.sigma, generator)
+    a, b = (view.denoise(network, noisy, sigma) for network in (teacher, fake))
     gap = view.mean((a - b).abs()) * per_item_weight(observed, a, view)
     corrupted = corrupt_generation(
         corruption, images, like, generator_for(seed, "diagnostics/corruption", device=device)

@@ -60,15 +60,16 @@ class RunLogger:
         self._bar = tqdm(
             total=total, initial=images, desc=name, unit="img", unit_scale=True, disable=not interactive, leave=True
         )
-        # tqdm counts by the clock on the wall, which may be set back; then it would stand still until caught up.
-        self._bar._time = time.monotonic
-        self._bar.start_t = self._bar.last_print_t = time.monotonic()
 
     def progress(self, images: int) -> None:
         """Advance to ``images``; where there is no terminal, print a line every ten seconds."""
-        self._bar.update(images - self._bar.n if not self._bar.disable else 0)
         now = time.monotonic()
-        if self._bar.disable and not self.quiet and now - self._last_line > 10:
+        self._bar.n = images
+        # tqdm decides by the clock on the wall when to draw; set back, that would stop the bar until it caught up.
+        if not self._bar.disable and now - self._last_line > 0.1:
+            self._last_line = now
+            self._bar.refresh()
+        elif self._bar.disable and not self.quiet and now - self._last_line > 10:
             self._last_line = now
             rate = (images - self._began_at) / max(now - self._began, 1e-9)
             left = (self._total - images) / max(rate, 1e-9)

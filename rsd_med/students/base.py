@@ -17,7 +17,7 @@ from rsd_med.operators.noise import complex_or_real_noise
 
 
 class LossSettings(KindSettings):
-    """What all losses can be told: levels σ_t are drawn uniformly between two quantiles of the ρ = 7 ramp.
+    """What all losses have in common: levels σ_t are drawn uniformly between two quantiles of the ρ = 7 ramp.
 
     The published range (arXiv 2404.04057) is 0 to 0.8. Half of its draws lie below 0.085 or above 5.8. Of the teacher's
     training levels only 15 % lie below and 0.7 % above, so a teacher of thousands of images knows little there, and the
@@ -62,11 +62,16 @@ class StudentLoss(ABC):
     uses_fake
         Whether the loss asks the fake score. Where it does not, none is held or trained, and the teacher is handed over
         in its place.
+    through_networks
+        Whether gradients reach the generator through the inputs of teacher and fake score, too.
     """
 
     uses_fake: bool = True
+    through_networks: bool = False
 
-    @abstractmethod
+    def __init__(self, settings: LossSettings) -> None:
+        self.settings = settings
+
     def __call__(
         self,
         observed: Float[Tensor, "b c y x"],
@@ -76,7 +81,7 @@ class StudentLoss(ABC):
         data_sigma: float,
         draws: Draws,
     ) -> Float[Tensor, " b"]:
-        """Return the loss of each item, ``(b,)`` float32.
+        """Return the loss of each item, ``(b,)`` float32: one level and noise for each.
 
         Parameters
         ----------
@@ -85,26 +90,33 @@ class StudentLoss(ABC):
         view
             How both networks are shown noisy versions of it.
         teacher, fake
-            Frozen parameters; whether gradients pass through their inputs is for the loss to say.
+            Frozen parameters.
         data_sigma
             Noise level of the measurements.
         draws
             For levels and noise.
         """
+        noisy, sigma = self.settings.noised(observed, data_sigma, draws)
+        with torch.set_grad_enabled(self.through_networks and torch.is_grad_enabled()):
+            a = view.denoise(teacher, noisy, sigma)
+            b = view.denoise(fake, noisy, sigma) if self.uses_fake else observed.detach()
+        return self.compare(observed, a, b, view)
 
-    def estimates(
-        self,
-        levels: LossSettings,
-        observed: Float[Tensor, "b c y x"],
-        view: View,
-        teacher: Denoiser,
-        fake: Denoiser,
-        data_sigma: float,
-        draws: Draws,
-    ) -> tuple[Float[Tensor, "b c y x"], Float[Tensor, "b c y x"]]:
-        """Return a and b: what teacher and fake score make of ``y_θ + σ_t n``, one level and noise for each item."""
-        noisy, sigma = levels.noised(observed, data_sigma, draws)
-        return view.denoise(teacher, noisy, sigma), view.denoise(fake, noisy, sigma)
+    @abstractmethod
+    def compare(
+        self, observed: Float[Tensor, "b c y x"], a: Float[Tensor, "b c y x"], b: Float[Tensor, "b c y x"], view: View
+    ) -> Float[Tensor, " b"]:
+        """Return the loss of each item from ``y_θ`` and from what the networks make of ``y_θ + σ_t n``.
+
+        Parameters
+        ----------
+        observed
+            As in ``__call__``.
+        a, b
+            The teacher's estimate and the fake score's; b is ``y_θ`` itself where the loss asks no fake score.
+        view
+            Says where they are compared.
+        """
 
 
 def per_item_weight(

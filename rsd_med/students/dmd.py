@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rsd_med.base.draws import Draws
-from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
 from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
 
@@ -29,20 +27,10 @@ class DMD(StudentLoss):
     a step cheaper than SiD's. The sum over pixels gives gradients of SiD's size: the same rates suit both.
     """
 
-    def __init__(self, settings: DMDSettings) -> None:
-        self.settings = settings
-
-    def __call__(
-        self,
-        observed: Float[Tensor, "b c y x"],
-        view: View,
-        teacher: Denoiser,
-        fake: Denoiser,
-        data_sigma: float,
-        draws: Draws,
+    def compare(
+        self, observed: Float[Tensor, "b c y x"], a: Float[Tensor, "b c y x"], b: Float[Tensor, "b c y x"], view: View
     ) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         with torch.no_grad():
-            a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)
             direction = view.restrict(b - a) * per_item_weight(observed, a, view).reshape(-1, 1, 1, 1)
         return (direction * observed).flatten(1).sum(1)

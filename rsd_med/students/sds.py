@@ -2,14 +2,8 @@
 
 from typing import Literal
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from rsd_med.base.draws import Draws
-from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.view import View
-from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
+from rsd_med.students.base import LossSettings
+from rsd_med.students.dmd import DMD
 
 
 class SDSSettings(LossSettings):
@@ -22,7 +16,7 @@ class SDSSettings(LossSettings):
         return SDS(self)
 
 
-class SDS(StudentLoss):
+class SDS(DMD):
     """``L = ω Σ (y_θ − a) ⊙ y_θ`` with ``ω = 1 / mean|y_θ − a|``: its gradient is ``ω (y_θ − a)``, with a held fixed.
 
     a is what the teacher makes of ``y_θ + σ_t n``. It is DMD's gradient with ``b = y_θ``, the estimate of a fake score
@@ -32,22 +26,3 @@ class SDS(StudentLoss):
     """
 
     uses_fake = False
-
-    def __init__(self, settings: SDSSettings) -> None:
-        self.settings = settings
-
-    def __call__(
-        self,
-        observed: Float[Tensor, "b c y x"],
-        view: View,
-        teacher: Denoiser,
-        fake: Denoiser,
-        data_sigma: float,
-        draws: Draws,
-    ) -> Float[Tensor, " b"]:
-        """Return the loss of each item; see the class."""
-        with torch.no_grad():
-            noisy, sigma = self.settings.noised(observed, data_sigma, draws)
-            a = view.denoise(teacher, noisy, sigma)
-            direction = view.restrict(observed - a) * per_item_weight(observed, a, view).reshape(-1, 1, 1, 1)
-        return (direction * observed).flatten(1).sum(1)

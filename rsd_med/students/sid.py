@@ -6,8 +6,6 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from rsd_med.base.draws import Draws
-from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
 from rsd_med.students.base import LossSettings, StudentLoss, per_item_weight
 
@@ -30,20 +28,16 @@ class SiD(StudentLoss):
     through the inputs of both networks: putting them under ``no_grad`` is another loss, distribution matching.
     """
 
-    def __init__(self, settings: SiDSettings) -> None:
-        self.settings = settings
+    through_networks = True
 
-    def __call__(
-        self,
-        observed: Float[Tensor, "b c y x"],
-        view: View,
-        teacher: Denoiser,
-        fake: Denoiser,
-        data_sigma: float,
-        draws: Draws,
+    def __init__(self, settings: SiDSettings) -> None:
+        super().__init__(settings)
+        self.alpha = settings.alpha
+
+    def compare(
+        self, observed: Float[Tensor, "b c y x"], a: Float[Tensor, "b c y x"], b: Float[Tensor, "b c y x"], view: View
     ) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
-        a, b = self.estimates(self.settings, observed, view, teacher, fake, data_sigma, draws)
         gap = view.restrict(a - b)
-        product = gap * ((a - observed) - self.settings.alpha * gap)
+        product = gap * ((a - observed) - self.alpha * gap)
         return per_item_weight(observed, a, view) * product.flatten(1).sum(1)

@@ -152,6 +152,5 @@ def _begin(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     info = get_worker_info()
     assert info is not None
-    dataset = getattr(info.dataset, "dataset", None)
-    if dataset is not None and hasattr(dataset, "cache_bytes"):
-        dataset.cache_bytes //= info.num_workers
+    assert isinstance(info.dataset, _Batches)
+    info.dataset.dataset.share_cache(info.num_workers)

@@ -216,6 +216,5 @@ class StudentStage(Stage):
         if self.fake_optimiser is None:
             return figures
         return figures | compare_scores(
-            self.loss, self.settings.loss, self.objective, self.teacher, self.fake, samples, self.monitor.measurements,
-            self.seed,
-        )  # fmt: skip
+            self.loss, self.objective, self.teacher, self.fake, samples, self.monitor.measurements, self.seed
+        )

@@ -20,8 +20,6 @@ from tests.training.toys import Kept, scans
 class Fragile(Kept):
     """Item 5 is damaged; item 6 takes its process along."""
 
-    cache_bytes = 100
-
     def __getitem__(self, index):
         if index == 5:
             raise DataError("item 5 is damaged.")

@@ -80,6 +80,8 @@ class Kept:
 
     def expect(self, indices: Sequence[int]) -> None: ...
 
+    def share_cache(self, readers: int) -> None: ...
+
     def __getitem__(self, index: int) -> Measurement:
         return self.measurements[index : index + 1]
 

@@ -6,7 +6,6 @@ know no owners (whoever has the address of a cached file may read it), so the ap
 
 import json
 import re
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -236,12 +235,8 @@ class Gate:
         if session is None or path != _ANSWERS:
             await self.app(scope, receive, send)
             return
-        session.waits += 1
-        try:
+        with session.waiting():
             await self.app(scope, receive, send)
-        finally:
-            session.waits -= 1
-            session.last_used = session.last_seen = time.monotonic()
 
 
 def session_cookie(session: Session, *, secure: bool) -> str:

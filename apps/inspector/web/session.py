@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,22 @@ class Session:
     def name(self) -> str:
         """Return a name for queues and logs from which the token cannot be found."""
         return self.folder.name
+
+    def note(self, *, used: bool = True) -> None:
+        """Note that the session is in use now, or (not ``used``) that a page of it is merely open."""
+        self.last_seen = time.monotonic()
+        if used:
+            self.last_used = self.last_seen
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Be in use for as long as an answer is being waited for."""
+        self.waits += 1
+        try:
+            yield
+        finally:
+            self.waits -= 1
+            self.note()
 
     def new_path(self, suffix: str = "") -> Path:
         """Return the path of a new file in the folder, under an opaque name.
@@ -161,9 +178,7 @@ class SessionStore:
         """Return the session of a cookie and note that it is in use, or (not ``used``) merely open."""
         session = self._sessions.get(token or "")
         if session is not None:
-            session.last_seen = time.monotonic()
-            if used:
-                session.last_used = session.last_seen
+            session.note(used=used)
         return session
 
     def peek(self, token: str) -> Session | None:
