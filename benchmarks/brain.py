@@ -28,6 +28,7 @@ data: {{kind: fastmri_hdf5, root: {scans}/train}}
 calibration: {{noise: none}}
 corruption: {{kind: multicoil_fourier, mask: file, acceleration: 4, acs_lines: {acs}, further_lines: {further}}}
 backbone: {{kind: monai_unet, channels: [16, 32, 48], attention: [false, false, true]}}
+diffusion: {{hidden_std: 0}}  # EDM's constants: what they cost is part of the finding
 teacher:
   objective: {{kind: ambient_fourier}}
   images: {teacher_images}

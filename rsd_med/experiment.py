@@ -32,11 +32,17 @@ from rsd_med.runs.run_folder import RunFolder
 from rsd_med.runs.sampling_operators import load_sampling_operators
 from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
+from rsd_med.teachers.hidden import HiddenVariance
 from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
 from rsd_med.training.batches import MeasurementPool
 from rsd_med.training.stage import Execution
 from rsd_med.training.student_stage import StudentStage
 from rsd_med.training.teacher_stage import TeacherStage
+
+HIDDEN_ITEMS = 256
+"""Measurements from which it is estimated how much the networks are not shown."""
+
+HIDDEN_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,50 @@ class Experiment:
         known = self.protocol.model_copy(update={"corruption": corruption.assuming(level, found)})
         return replace(self, protocol=known)
 
+    def with_estimates(self, begun: Protocol | None = None) -> "Experiment":
+        """Return the experiment with every number known that its protocol asks to be estimated from the measurements.
+
+        Parameters
+        ----------
+        begun
+            The resolved protocol of the run that is gone on with, whose numbers are taken over.
+
+        Raises
+        ------
+        DataError
+            If the images are too few, or hold no noise that can be measured.
+        """
+        known = self.with_noise_level(begun)
+        diffusion = known.protocol.diffusion
+        if diffusion.hidden_std != "auto":
+            return known
+        if begun is not None and begun.diffusion.hidden_std != "auto":
+            hidden = begun.diffusion.hidden_std
+        else:
+            own = [repr(known.hidden_std)] if self.distribution.is_main else []
+            hidden = float(self.distribution.gather_texts(own)[0])
+        return replace(
+            known,
+            protocol=known.protocol.model_copy(
+                update={"diffusion": diffusion.model_copy(update={"hidden_std": hidden})}
+            ),
+        )
+
+    @cached_property
+    def hidden_std(self) -> float:
+        """Standard deviation per real component of what the networks are not shown of an image."""
+        stated = self.protocol.diffusion.hidden_std
+        if stated != "auto":
+            return stated
+        if not self.objective.hides:
+            return 0.0
+        draws, total = generator_for(self.protocol.seed, "hidden"), HiddenVariance()
+        for start in range(0, min(len(self.measurements), HIDDEN_ITEMS), HIDDEN_BATCH):
+            batch = self.measurements[start : start + HIDDEN_BATCH].to("cpu")
+            total.add(batch, self.objective.further(batch.operator, draws))
+        # Two digits are all that a few hundred images know, and a protocol should be readable.
+        return float(f"{total.std():.2g}")
+
     @cached_property
     def main_group(self) -> list[int]:
         """Indices of the items of the most frequent shape: the one that samples are drawn in."""
@@ -245,7 +295,7 @@ class Experiment:
         """Build the network of teacher, fake score and student, with the run's first weights."""
         return build_denoiser(
             self.protocol.backbone,
-            self.protocol.diffusion,
+            self.protocol.diffusion.model_copy(update={"hidden_std": self.hidden_std}),
             self.channels,
             self.objective.context_channels,
             generator_for(self.protocol.seed, "weights"),

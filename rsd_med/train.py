@@ -81,7 +81,7 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         if options.dry_run:
             from rsd_med.dry_run import dry_run
 
-            shown = dry_run(experiment.with_noise_level())
+            shown = dry_run(experiment.with_estimates())
             if distribution.is_main:
                 print(shown)
             return 0
@@ -104,7 +104,7 @@ def prepare(
     Returns
     -------
     tuple[Experiment, Checkpoint | None]
-        The experiment with its noise level known, and the checkpoint or None.
+        The experiment with all that is estimated known, and the checkpoint or None.
     """
     from rsd_med.protocol import dump_protocol, load_protocol
     from rsd_med.runs.checkpoints import verify
@@ -120,7 +120,7 @@ def prepare(
                 "out to go on."
             )
         goes_on = checkpoint is not None and options.resume == "auto" and run.protocol_resolved.exists()
-        experiment = experiment.with_noise_level(load_protocol(run.protocol_resolved) if goes_on else None)
+        experiment = experiment.with_estimates(load_protocol(run.protocol_resolved) if goes_on else None)
         if goes_on:
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         # The data are opened, and one is measured, before anything is written: what is wrong leaves no folder behind.

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
@@ -19,11 +19,11 @@ class DiffusionSettings(Settings):
     """Constants of the diffusion that teacher, fake score and student share."""
 
     sigma_data: float = Field(0.5, gt=0, description="standard deviation of the clean images, per real component")
-    hidden_std: float = Field(
-        0.0,
-        ge=0,
-        description="error per real component that hidden k-space lines leave in the image at every noise level; about "
-        "0.1 at R = 4; 0 is EDM's preconditioning, for networks that see whole images",
+    hidden_std: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto",
+        description="standard deviation per real component of what the networks are not shown of an image (hidden "
+        "k-space lines or pixels); auto: estimated from the measurements and written into protocol.resolved.yaml; 0: "
+        "EDM's preconditioning, for networks that see whole images",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="inside the network only; auto: what a trial before the first step finds to be faster"
@@ -203,4 +203,5 @@ def build_denoiser(
         # torch.manual_seed would reseed every accelerator as well, which the fork does not undo.
         torch.random.default_generator.manual_seed(generator.initial_seed())
         network = backbone.build(channels + context_channels, channels)
-    return Denoiser(network.to(device), diffusion.sigma_data, compute_options, diffusion.hidden_std)
+    hidden = 0.0 if diffusion.hidden_std == "auto" else diffusion.hidden_std
+    return Denoiser(network.to(device), diffusion.sigma_data, compute_options, hidden)

@@ -47,6 +47,7 @@ class AmbientFourier(Objective):
     """
 
     context_channels = 1
+    hides = True
 
     def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""

@@ -61,6 +61,7 @@ class AmbientMasked(Objective):
     """
 
     context_channels = 1
+    hides = True
     transforms = "permutations"  # of image and mask together
 
     def __init__(

@@ -42,11 +42,14 @@ class Objective(ABC):
     ----------
     context_channels
         How many channels the networks are given beside the image.
+    hides
+        Whether the networks are shown a part of an image, chosen by Ã, and not all of it.
     transforms
         How measurements may be augmented before this objective learns from them (see ``augmentation``).
     """
 
     context_channels: int = 0
+    hides: bool = False
     transforms: Transforms = "none"
 
     def __init__(self, corruption: Corruption, levels: LogNormalLevels) -> None:
