@@ -84,7 +84,7 @@ class StoredPixels:
 
             if identity(self.path) != self.identity:
                 raise FileError(self.number, "has changed or gone since it was indexed: start again")
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=0) as file:
                 file.seek(self.offset)
                 pixels, _ = get_decoder(self.syntax).as_array(file, index=index, raw=True, **self.options)
             return np.asarray(pixels)

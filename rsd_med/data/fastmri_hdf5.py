@@ -17,11 +17,12 @@ from torch import Tensor
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_COILS
 from rsd_med.calibration.scale import central_run, contiguous
-from rsd_med.data.hdf5 import checked_dataset, read
+from rsd_med.data.hdf5 import checked_dataset, read, read_near
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
 from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import central_rows, sampled_rows, without_oversampling
+from rsd_med.data.recent import RecentArrays
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
@@ -130,6 +131,7 @@ class FastMRIHDF5(Source):
         limit: int | None = None,
     ) -> None:
         self._open = OpenFiles(_contents)
+        self._recent = RecentArrays()
         self._items: list[tuple[_Volume, int]] = []
         for path in _files(root):
             with self._open.reading(path) as contents:  # left open: the first slices need not open it again
@@ -201,10 +203,10 @@ class FastMRIHDF5(Source):
         with self._open.reading(volume.path) as contents:
             if contents.kspace.shape != volume.shape:
                 raise DataError(f"{where}: the file has changed since it was indexed; start again.")
-            kspace = _complex64(read(contents.kspace, number))
+            kspace = _complex64(read_near(contents.kspace, number, self._recent, file_identity(volume.path)))
             declared = _declared_mask(contents, volume, number)
             lines = contents.lines
-            maps = _read_maps(contents.maps, volume, number)
+            maps = _read_maps(contents.maps, volume, number, self._recent)
         if kspace.ndim == 2:
             kspace = kspace[None]
         # Whatever stands outside the mask is no measurement: gone before anything looks at it.
@@ -349,7 +351,7 @@ def _acs_lines(acquired: Tensor, declared: int | None) -> int | None:
     return central_run(acquired)
 
 
-def _read_maps(dataset: "h5py.Dataset | None", volume: _Volume, number: int) -> Tensor | None:
+def _read_maps(dataset: "h5py.Dataset | None", volume: _Volume, number: int, recent: RecentArrays) -> Tensor | None:
     if dataset is None:
         return None
     columns = volume.stored[1]
@@ -359,7 +361,7 @@ def _read_maps(dataset: "h5py.Dataset | None", volume: _Volume, number: int) -> 
             f"{volume.path.name}: 'sensitivity_maps' has shape {dataset.shape}, which does not belong to a k-space of "
             f"{volume.slices} slices, {volume.coils} coils, {volume.stored[0]} × {columns}."
         )
-    maps = _complex64(read(dataset, number))
+    maps = _complex64(read_near(dataset, number, recent, file_identity(volume.path)))
     if not _is_finite(maps):
         raise DataError(f"{volume.path.name}: 'sensitivity_maps' holds NaN or infinite values; write it again.")
     return central_rows(maps, volume.rows)

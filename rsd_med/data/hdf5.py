@@ -14,6 +14,7 @@ import numpy as np
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
+from rsd_med.data.recent import RecentArrays
 
 if TYPE_CHECKING:
     import h5py
@@ -124,8 +125,29 @@ def checked_dataset(file: "h5py.File", name: str, kinds: str, ranks: tuple[int, 
     return dataset
 
 
-def read(dataset: "h5py.Dataset", index: int | None = None) -> np.ndarray:
-    """Read a checked dataset, or one entry along its first axis.
+def read_near(dataset: "h5py.Dataset", index: int, recent: RecentArrays, file: object) -> np.ndarray:
+    """Read one entry along the first axis; those that are packed in the same chunks are kept for the next time.
+
+    Parameters
+    ----------
+    dataset, index
+        As for :func:`read`, which this is where chunks hold one entry, or more than is kept.
+    recent
+        What is kept.
+    file
+        What the file is known by there: another one when it has changed.
+    """
+    together = dataset.chunks[0] if dataset.chunks else 1
+    entry = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    if together == 1 or together * entry > recent.budget_bytes or not 0 <= index < dataset.shape[0]:
+        return read(dataset, index)
+    first = index - index % together
+    count = min(together, dataset.shape[0] - first)
+    return recent.get((file, dataset.name, first), lambda: read(dataset, first, count))[index - first].copy()
+
+
+def read(dataset: "h5py.Dataset", index: int | None = None, count: int | None = None) -> np.ndarray:
+    """Read a checked dataset, or entries along its first axis.
 
     Parameters
     ----------
@@ -133,6 +155,8 @@ def read(dataset: "h5py.Dataset", index: int | None = None) -> np.ndarray:
         From :func:`checked_dataset`.
     index
         Entry along the first axis; None reads everything.
+    count
+        Read so many entries from there; None reads one, without its axis.
 
     Returns
     -------
@@ -147,6 +171,7 @@ def read(dataset: "h5py.Dataset", index: int | None = None) -> np.ndarray:
     import h5py
 
     shape = dataset.shape if index is None else dataset.shape[1:]
+    shape = shape if count is None else (count, *shape)
     size = math.prod(shape) * dataset.dtype.itemsize
     if size > MAX_READ_BYTES:
         raise DataError(f"{_where(dataset)} asks for {size / 2**30:.1f} GiB in one piece; write smaller slices.")
@@ -159,8 +184,8 @@ def read(dataset: "h5py.Dataset", index: int | None = None) -> np.ndarray:
         if index is None or not shape:
             dataset.read_direct(values, source_sel=np.s_[:] if index is None else np.s_[index])
         else:
-            entry, chosen = (1, *shape), dataset.id.get_space()
-            chosen.select_hyperslab((index,) + (0,) * len(shape), entry)
+            entry, chosen = (1, *shape) if count is None else shape, dataset.id.get_space()
+            chosen.select_hyperslab((index,) + (0,) * (len(entry) - 1), entry)
             dataset.id.read(h5py.h5s.create_simple(entry), chosen, values)
     except _READ_ERRORS as error:
         raise DataError(

@@ -16,6 +16,7 @@ import numpy as np
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
 from rsd_med.data.nifti_grid import grid_of
+from rsd_med.data.recent import RecentArrays
 from rsd_med.data.recognition import is_packed, unpacked_start
 
 MAX_VOXELS = 2**28
@@ -104,8 +105,7 @@ class VoxelFiles:
             with self._lock:
                 if axis == 2:
                     return _scaled(file, self._plane(file, volume, number))
-                planes = (self._plane(file, volume, plane).take(number, axis) for plane in range(file.shape[2]))
-                return _scaled(file, np.stack(list(planes), axis=-1))
+                return _scaled(file, self._across(file, volume, axis, number))
         except (OSError, EOFError, zlib.error) as problem:
             raise file_error(file.name, _reason(problem, "is shorter than its header says, or damaged")) from problem
 
@@ -126,6 +126,20 @@ class VoxelFiles:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._unpacked: OrderedDict[Path, IO[bytes]] = OrderedDict()
+        self._blocks = RecentArrays()
+
+    def _across(self, file: NiftiVolume, volume: int, axis: int, number: int) -> np.ndarray:
+        """Return a cut across one of the first two axes, which goes through all planes, with its neighbours at hand."""
+        cut_bytes = file.plane_bytes // file.shape[axis] * file.shape[2]
+        together = max(1, self._blocks.budget_bytes // cut_bytes)
+        block, within = divmod(number, together)
+        cuts = range(block * together, min((block + 1) * together, file.shape[axis]))
+
+        def read() -> np.ndarray:
+            planes = (self._plane(file, volume, plane) for plane in range(file.shape[2]))
+            return np.stack([plane.take(cuts, axis) for plane in planes], axis=-1)
+
+        return self._blocks.get((file.path, volume, axis, block), read).take(within, axis)
 
     def _plane(self, file: NiftiVolume, volume: int, plane: int) -> np.ndarray:
         size = file.plane_bytes
@@ -135,7 +149,7 @@ class VoxelFiles:
             voxels.seek(offset)
             raw = voxels.read(size)
         else:
-            with file.path.open("rb") as direct:
+            with file.path.open("rb", buffering=0) as direct:
                 direct.seek(int(file.header["vox_offset"]) + offset)
                 raw = direct.read(size)
         if len(raw) < size:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.data import fastmri_hdf5, open_files
+from rsd_med.data import fastmri_hdf5, hdf5, open_files
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5, FastMRIHDF5Settings
 from rsd_med.operators.fourier import ifft2c
 
@@ -243,12 +243,13 @@ def test_only_the_slice_asked_for_is_read_and_never_a_reconstruction(write_file,
     )
     seen = []
 
-    def spy(dataset, index=None):
+    def spy(dataset, index=None, count=None):
         seen.append((dataset.name, index))
-        return original(dataset, index)
+        return original(dataset, index, count)
 
-    original = fastmri_hdf5.read
-    monkeypatch.setattr(fastmri_hdf5, "read", spy)
+    original = hdf5.read
+    for module in (hdf5, fastmri_hdf5):
+        monkeypatch.setattr(module, "read", spy)
     source = build(path)
     source.shape(0)
     source.id(0)
