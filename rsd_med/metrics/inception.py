@@ -1,4 +1,4 @@
-"""Inception-v3 features from a weights file of the user's: those of pytorch-fid, near the literature's but not the same."""
+"""Inception-v3 features from a file of the user's: pytorch-fid's, near those of the literature but not the same."""
 
 import hashlib
 from pathlib import Path
