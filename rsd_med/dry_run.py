@@ -1,6 +1,8 @@
 """Everything a run needs, tried once, with nothing written."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -11,9 +13,18 @@ from rsd_med.reporting.noise_level import describe_noise_level
 from rsd_med.training.batches import BatchOrder, load_batch
 from rsd_med.training.stage import Stage
 
+FEW_IMAGES = 16
+"""Images that stand for those behind the distances, and for the reference."""
+
+PATIENCE = 5.0
+"""Seconds that the trial of a stage takes, or what a few images take if that is longer."""
+
+GROWTH = 4
+"""How many times more images are tried next."""
+
 
 def dry_run(experiment: Experiment) -> str:
-    """Open the data, take one step of each stage, and estimate memory and time.
+    """Open the data, try each stage, and estimate memory and time: within seconds, however large the run is.
 
     Parameters
     ----------
@@ -25,6 +36,8 @@ def dry_run(experiment: Experiment) -> str:
     str
         A few lines for a person.
     """
+    experiment = replace(experiment, at_most=FEW_IMAGES)
+    experiment.check()
     protocol = experiment.protocol
     groups = experiment.dataset.groups()
     teacher_stage = experiment.teacher_stage()
@@ -37,35 +50,60 @@ def dry_run(experiment: Experiment) -> str:
         "reference: "
         + (
             "none (proximal distances only)"
-            if experiment.reference is None
-            else f"{len(experiment.reference):,} images"
+            if experiment.reference_data is None
+            else f"{len(experiment.reference_data[1]):,} images"
         ),
         f"networks: {experiment.channels} image channels + {experiment.objective.context_channels} context, "
         f"{count_parameters(teacher_stage.denoiser):,} parameters each, on {experiment.device}, "
         f"{experiment.compute_options}",
     ]
-    total = 0.0
+    total, more_than = 0.0, ""
     for stage in (teacher_stage, experiment.student_stage(teacher_stage.ema.module)):
-        seconds = time_step(experiment, stage)
+        seconds, tried = time_step(experiment, stage)
+        partly = "" if tried == stage.batch_size else f" (judged by {tried} images at once)"
+        more_than = "more than " if partly else more_than
         expected = seconds * stage.images / stage.batch_size
         total += expected
         lines.append(
             f"{stage.name}: batch {stage.batch_size}, {stage.batch_size / seconds:.0f} images/s, "
-            f"about {expected / 60:.1f} min for {stage.images:,} images"
+            f"about {expected / 60:.1f} min for {stage.images:,} images{partly}"
         )
-    lines += [f"memory: {peak_memory(experiment.device)}", f"time: about {total / 60:.1f} min without evaluation"]
+    memory = more_than + peak_memory(experiment.device)
+    lines += [f"memory: {memory}", f"time: about {total / 60:.1f} min without evaluation"]
     return "\n".join(lines)
 
 
-def time_step(experiment: Experiment, stage: Stage) -> float:
-    """Take two steps of this rank and time the second, in seconds: the first one also sets up kernels and memory."""
+def time_step(experiment: Experiment, stage: Stage) -> tuple[float, int]:
+    """Time a step of this rank, with as large a part of the batch as takes seconds.
+
+    Returns
+    -------
+    tuple[float, int]
+        Seconds that a whole step takes, and images that were tried at once, on all ranks together.
+    """
+    distribution = experiment.distribution
     order = BatchOrder(experiment.dataset.groups(), stage.batch_size, experiment.protocol.seed, f"{stage.name}/order")
-    batch = load_batch(experiment.dataset, experiment.distribution.share(order[0]), experiment.device)
-    for images in (0, stage.batch_size):
-        began = time.perf_counter()
-        stage.step(batch, images, generator_for(0, "dry run", images, device=experiment.device))
-        if experiment.device.type == "cuda":
-            torch.cuda.synchronize()
+    share = distribution.share(order[0])
+    tried = min(len(share), stage.micro_batch or 1)
+    began = time.perf_counter()
+    _step(experiment, stage, share[:tried])  # sets up kernels and memory, too
+    while True:
+        own = _step(experiment, stage, share[:tried])
+        # All ranks go on alike, or they would wait for each other's gradients for ever.
+        facts = distribution.gather([torch.tensor([own, time.perf_counter() - began], dtype=torch.float64)])
+        seconds, spent = torch.stack(facts).amax(0).tolist()
+        if tried == len(share) or spent + GROWTH * seconds > PATIENCE:
+            return seconds * len(share) / tried, tried * distribution.world_size
+        tried = min(len(share), GROWTH * tried)
+
+
+def _step(experiment: Experiment, stage: Stage, indices: Sequence[int]) -> float:
+    """Take one step and return its seconds."""
+    batch = load_batch(experiment.dataset, indices, experiment.device)
+    began = time.perf_counter()
+    stage.step(batch, 0, generator_for(0, "dry run", device=experiment.device))
+    if experiment.device.type == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - began
 
 

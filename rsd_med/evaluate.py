@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
 
     from rsd_med.base.errors import ProtocolError
+    from rsd_med.base.progress import tell_on_stderr, telling
     from rsd_med.experiment import open_run
     from rsd_med.reporting.model_card import write_model_card
     from rsd_med.reporting.report import build_report
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = RunFolder(options.run)
     experiment = open_run(run, options.reference, options.num, options.seeds)
     command = "python -m rsd_med.evaluate " + shlex.join(sys.argv[1:] if arguments is None else arguments)
-    with RunLogger(run) as run_logger:
+    with telling(tell_on_stderr), RunLogger(run) as run_logger:
         evaluate(experiment, run, run_logger, command)
     build_report(run)
     write_model_card(run)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rsd_med.base.devices import device_kind
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
@@ -20,7 +21,7 @@ from rsd_med.data.noise_level import estimate_noise_level
 from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
-from rsd_med.evaluation.evaluation import Evaluator
+from rsd_med.evaluation.evaluation import Evaluator, require_comparable
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.views import magnitude_view
@@ -35,7 +36,7 @@ from rsd_med.teachers.base import Objective
 from rsd_med.teachers.hidden import HiddenVariance
 from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
 from rsd_med.training.batches import MeasurementPool
-from rsd_med.training.stage import Execution
+from rsd_med.training.stage import Execution, count_passes
 from rsd_med.training.student_stage import StudentStage
 from rsd_med.training.teacher_stage import TeacherStage
 
@@ -62,6 +63,8 @@ class Experiment:
         processor supports.
     distribution
         The other processes that carry it out.
+    at_most
+        Images read for the proximal distance and as reference, at most: a trial needs no more than a few.
     """
 
     protocol: Protocol
@@ -69,6 +72,7 @@ class Experiment:
     stored_sampling_operators: Path | None = None
     stored_autotune: Path | None = None
     distribution: Distribution = ALONE
+    at_most: int | None = None
 
     @cached_property
     def device(self) -> torch.device:
@@ -211,7 +215,7 @@ class Experiment:
     def measurements(self) -> MeasurementPool:
         """The measurements behind proximal distances, whose operators are also the conditions of samples."""
         indices = self.main_group
-        wanted = min(self.protocol.evaluation.monitor_images, len(indices))
+        wanted = min(self.protocol.evaluation.monitor_images, len(indices), self.at_most or len(indices))
         order = torch.randperm(len(indices), generator=generator_for(self.protocol.seed, "monitor")).tolist()
         return MeasurementPool(self.dataset, [indices[i] for i in order[:wanted]], self.device)
 
@@ -223,16 +227,60 @@ class Experiment:
         )
 
     @cached_property
-    def reference(self) -> Tensor | None:
-        """Clean images in channels, for evaluation alone, or None where the protocol names none."""
+    def reference_data(self) -> tuple[MeasurementDataset, list[int]] | None:
+        """The data set of clean images and the items of its most frequent shape; None where the protocol names none."""
         if self.protocol.evaluation.reference is None:
             return None
         source = self.protocol.evaluation.reference.build(self.base_dir, self.protocol.seed)
         dataset = MeasurementDataset(
             source, self.corruption, self.protocol.seed, self.protocol.calibration, cache_bytes=0
         )
-        indices = max(dataset.groups().values(), key=len)
-        return to_channels(torch.stack([dataset.reference(i) for i in indices]))
+        return dataset, max(dataset.groups().values(), key=len)
+
+    @cached_property
+    def reference(self) -> Tensor | None:
+        """Clean images in channels, for evaluation alone, or None where the protocol names none."""
+        if self.reference_data is None:
+            return None
+        dataset, indices = self.reference_data
+        read = [dataset.reference(i) for i in watched(indices[: self.at_most], "reading the reference")]
+        return to_channels(torch.stack(read))
+
+    def check(self) -> None:
+        """Find out before a run what would end it after hours: data, reference and features are opened and counted.
+
+        Raises
+        ------
+        DataError
+            If there are too few images, or the clean ones are of another shape.
+        ProtocolError
+            If parts of the protocol do not fit one another.
+        """
+        _ = self.augmentation
+        for stage in (self.protocol.teacher, self.protocol.student):
+            share = self.distribution.share(range(stage.batch_size))
+            count_passes(len(share), self.protocol.engine.micro_batch)
+        for sampler in self.protocol.evaluation.samplers:
+            if sampler.compares_masks and not self.objective.context_channels:
+                raise ProtocolError(
+                    f"evaluation.samplers: {sampler.kind} compares masks, and this teacher sees whole images; use heun."
+                )
+        if len(self.main_group) < 2:
+            raise DataError(
+                f"data: of one shape there is {len(self.main_group)} image, and a distance needs 2; name more data "
+                "(data.root and the options that select items)."
+            )
+        shape = to_channels(self.dataset[self.main_group[0]].image()).shape[1:]
+        if self.reference_data is not None:
+            clean, indices = self.reference_data
+            require_comparable(self.protocol.evaluation.num_samples, len(indices))
+            found = to_channels(clean.reference(indices[0])[None]).shape[1:]
+            if found != shape:
+                raise DataError(
+                    f"evaluation.reference: its images are {describe_shape(found)} and those of data are "
+                    f"{describe_shape(shape)}; choose the same size (resize, crop) and the same sort of images."
+                )
+        _ = self.extractor
 
     def reference_view(self) -> Tensor | None:
         """Return the clean images as extractors see them."""
@@ -342,11 +390,20 @@ class Experiment:
         return denoiser.requires_grad_(False)
 
 
+def describe_shape(shape: torch.Size) -> str:
+    """Say the shape of an image in channels, (channels, y, x)."""
+    sort = {1: "grey", 2: "complex", 3: "in colour"}.get(shape[0], f"of {shape[0]} channels")
+    return f"{shape[1]} x {shape[2]}, {sort}"
+
+
 def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
     """Find the newest checkpoint of ``stage`` in a run; DataError where there is none."""
     checkpoint, _ = run.checkpoints.newest(stage)
     if checkpoint is None:
-        raise DataError(f"{run.path.name} holds no {stage} checkpoint; train it first: python -m rsd_med.train.")
+        raise DataError(
+            f"{run.path.name} holds no {stage} checkpoint; train it first: python -m rsd_med.train"
+            + ("." if stage == "student" else ", or take that of another run with --teacher RUN.")
+        )
     return checkpoint
 
 

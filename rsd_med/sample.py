@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
 
     from rsd_med.base.errors import ProtocolError
+    from rsd_med.base.progress import tell_on_stderr, telling
     from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
     from rsd_med.experiment import newest_checkpoint, open_run
     from rsd_med.runs.export import write_images
@@ -57,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         sampler = SAMPLERS[options.sampler].model_validate({"steps": options.steps})
         draw = teacher_draw(network, sampler, experiment.corruption.sigma)
-    images = draw_images(draw, experiment.objective, experiment.sampling_operators, options.num, options.seed)
+    with telling(tell_on_stderr):
+        images = draw_images(draw, experiment.objective, experiment.sampling_operators, options.num, options.seed)
     path = write_images(images, options.out, options.format)
     print(f"{options.num} images of the {options.model} ({checkpoint.images:,} images of training): {path}")
     return 0

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from rsd_med.base.command import program, run_command
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.progress import tell_on_stderr, telling
 
 if TYPE_CHECKING:
     from rsd_med.experiment import Experiment
+    from rsd_med.given_teacher import GivenTeacher
     from rsd_med.protocol.protocol import Protocol
     from rsd_med.runs.checkpoints import Checkpoint
     from rsd_med.runs.distribution import Distribution
@@ -37,7 +39,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default="auto",
         metavar="auto|never|PATH",
         help="auto: go on from the newest good checkpoint of the run folder; never: refuse a folder that has one; "
-        "PATH: start from this checkpoint",
+        "PATH: start from this checkpoint, a folder checkpoints/<images> of a run",
+    )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="distil the finished teacher of this run folder instead of training one; data, corruption, objective and "
+        "network must be its own",
     )
     parser.add_argument("--stage", choices=["teacher", "student", "all"], default="all", help="what to train")
     parser.add_argument(
@@ -60,8 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
         from rsd_med.runs.distribution import connect  # takes seconds
 
         distribution = connect()
+        tell = None if options.quiet or not distribution.is_main else tell_on_stderr
         try:
-            return carry_out(options, distribution, sys.argv[1:] if arguments is None else arguments)
+            with telling(tell):
+                return carry_out(options, distribution, sys.argv[1:] if arguments is None else arguments)
         finally:
             distribution.close()
 
@@ -69,19 +80,25 @@ def main(arguments: list[str] | None = None) -> int:
 def carry_out(options: argparse.Namespace, distribution: "Distribution", arguments: list[str]) -> int:
     """Prepare a run, on all ranks or on none, and train."""
     from rsd_med.experiment import Experiment
-    from rsd_med.protocol import find_protocol, load_protocol
+    from rsd_med.protocol import find_protocol, load_protocol, read_text
     from rsd_med.runs.run_folder import RunFolder
     from rsd_med.workflow import train
 
     with distribution.together():
         options.protocol, base_dir = find_protocol(options.protocol)
-        protocol = load_protocol(options.protocol, options.set)
+        options.text = read_text(options.protocol)
+        protocol = load_protocol(options.protocol, options.set, options.text)
         run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
         experiment = Experiment(protocol, base_dir, stored_autotune=run.autotune, distribution=distribution)
         if options.dry_run:
             from rsd_med.dry_run import dry_run
+            from rsd_med.given_teacher import open_teacher
 
-            shown = dry_run(experiment.with_estimates())
+            given = None if options.teacher is None else open_teacher(options.teacher)
+            experiment = experiment.with_estimates(None if given is None else given.protocol)
+            if given is not None:
+                given.require_agreement(experiment.protocol, base_dir)
+            shown = dry_run(experiment)
             if distribution.is_main:
                 print(shown)
             return 0
@@ -107,33 +124,79 @@ def prepare(
         The experiment with all that is estimated known, and the checkpoint or None.
     """
     from rsd_med.protocol import dump_protocol, load_protocol
-    from rsd_med.runs.checkpoints import verify
 
     distribution, seed = experiment.distribution, experiment.protocol.seed
     with distribution.together():
-        checkpoint, warnings = run.checkpoints.newest()
-        if options.resume not in ("auto", "never"):
-            checkpoint = verify(Path(options.resume))
-        if checkpoint is not None and options.resume == "never":
-            raise ProtocolError(
-                f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume "
-                "out to go on."
-            )
+        checkpoint, warnings = find_start(options, run)
+        given = find_teacher(options, run, checkpoint)
         goes_on = checkpoint is not None and options.resume == "auto" and run.protocol_resolved.exists()
-        experiment = experiment.with_estimates(load_protocol(run.protocol_resolved) if goes_on else None)
+        begun = load_protocol(run.protocol_resolved) if goes_on else None if given is None else given.protocol
+        experiment = experiment.with_estimates(begun)
         if goes_on:
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
+        if given is not None:
+            given.require_agreement(experiment.protocol, experiment.base_dir)
         # The data are opened, and one is measured, before anything is written: what is wrong leaves no folder behind.
-        _ = experiment.augmentation, experiment.objective, experiment.dataset[0], experiment.reference
+        experiment.check()
     with distribution.together():
         if distribution.is_main:
             for warning in warnings:
                 print(f"warning: {warning}", file=sys.stderr)
-            resolved = dump_protocol(experiment.protocol)
-            run.create(options.protocol.read_text(encoding="utf-8"), resolved, seed, experiment.base_dir)
+            run.create(options.text, dump_protocol(experiment.protocol), seed, experiment.base_dir)
+            if given is not None and checkpoint is None:
+                given.adopt(run)
+    with distribution.together():
+        if given is not None and checkpoint is None:
+            checkpoint, _ = run.checkpoints.newest()
+        if distribution.is_main:
             # Lines beyond the checkpoint are from steps that will be taken again.
             run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
     return experiment, checkpoint
+
+
+def find_start(options: argparse.Namespace, run: "RunFolder") -> "tuple[Checkpoint | None, list[str]]":
+    """Find the checkpoint to go on from, and what is to be said about damaged ones."""
+    from rsd_med.runs.checkpoints import verify
+
+    checkpoint, warnings = run.checkpoints.newest()
+    if options.resume == "never" and checkpoint is not None:
+        raise ProtocolError(
+            f"--resume never: {run.path} already holds checkpoints; choose another --run-dir, or leave --resume out to "
+            "go on."
+        )
+    if options.resume not in ("auto", "never"):
+        named = Path(options.resume)
+        if not named.is_dir():
+            raise ProtocolError(f"--resume {named}: there is no such folder; name a checkpoint, checkpoints/<images>.")
+        if (named / run.protocol_resolved.name).is_file() or (named / run.checkpoints.folder.name).is_dir():
+            raise ProtocolError(
+                f"--resume {named}: this is a run folder; --run-dir {named} goes on in it, --teacher {named} distils "
+                "its teacher, and --resume takes one of its checkpoints/<images>."
+            )
+        checkpoint = verify(named)
+    return checkpoint, warnings
+
+
+def find_teacher(
+    options: argparse.Namespace, run: "RunFolder", checkpoint: "Checkpoint | None"
+) -> "GivenTeacher | None":
+    """Open the run whose teacher is to be distilled; make sure that a student has one."""
+    from rsd_med.given_teacher import finished_teacher, open_teacher
+
+    if options.teacher is None:
+        if checkpoint is None and run.teacher.exists():
+            raise ProtocolError(f"{run.path} was begun with --teacher: give it again.")
+        if options.stage == "student" or (checkpoint is not None and checkpoint.stage == "student"):
+            finished_teacher(run)
+        return None
+    if options.stage == "teacher" or options.resume not in ("auto", "never"):
+        raise ProtocolError("--teacher takes a finished teacher: leave out --stage teacher and --resume PATH.")
+    given = open_teacher(options.teacher)
+    if run.teacher.exists():
+        given.require_same(run)
+    elif checkpoint is not None:
+        raise ProtocolError(f"{run.path} has trained a teacher of its own; choose another --run-dir for --teacher.")
+    return given
 
 
 def refuse_other_protocol(path: Path, protocol: "Protocol") -> None:

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
+from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.files import write_text
 from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.audit import audit_memorisation
 from rsd_med.evaluation.evaluation import evaluate_models
 from rsd_med.experiment import Experiment, newest_checkpoint
+from rsd_med.given_teacher import finished_teacher
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
 from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
@@ -112,6 +113,7 @@ def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None
         return
     trials = []
     if resume_from is None and teacher.images >= LEAST_STEPS * teacher.batch_size:
+        run_logger.say("trying in which way the networks are computed fastest")
         trials = experiment.time_compute_options()
     if distribution.is_main:
         protocol = experiment.protocol
@@ -240,18 +242,14 @@ def _train_teacher(
 def _train_student(
     experiment: Experiment, run: RunFolder, run_logger: RunLogger, loop: Loop, resume_from: Checkpoint | None
 ) -> None:
-    found = newest_checkpoint(run, "teacher")
-    if not found.finished:
-        raise DataError(
-            f"{run.path.name}: the teacher stopped at {found.images:,} images; finish it first with --stage teacher."
-        )
+    trained = finished_teacher(run)
     if resume_from is not None and resume_from.stage == "teacher":
         resume_from = None
     if resume_from is not None and resume_from.finished:
         return
-    teacher = experiment.load_network(found, "teacher")
+    teacher = experiment.load_network(trained, "teacher")
     # The teacher's last batch may have gone past the images asked for, and its checkpoint is named by what it saw.
-    loop.drive(experiment.student_stage(teacher), found.images, resume_from)
+    loop.drive(experiment.student_stage(teacher), trained.images, resume_from)
 
 
 def _try_report(run: RunFolder, run_logger: RunLogger) -> None:

@@ -24,6 +24,7 @@ ROOMS = (
     "workflow",
     "dry_run",
     "prior",
+    "given_teacher",
     "experiment",
     "reporting",
     "protocol",

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rsd_med import workflow
+from rsd_med import given_teacher, workflow
 from rsd_med.base.errors import DataError
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.experiment import Experiment
@@ -101,14 +101,14 @@ def test_the_students_checkpoints_begin_where_the_teachers_end(monkeypatch):
     the very place of the finished teacher.
     """
     driven = []
-    monkeypatch.setattr(workflow, "newest_checkpoint", lambda *_: SimpleNamespace(finished=True, images=24))
+    monkeypatch.setattr(given_teacher, "newest_checkpoint", lambda *_: SimpleNamespace(finished=True, images=24))
     loop = SimpleNamespace(drive=lambda *given: driven.append(given))
     workflow._train_student(experiment(images=20), SimpleNamespace(), SimpleNamespace(), loop, None)
     assert driven == [("stage", 24, None)]
 
 
 def test_a_student_needs_a_finished_teacher(monkeypatch):
-    monkeypatch.setattr(workflow, "newest_checkpoint", lambda *_: SimpleNamespace(finished=False, images=8))
+    monkeypatch.setattr(given_teacher, "newest_checkpoint", lambda *_: SimpleNamespace(finished=False, images=8))
     with pytest.raises(DataError, match="finish it first"):
         workflow._train_student(
             experiment(images=20), SimpleNamespace(path=SimpleNamespace(name="run")), SimpleNamespace(), None, None

@@ -3,6 +3,7 @@
 import torch
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.blind_noise import BlindEstimate, estimate_rician_noise, estimate_white_noise
 from rsd_med.corruptions.rician import RicianMagnitude
@@ -39,7 +40,7 @@ def estimate_noise_level(dataset: MeasurementDataset, seed: int) -> BlindEstimat
     pixels = dataset[indices[0]].data[0, 0].numel()
     chosen = [indices[place] for place in order[: min(IMAGES, max(_FEWEST, PIXELS // pixels))]]
     dataset.expect(chosen)
-    images = torch.cat([dataset[index].data for index in chosen])
+    images = torch.cat([dataset[index].data for index in watched(chosen, "reading images for their noise")])
     estimator = estimate_white_noise
     if isinstance(dataset.corruption, RicianMagnitude):
         images, estimator = dataset.corruption.signal(images).abs(), estimate_rician_noise

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import doing
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
@@ -30,13 +31,13 @@ from rsd_med.teachers.base import Objective
 class EvaluationSettings(Settings):
     """What is measured at the end of a run."""
 
-    num_samples: PositiveInt = Field(1000, description="samples behind every distance")
+    num_samples: int = Field(1000, ge=2, description="samples behind every distance")
     seeds: PositiveInt = Field(1, description="draws of all samples; of several, means and standard deviations")
     features: Annotated[FeatureSettings, FEATURES] = Field(
         default_factory=RandomConvSettings, description="extractor behind the distances"
     )
     audited_samples: NonNegativeInt = Field(500, description="samples searched for copies of the data; 0 for none")
-    monitor_images: PositiveInt = Field(1000, description="measurements behind the proximal distance")
+    monitor_images: int = Field(1000, ge=2, description="measurements behind the proximal distance")
     samplers: tuple[Annotated[SamplerSettings, SAMPLERS], ...] = Field(
         (HeunSettings(),), min_length=1, description="the teacher's; the first also draws while it trains"
     )
@@ -79,12 +80,8 @@ class Evaluator:
         seeds: int = 1,
         distribution: Distribution = ALONE,
     ) -> None:
-        # Said before hours of training, not after.
-        if reference is not None and min(num_samples, len(reference)) < MINIMUM_IMAGES:
-            raise DataError(
-                f"evaluation: {num_samples} samples cannot be compared with {len(reference)} clean images; raise "
-                f"evaluation.num_samples and evaluation.reference to {MINIMUM_IMAGES} images or more, better to 1000."
-            )
+        if reference is not None:
+            require_comparable(num_samples, len(reference))
         self.objective = objective
         self.monitor = monitor
         self.extractor = extractor
@@ -134,6 +131,15 @@ class Evaluator:
         return {name: found[name] for name in FIGURES}
 
 
+def require_comparable(samples: int, references: int) -> None:
+    """Refuse to compare too few images, before hours of training and not after; DataError names the keys."""
+    if min(samples, references) < MINIMUM_IMAGES:
+        raise DataError(
+            f"evaluation: {samples} samples cannot be compared with {references} clean images; raise "
+            f"evaluation.num_samples and evaluation.reference to {MINIMUM_IMAGES} images or more, better to 1000."
+        )
+
+
 def sampler_name(sampler: SamplerSettings, others: Sequence[SamplerSettings]) -> str:
     """Name a sampler by its kind, and by its steps where another has the same kind."""
     alone = sum(other.kind == sampler.kind for other in others) == 1
@@ -159,7 +165,8 @@ def evaluate_models(
     data_sigma = evaluator.objective.corruption.sigma
     for sampler in samplers:
         name = sampler_name(sampler, samplers)
-        figures, images = evaluator.measure(teacher_draw(teacher, sampler, data_sigma))
+        with doing(f"teacher.{name}"):
+            figures, images = evaluator.measure(teacher_draw(teacher, sampler, data_sigma))
         teacher_figures[name] = figures | {"network_calls": sampler.calls(data_sigma)}
         samples[f"teacher.{name}"] = images
     metrics: dict[str, Any] = {
@@ -171,7 +178,8 @@ def evaluate_models(
         "seeds": evaluator.seeds,
     }
     if student is not None:
-        figures, images = evaluator.measure(student_draw(student, one_step))
+        with doing("student"):
+            figures, images = evaluator.measure(student_draw(student, one_step))
         samples["student"] = images
         metrics["student"] = figures | {"network_calls": 1}
         criterion = "fd" if "fd" in figures else "proximal_fd"

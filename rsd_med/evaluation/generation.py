@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Conditions
 from rsd_med.diffusion.denoiser import Denoiser
@@ -94,7 +95,7 @@ def draw_images(
         Images in channels on the CPU, ``(count, channels, y, x)`` float32, scaled units.
     """
     batches = []
-    for start in distribution.deal(range(0, count, BATCH)):
+    for start in watched(distribution.deal(range(0, count, BATCH)), f"drawing images, {BATCH} at a time"):
         latents = draw_latents(objective, conditions, seed, start)
         batches.append(draw(latents.view, latents.noise, latents.fresh).cpu())
     return torch.cat(distribution.gather(batches))[:count]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
+from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Conditions, Measurement
@@ -54,7 +55,8 @@ class ProximalMonitor:
         self.seed = seed
         self.distribution = distribution
         starts = distribution.deal(range(0, len(measurements), BATCH))
-        self._reference = self._gathered(measurements[start : start + BATCH] for start in starts)
+        reading = watched(starts, f"reading measurements for the proximal distance, {BATCH} at a time")
+        self._reference = self._gathered(measurements[start : start + BATCH] for start in reading)
 
     @torch.no_grad()
     def distance(self, images: Tensor) -> float:
@@ -94,7 +96,8 @@ class ProximalMonitor:
     def _features(self, images: Tensor, purpose: str) -> Tensor:
         """Return the features of freshly corrupted images, ``(n, dimension)``, the same on every rank."""
         starts = self.distribution.deal(range(0, len(images), BATCH))
-        return self._gathered(self._corrupted(images[start : start + BATCH], purpose, start) for start in starts)
+        comparing = watched(starts, f"comparing with measurements, {BATCH} at a time")
+        return self._gathered(self._corrupted(images[start : start + BATCH], purpose, start) for start in comparing)
 
     def _corrupted(self, images: Tensor, purpose: str, start: int) -> Measurement:
         device = self.measurements.device

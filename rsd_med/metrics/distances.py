@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import watched
 from rsd_med.metrics.density_coverage import density_coverage
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.frechet import frechet_distance
@@ -68,7 +69,8 @@ def extract(
     """
     if len(view) == 0:
         raise DataError("there are no images to compare; generate or supply some")
-    return torch.cat([extractor(batch.to(device or view.device)) for batch in view.split(batch_size)])
+    batches = watched(view.split(batch_size), f"computing features, {batch_size} at a time")
+    return torch.cat([extractor(batch.to(device or view.device)) for batch in batches])
 
 
 def compare_features(samples: Tensor, reference: Tensor, name: str, generator: torch.Generator) -> Distances:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -30,6 +31,17 @@ def minimum_samples(dimension: int) -> int:
     return 2 * dimension
 
 
+@cache
+def _warn_of_few(count: int, dimension: int) -> None:
+    """Warn, once for each number of images: training asks for the same distance again and again."""
+    _log.warning(
+        "%d images are too few for a Fréchet distance of %d features, biased upwards: use %d or more",
+        count,
+        dimension,
+        minimum_samples(dimension),
+    )
+
+
 @dataclass(frozen=True)
 class ReferenceStatistics:
     """Mean and covariance of the features of one set of images.
@@ -53,7 +65,7 @@ class ReferenceStatistics:
 
     @classmethod
     def of(cls, features: Tensor, features_name: str) -> "ReferenceStatistics":
-        """Summarise features ``(N, D)`` in float64; N <= D is logged as a warning.
+        """Summarise features ``(N, D)`` in float64; N <= D is logged as a warning, once for each number.
 
         Raises
         ------
@@ -70,13 +82,7 @@ class ReferenceStatistics:
         if not bool(torch.isfinite(features).all()):
             raise DataError(f"the {features_name} features contain NaN or infinity; check the images for them")
         if count <= dimension:
-            _log.warning(
-                "%d images are too few for a Fréchet distance of %d features (%s), biased upwards: use %d or more",
-                count,
-                dimension,
-                features_name,
-                minimum_samples(dimension),
-            )
+            _warn_of_few(count, dimension)
         wide = features.detach().cpu().double()
         mean = wide.mean(0)
         centred = wide - mean

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import watched
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.sampling import SamplingMask
@@ -154,7 +155,7 @@ def _measure(images: Tensor, dataset: Measurements, listed: Tensor, progress: Ca
 
 def _chunks(dataset: Measurements, indices: Sequence[int]) -> Iterator[tuple[float, Tensor, Measurement]]:
     """Read items in batches: the share that is read with them, their numbers, and they."""
-    for start in range(0, len(indices), ITEMS_AT_ONCE):
+    for start in watched(range(0, len(indices), ITEMS_AT_ONCE), f"searching for copies, {ITEMS_AT_ONCE} at a time"):
         chosen = indices[start : start + ITEMS_AT_ONCE]
         dataset.expect(chosen)
         done = (start + len(chosen)) / len(indices)

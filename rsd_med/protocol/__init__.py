@@ -8,12 +8,12 @@ from rsd_med.protocol.checking import check
 from rsd_med.protocol.overrides import apply_overrides
 from rsd_med.protocol.packaged import find_protocol
 from rsd_med.protocol.protocol import Protocol
-from rsd_med.protocol.yaml_text import read_yaml, write_yaml
+from rsd_med.protocol.yaml_text import parse_mapping, read_text, write_yaml
 
-__all__ = ["Protocol", "dump_protocol", "find_protocol", "load_protocol", "protocol_json_schema"]
+__all__ = ["Protocol", "dump_protocol", "find_protocol", "load_protocol", "protocol_json_schema", "read_text"]
 
 
-def load_protocol(path: Path | str, overrides: Sequence[str] = ()) -> Protocol:
+def load_protocol(path: Path | str, overrides: Sequence[str] = (), text: str | None = None) -> Protocol:
     """Read a protocol file, lay overrides over it and check the result.
 
     Parameters
@@ -22,6 +22,8 @@ def load_protocol(path: Path | str, overrides: Sequence[str] = ()) -> Protocol:
         A YAML file.
     overrides
         ``key.path=value`` each, as given to ``--set``; see `rsd_med.protocol.overrides.apply_overrides`.
+    text
+        What the file holds, where it has been read already.
 
     Raises
     ------
@@ -29,8 +31,9 @@ def load_protocol(path: Path | str, overrides: Sequence[str] = ()) -> Protocol:
         One sentence for each thing wrong, with the line or the path of the key.
     """
     path = Path(path)
+    values = parse_mapping(read_text(path) if text is None else text, path.name)
     source = path.name if not overrides else f"{path.name} with --set"
-    return check(Protocol, apply_overrides(read_yaml(path), overrides), source)
+    return check(Protocol, apply_overrides(values, overrides), source)
 
 
 def dump_protocol(protocol: Protocol) -> str:

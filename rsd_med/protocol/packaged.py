@@ -25,9 +25,10 @@ def find_protocol(given: Path) -> tuple[Path, Path]:
     -------
     tuple of Path
         The file, and the folder that its relative paths start from: its own, or the current one for a packaged
-        protocol. Whether the file exists is for its reader to say.
+        protocol and for a pipe. Whether the file exists is for its reader to say.
     """
     name = given.name.removesuffix(".yaml")
     if given.parent == Path() and not given.exists() and name in packaged_names():
         return PROTOCOLS / f"{name}.yaml", Path.cwd()
-    return given, given.resolve().parent
+    piped = given.exists() and not given.is_file() and not given.is_dir()
+    return given, Path.cwd() if piped else given.resolve().parent

@@ -33,12 +33,17 @@ _SCALARS = (
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a protocol file into plain values.
+    """Read a protocol file into plain values; ProtocolError as `read_text` and `parse_mapping` say."""
+    return parse_mapping(read_text(path), path.name)
+
+
+def read_text(path: Path) -> str:
+    """Read the text of a protocol file; of a pipe, as a shell's ``<(…)`` is, that can be done once.
 
     Raises
     ------
     ProtocolError
-        If the file is missing, unreadable, no UTF-8 text, larger than 256 KB, or not what `parse_mapping` accepts.
+        If the file is missing, unreadable, no UTF-8 text or larger than 256 KB.
     """
     try:
         with path.open("rb") as file:
@@ -54,11 +59,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path.name}: larger than {MAX_BYTES // 1024} KB; a protocol is a few hundred lines at most"
         )
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ProtocolError(f"{path.name}, line {line}: not UTF-8 text; is this a protocol file?") from None
-    return parse_mapping(text, path.name)
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:

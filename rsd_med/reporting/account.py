@@ -13,6 +13,7 @@ _STAGES = {"teacher": "Teacher", "student": "Student"}
 
 def account_section(record: RunRecord) -> Markup:
     """Say what it cost and how it was done."""
+    teacher = record.describe_given_teacher()
     return tag(
         "section",
         tag("h2", "What was done", id="account"),
@@ -21,6 +22,7 @@ def account_section(record: RunRecord) -> Markup:
         tag("div", _costs(record), class_="scroll costs", tabindex="0", role="region", aria_label="Table of costs"),
         _machine(record),
         _noise_level(record),
+        None if teacher is None else tag("p", f"Teacher: {teacher}.", class_="remark"),
         tag("h3", "Warnings"),
         tag("ul", *(tag("li", sentence) for sentence in warnings(record) or ["None."])),
         tag("h3", "Protocol and environment"),

@@ -112,7 +112,10 @@ def _model(record: RunRecord) -> list[str]:
         f"Teacher’s objective: {_code(objective)}",
         f"Student’s loss: {_kind_and_values(mapping(student, 'loss'))}",
     ]
-    for stage in ("teacher", "student"):
+    given = record.describe_given_teacher()
+    if given is not None:
+        items.append(f"Teacher: {_plain(given)}")
+    for stage in ("teacher", "student") if given is None else ("student",):
         seen, asked = record.images_seen(stage), number(mapping(record.protocol, stage), "images")
         seconds = stage_seconds(record).get(stage)
         cost = f" in {duration(seconds)}" if seconds else ""

@@ -39,6 +39,8 @@ class RunRecord:
         The resolved protocol, as plain values and as it is written.
     environment
         Content of ``environment.json``.
+    given_teacher
+        Content of ``teacher.json``: where the teacher is from, if it was not trained here.
     gallery
         Images in channels by name (``measurements``, ``teacher.<sampler>``, ``student``, ``reference``): float32
         ``(n, channels, y, x)``, scaled units, finite.
@@ -57,6 +59,7 @@ class RunRecord:
     protocol: Mapping[str, Any]
     protocol_text: str
     environment: Mapping[str, Any]
+    given_teacher: Mapping[str, Any]
     gallery: Mapping[str, Tensor]
     audit: Mapping[str, Tensor]
     grids: Mapping[str, Mapping[int, Path]]
@@ -72,6 +75,17 @@ class RunRecord:
         """Return the command line behind the figures."""
         command = self.metrics.get("command", self.status.get("command"))
         return None if command is None else str(command)
+
+    def describe_given_teacher(self) -> str | None:
+        """Say whose teacher was distilled; None where it was trained in this run."""
+        if not self.given_teacher:
+            return None
+        facts = {key: self.given_teacher.get(key, "not recorded") for key in ("run", "checkpoint", "images", "sha256")}
+        # The run's own name alone: reports are passed on, and where files lie is nobody's business.
+        return (
+            f"trained in another run, {Path(str(facts['run'])).name}: checkpoint {facts['checkpoint']}, "
+            f"{facts['images']} images, SHA-256 {facts['sha256']}"
+        )
 
     def models(self) -> dict[str, Mapping[str, Any]]:
         """Return the figures of each model measured: ``teacher.<sampler>`` in their order, then ``student``."""
@@ -146,6 +160,7 @@ def read_run(run: RunFolder) -> RunRecord:
         protocol=reader.protocol(protocol_text),
         protocol_text=protocol_text,
         environment=reader.json(run.environment),
+        given_teacher=reader.json(run.teacher),
         gallery=reader.gallery(run.samples / "gallery"),
         audit=reader.gallery(run.samples / "audit"),
         grids=_find_grids(run.samples),

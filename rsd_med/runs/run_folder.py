@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rsd_med import __version__
+from rsd_med.base.errors import DataError
 from rsd_med.base.files import write_text
 from rsd_med.runs.checkpoints import CheckpointStore
 from rsd_med.runs.lock import FolderLock
@@ -45,6 +46,7 @@ class RunFolder:
         self.sampling_operators = path / "sampling_operators.safetensors"
         self.autotune = path / "autotune.json"
         self.environment = path / "environment.json"
+        self.teacher = path / "teacher.json"
 
     def create(self, protocol: str, resolved: str, seed: int, base_dir: Path) -> None:
         """Make the folder, lock it against other processes and write what is known before the first step.
@@ -72,9 +74,21 @@ class RunFolder:
         write_text(self.environment, json.dumps(describe_environment() | known, indent=2))
 
     def read_base_dir(self) -> Path:
-        """Return the folder that the protocol's relative data roots refer to."""
-        known = json.loads(self.environment.read_text(encoding="utf-8"))
-        return (self.path / str(known["protocol_folder"])).resolve()
+        """Return the folder that the protocol's relative data roots refer to.
+
+        Raises
+        ------
+        DataError
+            If ``environment.json`` does not say it.
+        """
+        try:
+            known = json.loads(self.environment.read_text(encoding="utf-8"))
+            return (self.path / str(known["protocol_folder"])).resolve()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.path}: {self.environment.name} is missing or damaged; rsd_med.train with this run's protocol "
+                "writes it anew."
+            ) from error
 
     def set_status(self, state: str, **details: Any) -> None:
         """Record ``running``, ``done``, ``interrupted``, ``failed`` or ``diverged`` in ``status.json``."""

@@ -132,7 +132,7 @@ class Stage(ABC):
         Tensor
             Mean loss of the share, a number on the device, without gradient.
         """
-        passes = self._passes(len(batch))
+        passes = count_passes(len(batch), self.micro_batch)
         parts = passes * self.distribution.world_size
         if parts == 1:
             found = losses(batch)
@@ -179,16 +179,6 @@ class Stage(ABC):
             return batch[order]
         return replace(batch, operator=self.distribution.pick(self._share.operator, order))
 
-    def _passes(self, share: int) -> int:
-        """Count the passes that a rank's share of a batch takes."""
-        passes = -(-share // (self.micro_batch or share))
-        if share % passes:
-            raise ProtocolError(
-                f"engine.micro_batch: a share of {share} images cannot be divided into equal passes of at most "
-                f"{self.micro_batch}; choose a divisor of {share}."
-            )
-        return passes
-
     def _remember(self, losses: Tensor, batch: Measurement) -> None:
         """Remember losses; only after a skipped step are they asked whether they were finite."""
         self._recent.append((losses.detach(), batch.ids))
@@ -200,3 +190,20 @@ class Stage(ABC):
             finite = losses.isfinite().tolist()
             offenders |= {name: None for is_finite, name in zip(finite, ids, strict=True) if not is_finite}
         return list(offenders)
+
+
+def count_passes(share: int, micro_batch: int | None) -> int:
+    """Count the passes that a rank's share of a batch takes.
+
+    Raises
+    ------
+    ProtocolError
+        If ``micro_batch`` leaves passes of different lengths.
+    """
+    passes = -(-share // (micro_batch or share))
+    if share % passes:
+        raise ProtocolError(
+            f"engine.micro_batch: a share of {share} images cannot be divided into equal passes of at most "
+            f"{micro_batch}; choose a divisor of {share}."
+        )
+    return passes

@@ -61,7 +61,7 @@ class StudentSettings(Settings):
         default_factory=EMASettings, description="moving average of the generator's weights, which is the student"
     )
     evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
-    evaluate_samples: PositiveInt = Field(512, description="generations behind each proximal distance")
+    evaluate_samples: int = Field(512, ge=2, description="generations behind each proximal distance")
     early_stopping: EarlyStoppingSettings | None = Field(
         default_factory=EarlyStoppingSettings, description="when a distillation counts as lost; null: never"
     )

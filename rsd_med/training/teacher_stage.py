@@ -33,7 +33,7 @@ class TeacherSettings(Settings):
         default_factory=EMASettings, description="moving average of the weights, which is the teacher"
     )
     evaluate_every: PositiveInt | None = Field(None, description="images between proximal distances; null: at the end")
-    evaluate_samples: PositiveInt = Field(256, description="samples behind each proximal distance")
+    evaluate_samples: int = Field(256, ge=2, description="samples behind each proximal distance")
 
 
 class TeacherStage(Stage):

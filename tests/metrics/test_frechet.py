@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
+from rsd_med.metrics import frechet
 from rsd_med.metrics.frechet import ReferenceStatistics, frechet_distance, gaussian_distance, minimum_samples
 from tests.metrics.damage import generator
 
@@ -67,11 +68,12 @@ def test_float32_features_far_from_zero_lose_nothing():
 
 
 def test_too_few_samples_are_refused_or_told(caplog):
+    frechet._warn_of_few.cache_clear()
     with pytest.raises(DataError, match="at least 2 images"):
         frechet_distance(torch.zeros(1, 4), torch.zeros(5, 4))
     with caplog.at_level(logging.WARNING):
         ReferenceStatistics.of(torch.randn(4, 4, generator=generator(1)), "toy-4")
-    assert "4 images are too few for a Fréchet distance of 4 features (toy-4)" in caplog.text
+    assert "4 images are too few for a Fréchet distance of 4 features, biased" in caplog.text
     assert f"use {minimum_samples(4)} or more" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):

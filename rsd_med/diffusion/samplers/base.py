@@ -44,9 +44,12 @@ class SamplerSettings(KindSettings):
     ----------
     deterministic
         Whether samples follow from latents and view alone.
+    compares_masks
+        Whether it needs a teacher that sees images through masks.
     """
 
     deterministic: ClassVar[bool] = False
+    compares_masks: ClassVar[bool] = False
 
     steps: PositiveInt = Field(18, description="noise levels")
     sigma_min: float = Field(0.002, gt=0, description="smallest level above 0")

@@ -1,7 +1,7 @@
 """Reconstruction guidance: walks that lead to the same image under every mask (arXiv 2305.19256)."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -15,6 +15,8 @@ from rsd_med.diffusion.view import View
 
 class GuidedSettings(SamplerSettings):
     """The walk of ``heun``, pulled to where further masks lead too; for teachers that see images through masks."""
+
+    compares_masks: ClassVar[bool] = True
 
     kind: Literal["guided"] = "guided"
     masks: PositiveInt = Field(4, description="further masks, one network call each in every step")
