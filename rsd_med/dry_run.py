@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -29,14 +28,13 @@ def dry_run(experiment: Experiment) -> str:
     Parameters
     ----------
     experiment
-        What would be run; its networks are trained by one step and thrown away.
+        What would be run, with `FEW_IMAGES` at most; its networks are trained by some steps and thrown away.
 
     Returns
     -------
     str
         A few lines for a person.
     """
-    experiment = replace(experiment, at_most=FEW_IMAGES)
     experiment.check()
     protocol = experiment.protocol
     groups = experiment.dataset.groups()

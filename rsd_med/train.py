@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,11 +92,13 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
         experiment = Experiment(protocol, base_dir, stored_autotune=run.autotune, distribution=distribution)
         if options.dry_run:
-            from rsd_med.dry_run import dry_run
+            from rsd_med.dry_run import FEW_IMAGES, dry_run
             from rsd_med.given_teacher import open_teacher
 
             given = None if options.teacher is None else open_teacher(options.teacher)
-            experiment = experiment.with_estimates(None if given is None else given.protocol)
+            experiment = replace(experiment, at_most=FEW_IMAGES).with_estimates(
+                None if given is None else given.protocol
+            )
             if given is not None:
                 given.require_agreement(experiment.protocol, base_dir)
             shown = dry_run(experiment)
