@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.limits import MAX_SIDE
+from rsd_med.base.notices import say_once
 from rsd_med.calibration.scale import central_run, contiguous
-from rsd_med.data.hdf5 import MAX_READ_BYTES, opened
+from rsd_med.data.hdf5 import opened
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.ismrmrd_lines import RawFile, along_trajectory, noise_samples, placed
 from rsd_med.data.ismrmrd_records import (
@@ -20,10 +20,11 @@ from rsd_med.data.ismrmrd_records import (
     CALIBRATION_AND_IMAGING,
     NO_IMAGE,
     NOISE,
-    group_of,
+    groups_of,
     read_index,
     table_of,
 )
+from rsd_med.data.ismrmrd_sizes import CARTESIAN, NotReadError, say_where_the_centre_is, settled
 from rsd_med.data.orientation import centred_affine
 from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import sampled_rows, without_oversampling
@@ -32,14 +33,8 @@ from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
 from rsd_med.data.trajectory import in_cycles
 
-if TYPE_CHECKING:
-    import h5py
-
 SUFFIXES = (".h5", ".hdf5", ".mrd")
 """Endings of names that promise this kind of file."""
-CARTESIAN = (None, "cartesian")
-"""The header's words for samples on the grid."""
-
 _KEYS = ("set", "repetition", "phase", "contrast", "slice")
 
 
@@ -85,10 +80,11 @@ class ISMRMRD(Source):
     """Slices of two-dimensional multi-coil k-space from ISMRMRD files.
 
     Every combination of slice, contrast, phase, repetition and set is an item; averages are averaged, segments put
-    together. Phase encoding steps are placed by the header's centre, samples by ``center_sample``, so that partial
-    Fourier and asymmetric echoes leave gaps that count as never acquired. Navigators, phase correction and dummies are
-    left out. Lines for calibration that belong to the scan (embedded) are part of it; separate ones are handed out as
-    ``Scan.calibration``; noise scans as ``Scan.noise``, scaled to the dwell time and the averages of the scan.
+    together. Several measurements in one file are read one after the other. Phase encoding steps are placed by the
+    header's centre, samples by ``center_sample``, so that partial Fourier and asymmetric echoes leave gaps that count
+    as never acquired. Navigators, phase correction and dummies are left out. Lines for calibration that belong to the
+    scan (embedded) are part of it; separate ones are handed out as ``Scan.calibration``; noise scans as ``Scan.noise``,
+    scaled to the dwell time and the averages of the scan.
 
     Samples of a radial, spiral or other trajectory come with their positions (``traj``), (k_x, k_y) in cycles per field
     of view or per pixel, x being the readout direction.
@@ -128,7 +124,7 @@ class ISMRMRD(Source):
         return len(self._items)
 
     def id(self, index: int) -> str:
-        """Return the file's stem, the slice, and what else tells items apart: ``scan_004_contrast1``."""
+        """Return the file's stem, the slice, and what tells items apart: ``scan_measurement2_004_contrast1``."""
         return self._items[index].name
 
     def shape(self, index: int) -> tuple[int, int, int]:
@@ -165,7 +161,7 @@ class ISMRMRD(Source):
         if file.header.trajectory not in CARTESIAN:
             return _off_the_grid(item)
         with opened(file.path) as handle:
-            table = _table(handle)
+            table = table_of(handle[file.group])
             kspace, averages = placed(table, item.lines, file)
             calibration = placed(table, item.calibration, file)[0] if len(item.calibration) else None
             noise = noise_samples(table, file, item.lines, averages)
@@ -173,6 +169,7 @@ class ISMRMRD(Source):
         if not bool(acquired.any()):
             raise DataError(f"{file.path.name}, {item.name}: k-space is zero everywhere; remove it or write it again.")
         kspace, readout = without_oversampling(kspace, sampled_rows(kspace), file.rows)
+        say_where_the_centre_is(kspace, item.name)
         if calibration is not None and not bool(calibration.any()):
             calibration = None
         if calibration is not None:
@@ -193,7 +190,7 @@ def _off_the_grid(item: _Item) -> Scan:
     """Read a slice that was measured along a trajectory; averages are samples like others."""
     file = item.file
     with opened(file.path) as handle:
-        table = _table(handle)
+        table = table_of(handle[file.group])
         kspace, trajectory = along_trajectory(table, item.lines, file.coils)
         noise = noise_samples(table, file, item.lines, np.ones(1, np.int64))
     rows, columns = file.encoded
@@ -228,30 +225,45 @@ def _files(root: Path) -> Iterator[Path]:
     yield from paths
 
 
-def _table(handle: "h5py.File") -> "h5py.Dataset":
-    group = group_of(handle)
-    if group is None:
-        name = Path(handle.filename).name
-        raise DataError(f"{name}: there are no acquisitions ('dataset/data') in this file; is it an ISMRMRD file?")
-    return table_of(group)
-
-
 def _index(path: Path, settings: ISMRMRDSettings) -> list[list[_Item]]:
-    """Return the volumes of a file, each a list of slices."""
+    """Return the volumes of a file, each a list of slices, of one measurement after the other.
+
+    Measurements that hold no image that is read (adjustments, noise) are named in a warning, unless there is no other.
+    """
     with opened(path) as handle:
-        table = _table(handle)
+        groups = [str(group.name) for group in groups_of(handle)]
+    if not groups:
+        raise DataError(f"{path.name}: there are no acquisitions ('dataset/data') in this file; is it an ISMRMRD file?")
+    volumes: list[list[_Item]] = []
+    refused: list[NotReadError] = []
+    for number, group in enumerate(groups, 1):
+        stem = path.stem if len(groups) == 1 else f"{path.stem}_measurement{number}"
+        try:
+            volumes += _measurement(path, group, stem, settings)
+        except NotReadError as error:
+            refused.append(error)
+    if not volumes:
+        raise refused[0]
+    for left_out in refused:
+        say_once(f"Left out, of {len(groups)} measurements in the file: {left_out}")
+    return volumes
+
+
+def _measurement(path: Path, group: str, stem: str, settings: ISMRMRDSettings) -> list[list[_Item]]:
+    with opened(path) as handle:
+        table = table_of(handle[group])
         header = stored_header(table.parent, "xml", path.name)
         index = read_index(table)
     noise = index[(index["flags"] & NOISE) != 0]
     index = index[((index["flags"] & (NOISE | NO_IMAGE)) == 0) & (index["number_of_samples"] > 0)]
     separate = _separate(index, header)
     lines, calibration = index[~separate], index[separate | ((index["flags"] & CALIBRATION_AND_IMAGING) != 0)]
-    file = _checked(path, header, lines, settings)
+    file = settled(path, group, header, lines, crop=settings.remove_readout_oversampling)
     file = replace(file, noise=noise[noise["active_channels"] == file.coils])
     if not separate.any():
         calibration = index[:0]
     calibration = calibration[(calibration["active_channels"] == file.coils) & (calibration["encoding_space_ref"] == 0)]
-    return _volumes(file, lines, calibration, settings.slices)
+    return _volumes(file, stem, lines, calibration, settings.slices)
 
 
 def _separate(index: np.ndarray, header: Header) -> np.ndarray:
@@ -270,80 +282,9 @@ def _separate(index: np.ndarray, header: Header) -> np.ndarray:
     return alone if repeated else np.zeros(len(index), bool)
 
 
-def _checked(path: Path, header: Header, lines: np.ndarray, settings: ISMRMRDSettings) -> RawFile:
-    """Refuse what is not a two-dimensional Cartesian scan, and settle its sizes."""
-    name = path.name
-    if header.trajectory == "epi":
-        raise DataError(f"{name}: the scan is echo-planar; its lines need a phase correction first.")
-    if not len(lines):
-        raise DataError(f"{name}: there is no line of an image among the acquisitions; is it a noise scan?")
-    if lines["encoding_space_ref"].any():
-        raise DataError(f"{name}: the image has several encoding spaces, and one is read; split the file.")
-    depth = 1 if header.encoded.matrix is None else header.encoded.matrix[2]
-    if depth > 1 or lines["kspace_encode_step_2"].any():
-        raise DataError(
-            f"{name}: the scan is encoded in three dimensions, and only slices are read; transform it along the third "
-            "and write the slices."
-        )
-    coils = int(lines["active_channels"][0])
-    if coils < 1 or (lines["active_channels"] != coils).any():
-        raise DataError(f"{name}: the number of channels changes from line to line; split the file.")
-    if header.trajectory not in CARTESIAN:
-        return _along_trajectory(path, header, coils, lines)
-    longest = int(lines["number_of_samples"].max())
-    columns = int(lines["kspace_encode_step_1"].max()) + 1
-    rows, columns = (longest, columns) if header.encoded.matrix is None else header.encoded.matrix[:2]
-    if rows < longest or max(rows, columns) > MAX_SIDE or coils * rows * columns * 16 > MAX_READ_BYTES:
-        raise DataError(
-            f"{name}: {rows} × {columns} points for {coils} channels, as the header declares, with lines of {longest} "
-            "samples cannot be read; write the header again."
-        )
-    centre = columns // 2 if header.phase_limits is None else header.phase_limits[2]
-    place = lines["kspace_encode_step_1"] - centre + columns // 2
-    if place.min() < 0 or place.max() >= columns:
-        steps = lines["kspace_encode_step_1"]
-        raise DataError(
-            f"{name}: lines {steps.min()} to {steps.max()} about centre {centre} do not fit the header's {columns}; "
-            "write the header again."
-        )
-    target = _rows_without_oversampling(header, rows) if settings.remove_readout_oversampling else rows
-    return RawFile(path, header, coils, (rows, columns), target, centre, lines[:0])
-
-
-def _along_trajectory(path: Path, header: Header, coils: int, lines: np.ndarray) -> RawFile:
-    """Settle the sizes of a scan off the grid: pixels as fine as it was encoded, over the reconstructed field of view.
-
-    Positions per pixel are of the encoded space. A reconstructed matrix that was interpolated has other pixels.
-    """
-    encoded, recon, name = header.encoded, header.recon, path.name
-    matrix = recon.matrix or encoded.matrix
-    if encoded.matrix is not None and encoded.fov_mm is not None and recon.fov_mm is not None:
-        rows, columns = (round(encoded.matrix[n] * recon.fov_mm[n] / encoded.fov_mm[n]) for n in (0, 1))
-        matrix = (rows, columns, 1)
-    if matrix is None or not 1 < min(matrix[:2]) <= max(matrix[:2]) <= MAX_SIDE:
-        raise DataError(f"{name}: the header of a '{header.trajectory}' scan needs the image's matrix; write it again.")
-    if (lines["trajectory_dimensions"] < 2).any():
-        raise DataError(
-            f"{name}: the trajectory is '{header.trajectory}', and the acquisitions do not say where they measured; "
-            "write their positions ('traj') as well."
-        )
-    if coils * int(lines["number_of_samples"].sum()) * 8 > MAX_READ_BYTES:
-        raise DataError(f"{name}: the scan is too large to be read at once; split the file.")
-    return RawFile(path, header, coils, matrix[:2], matrix[0], 0, lines[:0])
-
-
-def _rows_without_oversampling(header: Header, rows: int) -> int:
-    """Return the rows whose field of view is that of the reconstructed space."""
-    encoded, recon = header.encoded, header.recon
-    if encoded.fov_mm is not None and recon.fov_mm is not None:
-        target = round(rows * recon.fov_mm[0] / encoded.fov_mm[0])
-        return target if 0 < target < rows else rows
-    if recon.matrix is not None and recon.matrix[0] * 2 == rows:
-        return recon.matrix[0]
-    return rows
-
-
-def _volumes(file: RawFile, lines: np.ndarray, calibration: np.ndarray, central: int | None) -> list[list[_Item]]:
+def _volumes(
+    file: RawFile, stem: str, lines: np.ndarray, calibration: np.ndarray, central: int | None
+) -> list[list[_Item]]:
     varying = [key for key in _KEYS[:-1] if len(np.unique(lines[key])) > 1]
     volumes = []
     for group in np.unique(lines[list(_KEYS[:-1])]):
@@ -357,7 +298,7 @@ def _volumes(file: RawFile, lines: np.ndarray, calibration: np.ndarray, central:
             [
                 _Item(
                     file,
-                    "_".join([f"{file.path.stem}_{number:03d}", *(f"{key}{int(group[key])}" for key in varying)]),
+                    "_".join([f"{stem}_{number:03d}", *(f"{key}{int(group[key])}" for key in varying)]),
                     volume[volume["slice"] == number],
                     calibration[calibration["slice"] == number],
                     _geometry(file, firsts[number], step),

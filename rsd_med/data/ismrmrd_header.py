@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.notices import say_once
 
 if TYPE_CHECKING:
     import h5py
@@ -15,6 +16,8 @@ MAX_HEADER_BYTES = 1 << 20
 """Largest header that is parsed; real ones have a few kilobytes."""
 
 _LARGEST = 65535
+_SMALLEST_FIELD = 1.0
+"""Millimetres of a field of view, in both directions, below which no scanner images: some converters write metres."""
 
 _Value = TypeVar("_Value")
 
@@ -154,8 +157,8 @@ def parse_header(text: bytes, name: str) -> Header:
     encoding = _child(root, "encoding")
     system = _child(root, "acquisitionSystemInformation")
     return Header(
-        encoded=_space(_child(encoding, "encodedSpace")),
-        recon=_space(_child(encoding, "reconSpace")),
+        encoded=_space(_child(encoding, "encodedSpace"), name),
+        recon=_space(_child(encoding, "reconSpace"), name),
         phase_limits=_limits(_child(_child(encoding, "encodingLimits"), "kspace_encoding_step_1")),
         field_strength_t=_number(_child(system, "systemFieldStrength_T")),
         sequence_type=_sequence(_child(_child(root, "sequenceParameters"), "sequence_type")),
@@ -192,10 +195,13 @@ def _any_number(element: ElementTree.Element | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _space(element: ElementTree.Element | None) -> EncodingSpace:
+def _space(element: ElementTree.Element | None, name: str) -> EncodingSpace:
     matrix = [_whole(_child(_child(element, "matrixSize"), axis), 1) for axis in "xyz"]
-    fov = [_number(_child(_child(element, "fieldOfView_mm"), axis)) for axis in "xyz"]
-    return EncodingSpace(matrix=_triple(matrix), fov_mm=_triple(fov))
+    fov = _triple([_number(_child(_child(element, "fieldOfView_mm"), axis)) for axis in "xyz"])
+    if fov is not None and max(fov[:2]) < _SMALLEST_FIELD:
+        say_once(f"{name}: a field of view of {fov[0]:g} × {fov[1]:g} mm can only be meant in metres; it is read so.")
+        fov = (1000 * fov[0], 1000 * fov[1], 1000 * fov[2])
+    return EncodingSpace(matrix=_triple(matrix), fov_mm=fov)
 
 
 def _limits(element: ElementTree.Element | None) -> tuple[int, int, int] | None:

@@ -25,8 +25,8 @@ class RawFile:
 
     Attributes
     ----------
-    path
-        The file.
+    path, group
+        The file, and the measurement in it.
     header
         The allow-listed part of its header.
     coils
@@ -42,6 +42,7 @@ class RawFile:
     """
 
     path: Path
+    group: str
     header: Header
     coils: int
     encoded: tuple[int, int]

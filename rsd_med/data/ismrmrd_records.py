@@ -40,20 +40,22 @@ _BLOCK = 1 << 14  # records parsed at once
 _READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
 
 
-def group_of(file: "h5py.File") -> "h5py.Group | None":
-    """Return the group with the acquisitions: ``dataset``, or the first with ``data`` and ``xml``; None without one.
+def groups_of(file: "h5py.File") -> "list[h5py.Group]":
+    """Return the groups with acquisitions, one a measurement: ``dataset`` first, then others with ``data`` and ``xml``.
+
+    Converters number them (``dataset_1``, ``dataset_2``, …), and that is their order.
 
     Raises
     ------
     DataError
-        If what is called so is a link to somewhere else.
+        If what is called ``dataset`` is a link to somewhere else.
     """
     import h5py
 
     where = Path(file.filename).name
+    groups = []
     try:
-        names = sorted(file.keys(), key=lambda name: (name != "dataset", name))
-        for name in names[:1000]:
+        for name in sorted(file.keys(), key=_counted)[:1000]:
             link = file.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 if name == "dataset":
@@ -63,10 +65,16 @@ def group_of(file: "h5py.File") -> "h5py.Group | None":
                 continue
             group = file[name]
             if isinstance(group, h5py.Group) and "data" in group.keys() and "xml" in group.keys():  # noqa: SIM118
-                return group
+                groups.append(group)
     except _READ_ERRORS as error:
         raise DataError(f"{where}: the file's table of contents is damaged; copy it again or remove it.") from error
-    return None
+    return groups
+
+
+def _counted(name: str) -> tuple[bool, str, int]:
+    """Sort ``dataset`` first, and ``dataset_2`` before ``dataset_10``."""
+    stem = name.rstrip("0123456789")
+    return name != "dataset", stem, int(name[len(stem) :][:9] or 0)
 
 
 def table_of(group: "h5py.Group") -> "h5py.Dataset":

@@ -135,7 +135,7 @@ def _holds_kspace(path: Path) -> bool:
 
 def _kind_of_hdf5(path: Path) -> str | None:
     from rsd_med.data.hdf5 import opened
-    from rsd_med.data.ismrmrd_records import group_of
+    from rsd_med.data.ismrmrd_records import groups_of
 
     with opened(path) as file:
         try:
@@ -145,7 +145,7 @@ def _kind_of_hdf5(path: Path) -> str | None:
             raise DataError(f"{path.name}: the HDF5 file is damaged; copy it again or remove it.") from error
         if "kspace" in names:
             return "raw_arrays" if "trajectory" in names or plane else "fastmri_hdf5"
-        return "ismrmrd" if group_of(file) is not None else None
+        return "ismrmrd" if groups_of(file) else None
 
 
 def _has_plane(file: "h5py.File", names: set[str]) -> bool:
