@@ -1,5 +1,6 @@
 """Malformed files of every kind the readers take: damaged real ones, and well-formed ones that lie."""
 
+import gzip
 import io
 import random
 import struct
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 
 SUFFIXES = {"protocol": ".yaml", "hdf5": ".h5", "ismrmrd": ".h5", "nifti": ".nii", "dicom": ".dcm"}
@@ -57,7 +59,11 @@ def real_files(shared: Path | None, work: Path) -> dict[str, list[bytes]]:
         found["nifti"].append(_smaller_nifti(shared / "nifti_dicom" / f"{name}.nii.gz"))
     for name in ("mr_t1_series_1-001", "enhanced_mr_multiframe"):
         small = _smaller_dicom(shared / "nifti_dicom" / f"{name}.dcm")
-        found["dicom"] += [] if small is None else [small]
+        found["dicom"] += [] if small is None else [small, small[132:]]  # old exports have no preamble
+    mosaic = Path(nibabel.__file__ or "").parent / "nicom" / "tests" / "data" / "siemens_dwi_0.dcm.gz"
+    if mosaic.is_file() and found["dicom"]:
+        (work / "mosaic.dcm").write_bytes(gzip.decompress(mosaic.read_bytes()))
+        found["dicom"] += filter(None, [_smaller_dicom(work / "mosaic.dcm", side=14)])
     return found
 
 
@@ -264,18 +270,19 @@ def _smaller_ismrmrd(path: Path, to: Path) -> bytes:
     return to.read_bytes()
 
 
-def _smaller_dicom(path: Path) -> bytes | None:
-    """Keep the header of a real file and as many pixels as 8 × 8 take; None without pydicom."""
+def _smaller_dicom(path: Path, side: int = 8) -> bytes | None:
+    """Keep the header of a real file and as many pixels as ``side`` × ``side`` take; None without pydicom."""
     try:
         import pydicom
     except ImportError:
         return None
     dataset = pydicom.dcmread(path)
     frames = int(dataset.get("NumberOfFrames", 1))
-    dataset.Rows = dataset.Columns = 8
+    dataset.Rows = dataset.Columns = side
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return path.read_bytes()
-    dataset.PixelData = bytes(dataset.PixelData)[: 8 * 8 * 2 * frames]
+    pixels = bytes(dataset.PixelData)[: side * side * 2 * frames]
+    dataset.PixelData = pixels if any(pixels) else np.arange(len(pixels), dtype=np.uint8).tobytes()  # some are blanked
     buffer = io.BytesIO()
     dataset.save_as(buffer)
     return buffer.getvalue()

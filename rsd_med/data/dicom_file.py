@@ -6,7 +6,6 @@ Of private attributes only numbers are read that unpack a mosaic. See ``dicom_pi
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
+from rsd_med.data.dicom_facts import frame_facts, number_of, numbers, words
 from rsd_med.data.dicom_mosaic import MOSAIC_TAGS, Tile, tiles
 from rsd_med.data.dicom_pixels import (
     KEYWORDS,
@@ -43,26 +43,6 @@ _TAGS: list[str | int] = [
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *MOSAIC_TAGS,
 ]
-_GROUPS = {
-    "PlanePosition": ["ImagePositionPatient"],
-    "PlaneOrientation": ["ImageOrientationPatient"],
-    "PixelMeasures": ["PixelSpacing", "SliceThickness", "SpacingBetweenSlices"],
-    "PixelValueTransformation": ["RescaleSlope", "RescaleIntercept"],
-    "MRImageFrameType": ["FrameType", "ComplexImageComponent"],
-    "MREcho": ["EffectiveEchoTime"],
-    "MRDiffusion": ["DiffusionBValue", "DiffusionGradientDirectionSequence"],
-    "FrameContent": ["StackID", "TemporalPositionIndex", "FrameAcquisitionNumber"],
-    "CardiacSynchronization": ["NominalCardiacTriggerDelayTime"],
-}
-"""The functional groups of an enhanced file, and what is read of them."""
-_ENHANCED = {
-    "ImageType": "FrameType",
-    "EchoTime": "EffectiveEchoTime",
-    "TemporalPositionIdentifier": "TemporalPositionIndex",
-    "AcquisitionNumber": "FrameAcquisitionNumber",
-    "TriggerTime": "NominalCardiacTriggerDelayTime",
-}
-"""What an enhanced file calls differently."""
 
 
 @dataclass(frozen=True)
@@ -253,8 +233,8 @@ def _frames(
             options["extended_offsets"] = places
     pixels = StoredPixels(path, number, identity(path) or (0, 0), syntax, offset, options)
     sign = -1.0 if photometric == "MONOCHROME1" else 1.0
-    facts = _facts(header, frames)
-    if "MOSAIC" not in _words(facts[0].get("ImageType")):
+    facts = frame_facts(header, frames)
+    if "MOSAIC" not in words(facts[0].get("ImageType")):
         return [_frame(one, pixels, index, sign, Tile(shape)) for index, one in enumerate(facts)]
     try:
         return [_frame(facts[0], pixels, 0, sign, tile) for tile in tiles(header, shape)]
@@ -262,55 +242,14 @@ def _frames(
         raise refusal(str(error)) from None
 
 
-def _facts(header: Any, frames: int) -> list[dict[str, Any]]:
-    """Return what a file says about each frame: an enhanced file in its functional groups, another for all alike."""
-    per_frame: list[Any] = list(header.get("PerFrameFunctionalGroupsSequence") or ())
-    shared: list[Any] = list(header.get("SharedFunctionalGroupsSequence") or ())
-    common = {"InstanceNumber": header.get("InstanceNumber")}
-    if not (per_frame or shared):
-        plain = {element.keyword: element.value for element in header if element.VR != "SQ"}
-        return [plain] * frames
-    for group in shared[:1]:
-        common |= _group_facts(group)
-    own = [_group_facts(group) for group in per_frame[:frames]]
-    return [common | facts for facts in [*own, *[{}] * (frames - len(own))]]
-
-
-def _group_facts(group: Any) -> dict[str, Any]:
-    """Return the attributes of the functional groups of one frame, or of those shared by all, by their usual names."""
-    facts: dict[str, Any] = {}
-    for sequence, names in _group_tags():
-        items = group[sequence].value if sequence in group else ()
-        for item in items[:1]:
-            facts |= {name: item[tag].value for name, tag in names if tag in item}
-    direction = facts.pop("DiffusionGradientDirectionSequence", None)
-    if direction:
-        facts["DiffusionGradientOrientation"] = direction[0].get("DiffusionGradientOrientation")
-    for name, enhanced in _ENHANCED.items():
-        if enhanced in facts:
-            facts[name] = facts.pop(enhanced)
-    return facts
-
-
-@cache
-def _group_tags() -> list[tuple[int, list[tuple[str, int]]]]:
-    """Return the tags of `_GROUPS`; looking names up for every frame takes longer than reading them."""
-    from pydicom.datadict import tag_for_keyword
-
-    return [
-        (tag_for_keyword(f"{group}Sequence") or 0, [(name, tag_for_keyword(name) or 0) for name in names])
-        for group, names in _GROUPS.items()
-    ]
-
-
 def _frame(facts: dict[str, Any], pixels: StoredPixels, index: int, sign: float, tile: Tile) -> Frame:
-    spacing = _numbers(facts.get("PixelSpacing"), 2)
+    spacing = numbers(facts.get("PixelSpacing"), 2)
     spacing = None if spacing is None or min(spacing) <= 0 else spacing
-    depth = _number(facts.get("SpacingBetweenSlices")) or _number(facts.get("SliceThickness"))
+    depth = number_of(facts.get("SpacingBetweenSlices")) or number_of(facts.get("SliceThickness"))
     thickness = abs(depth) if depth else None
-    position = _numbers(facts.get("ImagePositionPatient"), 3)
-    orientation = _numbers(facts.get("ImageOrientationPatient"), 6)
-    instance = _number(facts.get("InstanceNumber"))
+    position = numbers(facts.get("ImagePositionPatient"), 3)
+    orientation = numbers(facts.get("ImageOrientationPatient"), 6)
+    instance = number_of(facts.get("InstanceNumber"))
     return Frame(
         pixels=pixels,
         index=index,
@@ -320,39 +259,19 @@ def _frame(facts: dict[str, Any], pixels: StoredPixels, index: int, sign: float,
         orientation=orientation,
         spacing=None if spacing is None else (spacing[0], spacing[1]),
         thickness=thickness,
-        slope=sign * (_number(facts.get("RescaleSlope")) or 1.0),
-        intercept=sign * (_number(facts.get("RescaleIntercept")) or 0.0),
+        slope=sign * (number_of(facts.get("RescaleSlope")) or 1.0),
+        intercept=sign * (number_of(facts.get("RescaleIntercept")) or 0.0),
         instance=0 if instance is None else int(instance),
         image_type=(
-            *_words(facts.get("ImageType")),
-            *_words(facts.get("ComplexImageComponent")),
+            *words(facts.get("ImageType")),
+            *words(facts.get("ComplexImageComponent")),
             f"echo {facts.get('EchoNumbers', '')}",
         ),
-        echo_time=_number(facts.get("EchoTime")),
+        echo_time=number_of(facts.get("EchoTime")),
         stack=str(facts.get("StackID") or "") if tile.corner is None else f"mosaic {pixels.number}",
-        b_value=_number(facts.get("DiffusionBValue")),
-        gradient=_numbers(facts.get("DiffusionGradientOrientation"), 3),
-        time=_number(facts.get("TemporalPositionIdentifier")),
-        acquisition=_number(facts.get("AcquisitionNumber")),
-        trigger=_number(facts.get("TriggerTime")),
+        b_value=number_of(facts.get("DiffusionBValue")),
+        gradient=numbers(facts.get("DiffusionGradientOrientation"), 3),
+        time=number_of(facts.get("TemporalPositionIdentifier")),
+        acquisition=number_of(facts.get("AcquisitionNumber")),
+        trigger=number_of(facts.get("TriggerTime")),
     )
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, (value,) if isinstance(value, str) else value or ()))
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """Return so many finite numbers, or None."""
-    if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != count:
-        return None
-    numbers = [_number(one) for one in value]
-    return None if any(one is None for one in numbers) else tuple(one for one in numbers if one is not None)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and abs(number) < 1e12 else None
