@@ -28,7 +28,8 @@ from rsd_med.data.dicom_pixels import (
 )
 from rsd_med.data.recognition import is_dicom
 
-MAX_FRAMES = 1 << 14
+MAX_FRAMES = 1 << 16
+"""Most images of one file: functional MRI comes to tens of thousands."""
 
 _DAMAGED = "is damaged or cut short: copy it again or remove it"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -45,7 +46,7 @@ _TAGS: list[str | int] = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One image of a file.
 
@@ -218,9 +219,12 @@ def _frames(
         raise refusal("is compressed: convert it to an uncompressed transfer syntax, e.g. with gdcmconv")
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise refusal("is in colour, which is not read: export it as grey images")
-    if not (min(shape) > 0 and max(shape) <= MAX_SIDE and 0 < frames <= MAX_FRAMES and bits in (8, 16, 32)):
-        problem = f"declares {frames} images of {shape[0]} × {shape[1]} pixels of {bits} bits, which are not read"
-        raise refusal(problem, foreign=False)
+    if bits not in (8, 16, 32):
+        raise refusal(f"has {bits} bits a pixel; 8, 16 and 32 are read: convert it")
+    if not (min(shape) > 0 and max(shape) <= MAX_SIDE and 0 < frames <= MAX_FRAMES):
+        problem = f"declares {frames} images of {shape[0]} × {shape[1]} pixels"
+        limits = f"at least one and at most {MAX_FRAMES} of at most {MAX_SIDE} pixels a side are read"
+        raise refusal(f"{problem}; {limits}", foreign=False)
     if place is None:
         raise refusal("has no pixels: copy it again or remove it")
     offset, tag, vr = place

@@ -31,10 +31,13 @@ from rsd_med.data.readout import sampled_rows, without_oversampling
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.tolerances import even_step, group_numbers
 from rsd_med.data.trajectory import in_cycles
 
 SUFFIXES = (".h5", ".hdf5", ".mrd")
 """Endings of names that promise this kind of file."""
+_SAME_PLACE = 0.01
+"""Millimetres between places that are rounded differently, and the same."""
 _KEYS = ("set", "repetition", "phase", "contrast", "slice")
 
 
@@ -290,10 +293,11 @@ def _volumes(
     for group in np.unique(lines[list(_KEYS[:-1])]):
         volume = lines[lines[list(_KEYS[:-1])] == group]
         firsts = {int(number): volume[volume["slice"] == number][0] for number in np.unique(volume["slice"])}
-        order = sorted(firsts, key=lambda number: (_height(firsts[number]), number))
+        heights = group_numbers(np.array([_height(first) for first in firsts.values()]), _SAME_PLACE)
+        order = [number for _, number in sorted(zip(heights.tolist(), firsts, strict=True))]
         taken = len(order) if central is None else min(central, len(order))
         start = (len(order) - taken) // 2
-        step = _step([firsts[number] for number in order], file.header)
+        step = _step([firsts[number] for number in order], file.header, file.path)
         volumes.append(
             [
                 _Item(
@@ -312,25 +316,34 @@ def _volumes(
 def _height(entry: np.void) -> float:
     """Return where a slice lies along its normal; 0 where the file does not say."""
     height = float(entry["position"].astype(np.float64) @ entry["slice_dir"].astype(np.float64))
-    return round(height, 3) if np.isfinite(height) else 0.0
+    return height if np.isfinite(height) else 0.0
 
 
-def _step(firsts: list[np.void], header: Header) -> list[float] | float:
-    """Return the way from one slice to the next, millimetres, LPS+; the slice's thickness where there is only one."""
+def _step(firsts: list[np.void], header: Header, path: Path) -> list[float] | float | None:
+    """Return the way from one slice to the next, millimetres, LPS+; the slice's thickness where there is only one.
+
+    None where it is unknown: slices that do not lie at equal distances have none.
+    """
     if len(firsts) > 1:
-        first, last = (firsts[end]["position"].astype(np.float64) for end in (0, -1))
-        return [float(value) for value in (last - first) / (len(firsts) - 1)]
+        places = np.array([first["position"] for first in firsts], np.float64)
+        if not np.ptp(places, axis=0).any():
+            return 0.0  # slices in one place: a converter that does not know places
+        step = even_step(places)
+        if step is None:
+            say_once(f"{path.name}: its slices do not lie at equal distances, so the distance counts as unknown.")
+        return None if step is None else step.tolist()
     fov = header.recon.fov_mm or header.encoded.fov_mm
-    return 1.0 if fov is None else fov[2]
+    return None if fov is None else fov[2]
 
 
-def _geometry(file: RawFile, entry: np.void, step: list[float] | float) -> Geometry:
+def _geometry(file: RawFile, entry: np.void, step: list[float] | float | None) -> Geometry:
     space = file.header.encoded if file.header.trajectory in CARTESIAN else file.header.recon
     if space.fov_mm is None:
         return Geometry()
     spacing = (space.fov_mm[0] / file.encoded[0], space.fov_mm[1] / file.encoded[1])
     position, down, across = ([float(value) for value in entry[name]] for name in ("position", "read_dir", "phase_dir"))
-    affine = centred_affine(position, down, across, (file.rows, file.encoded[1]), spacing, step)
-    if affine is None:
-        return Geometry(None, spacing)
+    distance = 1.0 if step is None else step
+    affine = centred_affine(position, down, across, (file.rows, file.encoded[1]), spacing, distance)
+    if affine is None or step is None:
+        return Geometry(affine, spacing)
     return Geometry(affine, (*spacing, float(np.linalg.norm(affine[:3, 2]))))

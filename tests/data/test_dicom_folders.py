@@ -46,7 +46,17 @@ def empty(**fields):
     return image(PixelData=None, **fields)
 
 
-FOREIGN = {"is in colour": colour, "is compressed": compressed, "is deflated": deflated, "has no pixels": empty}
+def segmentation(**fields):
+    return image(BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=bytes(4), **fields)
+
+
+FOREIGN = {
+    "is in colour": colour,
+    "has 1 bits a pixel": segmentation,
+    "is compressed": compressed,
+    "is deflated": deflated,
+    "has no pixels": empty,
+}
 
 
 @pytest.mark.parametrize("because", FOREIGN)

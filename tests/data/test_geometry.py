@@ -114,3 +114,23 @@ def test_what_is_unknown_stays_as_it_was(tmp_path):
     assert again[1].geometry == Geometry()
     low, high = np.percentile(data, (0, 99.5))
     assert np.allclose(again[1].image[0], np.clip((data[1] - low) / (high - low), 0, 1) * 2 - 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("places", "step"),
+    [((0, 4, 8), 4), ((0, 4.00001, 7.99999), 4), ((8, 0, 4), 4), ((0, 4, 12), None), ((0, 4, 8, 60), None)],
+)
+def test_slices_of_raw_data_that_are_not_even_have_no_distance(tmp_path, caplog, places, step):
+    kspace = np.ones((2, 16, 12), np.complex64)
+    directions = {"read_dir": (1, 0, 0), "phase_dir": (0, 1, 0), "slice_dir": (0, 0, 1)}
+    lines = [
+        one
+        for number, height in enumerate(places)
+        for one in lines_of(kspace, slice=number, position=(0, 0, height), **directions)
+    ]
+    source = open_scan(write(tmp_path / "a.h5", xml(), lines))
+    spacings = [scan.geometry.spacing_mm for scan in source]
+    assert spacings == [pytest.approx((2, 3) if step is None else (2, 3, step), rel=1e-4)] * len(places)
+    heights = [scan.geometry.affine[2, 3] for scan in source]
+    assert heights == pytest.approx(sorted(places))
+    assert ("do not lie at equal distances" in caplog.text) == (step is None)
