@@ -1,13 +1,14 @@
 """Images in a folder: png, jpg, webp, tif; or sheets that hold many small images as tiles."""
 
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_error, image_size, to_unit_range
+from rsd_med.data.decoding import SUFFIXES, Mode, count_pages, decode_image, image_error, image_size, to_unit_range
 from rsd_med.data.fitting import fit
 from rsd_med.data.listing import files_below
 from rsd_med.data.paths import resolve_root
@@ -16,10 +17,11 @@ from rsd_med.data.scan import Picture
 from rsd_med.data.source import Source, SourceSettings
 
 Side = Annotated[int, Field(ge=1, le=8192)]
+_PAGED = {".tif", ".tiff"}
 
 
 class ImageFolderSettings(SourceSettings):
-    """Images in a folder and the folders below it."""
+    """Images in a folder and the folders below it; each page of a TIFF file is one."""
 
     kind: Literal["image_folder"] = "image_folder"
     root: str = Field(description="the folder")
@@ -27,6 +29,13 @@ class ImageFolderSettings(SourceSettings):
         "rgb",
         description='"rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey '
         "images",
+    )
+    white: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="the value that becomes 1, for files that do not use all their bits: 4095 for 12 bits in 16; null: "
+        "the largest of the file's type",
     )
     include: str = Field("*", description="which files to take, as a pattern of their names, for example `train_*.png`")
     tile: tuple[Side, Side] | None = Field(
@@ -70,37 +79,41 @@ class ImageFolder(Source):
         return len(self.items)
 
     def id(self, index: int) -> str:
-        """Return the file's path below the folder, and the tile's number."""
-        file, tile = self.items[index]
+        """Return the file's path below the folder, and the number of page or tile."""
+        file, page, tile = self.items[index]
         name = self.files[file].relative_to(self.folder).with_suffix("").as_posix()
-        return name if tile is None else f"{name}_{tile:04d}"
+        return name + ("" if page is None else f"_page{page:03d}") + ("" if tile is None else f"_{tile:04d}")
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Return (C, H, W), from the header of the file where the settings do not say it."""
-        file, _ = self.items[index]
+        file, page, _ = self.items[index]
         settings = self.settings
         side = settings.pad or settings.resize or settings.crop
         if side is not None:
             height, width = side, side
         else:
-            height, width = settings.tile or _size(self.files[file])
+            height, width = settings.tile or _size(self.files[file], page)
         return (3 if settings.mode == "rgb" else 1, height, width)
+
+    def stacks(self) -> tuple[range, ...]:
+        """Return the pages of each file: the slices of a volume, as far as one knows."""
+        starts = [n for n, (_, page, _) in enumerate(self.items) if not page]
+        return tuple(range(start, stop) for start, stop in pairwise([*starts, len(self)]))
 
     def __getitem__(self, index: int) -> Picture:
         """Read one image."""
-        file, tile = self.items[index]
+        file, page, tile = self.items[index]
         path = self.files[file]
         if self.settings.tile is None or tile is None:
-            pixels = decode_image(path, path.name, self.settings.mode)
+            pixels = decode_image(path, path.name, self.settings.mode, page)
         else:
             height, width = self.settings.tile
             sheet = self._sheets.get(file, lambda: decode_image(path, path.name, self.settings.mode))
             row, column = divmod(tile, sheet.shape[1] // width)
             pixels = sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
         settings = self.settings
-        fitted = fit(
-            to_unit_range(pixels), crop=settings.crop, resize=settings.resize, pad=settings.pad, background=-1.0
-        )
+        image = to_unit_range(pixels, path.name, settings.white)
+        fitted = fit(image, crop=settings.crop, resize=settings.resize, pad=settings.pad, background=-1.0)
         return Picture(id=self.id(index), image=fitted.image.contiguous())
 
     # --- the folder --------------------------------------------------------------------------------------------
@@ -120,19 +133,25 @@ class ImageFolder(Source):
             )
         return found
 
-    def _listed_items(self) -> list[tuple[int, int | None]]:
-        if self.settings.tile is None:
-            return [(file, None) for file in range(len(self.files))]
-        tile_height, tile_width = self.settings.tile
-        items: list[tuple[int, int | None]] = []
+    def _listed_items(self) -> list[tuple[int, int | None, int | None]]:
+        """Return (file, page, tile), None where there is one alone."""
+        items: list[tuple[int, int | None, int | None]] = []
         for file, path in enumerate(self.files):
-            height, width = _size(path)
-            if height % tile_height or width % tile_width:
-                tiles = f"{tile_height} x {tile_width} tiles"
-                raise image_error(path.name, f"is {height} x {width} pixels, no whole number of {tiles}")
-            items.extend((file, tile) for tile in range((height // tile_height) * (width // tile_width)))
+            if self.settings.tile is not None:
+                items.extend((file, None, tile) for tile in range(self._tiles(path, self.settings.tile)))
+            elif path.suffix.lower() in _PAGED and (pages := count_pages(path, path.name)) > 1:
+                items.extend((file, page, None) for page in range(pages))
+            else:
+                items.append((file, None, None))
         return items
 
+    def _tiles(self, path: Path, tile: tuple[int, int]) -> int:
+        height, width = _size(path)
+        if height % tile[0] or width % tile[1]:
+            tiles = f"{tile[0]} x {tile[1]} tiles"
+            raise image_error(path.name, f"is {height} x {width} pixels, no whole number of {tiles}")
+        return (height // tile[0]) * (width // tile[1])
 
-def _size(path: Path) -> tuple[int, int]:
-    return image_size(path, path.name)
+
+def _size(path: Path, page: int | None = None) -> tuple[int, int]:
+    return image_size(path, path.name, page or 0)

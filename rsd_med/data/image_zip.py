@@ -36,6 +36,13 @@ class ImageZipSettings(SourceSettings):
         description='"rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey '
         "images",
     )
+    white: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="the value that becomes 1, for files that do not use all their bits: 4095 for 12 bits in 16; null: "
+        "the largest of the file's type",
+    )
     resize: Side | None = Field(
         None,
         description="resample to a square of this side (antialiased); an image that is not square is cut to its "
@@ -90,7 +97,7 @@ class ImageZip(Source):
                 f"{name} is {pixels.shape[0]} x {pixels.shape[1]} pixels and the first image {self.size[0]} x "
                 f"{self.size[1]}: put images of one size into an archive"
             )
-        fitted = fit(to_unit_range(pixels), resize=self.settings.resize)
+        fitted = fit(to_unit_range(pixels, self._called(name), self.settings.white), resize=self.settings.resize)
         return Picture(id=self.id(index), image=fitted.image.contiguous())
 
     def __getstate__(self) -> dict[str, Any]:
