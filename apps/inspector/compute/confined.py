@@ -6,6 +6,7 @@ A file may be made to exhaust memory or to break the HDF5 library: then a child 
 import contextlib
 import errno
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,7 @@ CPU_SECONDS = 60
 WALL_SECONDS = 120.0
 DISK_BYTES = 1 << 30
 MOST_ANSWER = 1 << 20
+MOST_NOTICES = 10
 AT_ONCE = threading.Semaphore(2)
 Task = Callable[[Path, Path, int | None], dict[str, Any]]
 """Reads a file, or one item of it, writes arrays to another, and says in plain values what it read."""
@@ -76,8 +78,10 @@ def in_child(task: Task, path: Path, out: Path, index: int | None) -> dict[str, 
 def _child(pipe: Connection, task: Task, path: str, out: str, index: int | None) -> None:
     """Run in the child: read, write arrays, answer."""
     _limit()
+    notices = _Notices()
+    logging.getLogger("rsd_med").addHandler(notices)
     try:
-        answer = task(Path(path), Path(out), index)
+        answer = task(Path(path), Path(out), index) | {"notices": notices.sentences[:MOST_NOTICES]}
     except DataError as error:
         answer = {"error": str(error)}
     except MemoryError:
@@ -90,6 +94,17 @@ def _child(pipe: Connection, task: Task, path: str, out: str, index: int | None)
             answer = {"error": _too_much(f"{DISK_BYTES >> 30} GiB on the disk")}
     with contextlib.suppress(OSError):
         pipe.send_bytes(json.dumps(answer).encode())
+
+
+class _Notices(logging.Handler):
+    """Keeps what a reader says beside what it reads: what was left out, guessed or assumed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(record.getMessage())
 
 
 def _too_much(what: str) -> str:

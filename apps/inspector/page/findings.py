@@ -24,6 +24,7 @@ def facts_html(measured: dict[str, Any], in_file: dict[str, Any] | None) -> str:
         rows.append(("Orientation", "known" if in_file["oriented"] else "unknown: no left and right are shown"))
         if in_file["spacing_mm"]:
             rows.append(("Spacing", " × ".join(f"{step:.3g}" for step in in_file["spacing_mm"]) + " mm"))
+        rows += [("Note", sentence) for sentence in in_file["notices"]]
     rows.append(
         (
             "Sampling",

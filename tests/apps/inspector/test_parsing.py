@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 
 import h5py
@@ -12,7 +13,10 @@ import pytest
 
 from apps.inspector.compute import confined
 from apps.inspector.compute.parsing import load_item, read_item, read_stack
+from apps.inspector.page.findings import facts_html
 from rsd_med.base.errors import DataError
+from rsd_med.data.scan import Geometry
+from rsd_med.data.writing.dicom import write_dicom
 
 
 @pytest.fixture
@@ -77,6 +81,27 @@ def test_all_slices_are_read_as_they_lie(tmp_path):
     with pytest.raises(DataError, match="3 slices"):
         read_stack(tmp_path / "x.h5", tmp_path / "y.npy", 3)
     assert not (tmp_path / "y.npy").exists()
+
+
+def test_what_the_reader_says_beside_what_it_reads_comes_along(tmp_path, out):
+    files = write_dicom(tmp_path / "series", np.random.default_rng(0).random((3, 24, 16)), Geometry(), (0.0, 1.0))
+    shutil.copyfile(files[1], tmp_path / "series" / "again.dcm")
+    found = read_item(tmp_path / "series", out)
+    assert found["count"] == 3
+    assert ["is a copy of another" in sentence for sentence in found["notices"]] == [True]
+    measured = {
+        "sampling": {"sampled": 16, "pattern": "columns", "acceleration": 1.0, "acs": 16},
+        "shape": [24, 16],
+        "coils": 4,
+        "noise_source": None,
+        "sigma": None,
+        "whitened": False,
+        "maps": {"kind": "given"},
+        "reference": False,
+        "learned": True,
+    }
+    assert "is a copy of another" in facts_html(measured, found)
+    assert read_item(write_scan(tmp_path / "x.h5", complex_noise(1, 2, 24, 16)), out)["notices"] == []
 
 
 def hostile_external(path):
