@@ -226,6 +226,7 @@ class FastMRIHDF5(Source):
             acs_lines=_acs_lines(acquired, lines),
             geometry=Geometry(spacing_mm=_spacing(volume)),
             readout=readout,
+            reconstructed=_reconstructed(volume),
         )
 
 
@@ -365,6 +366,16 @@ def _read_maps(dataset: "h5py.Dataset | None", volume: _Volume, number: int, rec
     if not _is_finite(maps):
         raise DataError(f"{volume.path.name}: 'sensitivity_maps' holds NaN or infinite values; write it again.")
     return central_rows(maps, volume.rows)
+
+
+def _reconstructed(volume: _Volume) -> tuple[int, int] | None:
+    """Return the part of the image that the header's reconstructed matrix covers, where its spaces fit the array."""
+    encoded, recon = volume.header.encoded.matrix, volume.header.recon.matrix
+    if encoded is None or recon is None or encoded[:2] != volume.stored:
+        return None
+    rows, columns = volume.rows, volume.stored[1]
+    part = min(rows, recon[0]), min(columns, recon[1])
+    return None if part == (rows, columns) else part
 
 
 def _spacing(volume: _Volume) -> tuple[float, float] | None:

@@ -186,6 +186,7 @@ class ISMRMRD(Source):
             noise=noise,
             calibration=calibration,
             readout=readout,
+            reconstructed=_reconstructed(file),
         )
 
 
@@ -334,6 +335,16 @@ def _step(firsts: list[np.void], header: Header, path: Path) -> list[float] | fl
         return None if step is None else step.tolist()
     fov = header.recon.fov_mm or header.encoded.fov_mm
     return None if fov is None else fov[2]
+
+
+def _reconstructed(file: RawFile) -> tuple[int, int] | None:
+    """Return the part of the image with the reconstructed field of view."""
+    encoded, recon = file.header.encoded.fov_mm, file.header.recon.fov_mm
+    if encoded is None or recon is None:
+        return None
+    rows, columns = (round(file.encoded[n] * recon[n] / encoded[n]) for n in (0, 1))
+    part = min(file.rows, rows), min(file.encoded[1], columns)
+    return None if part == (file.rows, file.encoded[1]) or 0 in part else part
 
 
 def _geometry(file: RawFile, entry: np.void, step: list[float] | float | None) -> Geometry:

@@ -67,6 +67,9 @@ class Scan:
     sampled
         bool, shape (y, x): the entries that were sampled, where they are not whole columns, as in a plane of two phase
         encodings; None when ``acquired`` and ``readout`` say it all.
+    reconstructed
+        (y, x) of the part about the centre of the image that the file's reconstructed space shows; beyond it the image
+        is as wide as what was encoded. None where that is all, or the file does not say.
     """
 
     id: str
@@ -81,6 +84,7 @@ class Scan:
     trajectory: Tensor | None = None
     image_size: tuple[int, int] | None = None
     sampled: Tensor | None = None
+    reconstructed: tuple[int, int] | None = None
 
     @property
     def matrix(self) -> tuple[int, int]:

@@ -84,12 +84,15 @@ class Prepared:
     reference
         Magnitude of the fully sampled slice ``(y, x)`` in the file's units: root sum of squares over the same virtual
         coils as the measurement's; None where the scan was not undersampled by us.
+    reconstructed
+        (y, x) of the part of the image that figures are over; None is all of it.
     """
 
     measurement: Measurement
     scan: CalibratedScan
     geometry: Geometry
     reference: Tensor | None
+    reconstructed: tuple[int, int] | None = None
 
     @property
     def report(self) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def prepare(
     if mask is not None:
         coils = calibrated.coils(torch.where(scan.acquired, scan.kspace, 0))
         reference = ifft2c(coils).abs().square().sum(0).sqrt()
-    return Prepared(calibrated.measurement(scan.id), calibrated, scan.geometry, reference)
+    return Prepared(calibrated.measurement(scan.id), calibrated, scan.geometry, reference, scan.reconstructed)
 
 
 def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
@@ -168,7 +171,12 @@ def at_lower_resolution(scan: Scan, size: tuple[int, int]) -> Scan:
         readout=None if scan.readout is None else scan.readout[y],
         sampled=None if scan.sampled is None else scan.sampled[y, x],
         geometry=_coarser(scan.geometry, (rows, columns), size, factors),
+        reconstructed=_in_coarser(scan.reconstructed, factors),
     )
+
+
+def _in_coarser(part: tuple[int, int] | None, factors: tuple[float, float]) -> tuple[int, int] | None:
+    return None if part is None else (max(1, round(part[0] / factors[0])), max(1, round(part[1] / factors[1])))
 
 
 def _coarser(

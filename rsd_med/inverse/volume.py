@@ -21,7 +21,7 @@ from rsd_med.data.writing.png import write_png
 from rsd_med.inverse.base import Progress, Reconstruction, Solver
 from rsd_med.inverse.scans import Prepared
 from rsd_med.inverse.uncertainty import coverage, rank_correlation
-from rsd_med.metrics.image_quality import volume_quality
+from rsd_med.metrics.image_quality import reconstructed_part, volume_quality
 
 WINDOW = 1.25
 """White, in multiples of the largest scale of a volume: the display window of the whole package."""
@@ -114,7 +114,7 @@ def reconstruct_volume(
                 if name not in files:
                     files[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
                 files[name].add(image, prepared.geometry)
-            scratch.add(images, prepared.reference)
+            scratch.add(images, prepared.reference, prepared.reconstructed)
             geometries.append(prepared.geometry)
             residuals.append(asdict(found.residual) | {"explains": found.residual.explains})
             seconds.append(found.seconds)
@@ -175,19 +175,26 @@ class _Scratch:
         self.folder = folder
         self.count = 0
         self.referenced = True
+        self.parts: list[tuple[int, int] | None] = []
 
-    def add(self, images: dict[str, Tensor], reference: Tensor | None) -> None:
+    def add(self, images: dict[str, Tensor], reference: Tensor | None, part: tuple[int, int] | None) -> None:
         for name, image in images.items():
             np.save(self._path(name, self.count), image.numpy(force=True))
         if reference is None:
             self.referenced = False
         else:
             np.save(self._path("reference", self.count), reference.to(torch.float32).numpy(force=True))
+        self.parts.append(part)
         self.count += 1
 
     def get(self, name: str, number: int) -> Tensor | None:
         path = self._path(name, number)
         return torch.from_numpy(np.load(path)) if path.exists() else None
+
+    def get_part(self, name: str, number: int) -> Tensor | None:
+        """Return the part of an image that figures are over."""
+        image = self.get(name, number)
+        return None if image is None else reconstructed_part(image, self.parts[number])
 
     def pictures(self) -> Iterator[tuple[str, Tensor, int]]:
         for number in range(self.count):
@@ -197,7 +204,10 @@ class _Scratch:
                     yield title, image, number
 
     def quality(self) -> dict[str, Any]:
-        """Return fastMRI's figures, and how honest the uncertainty is; nothing without references."""
+        """Return fastMRI's figures, and how honest the uncertainty is; nothing without references.
+
+        As fastMRI's evaluation does, over the reconstructed matrix, where the file has one.
+        """
         if not self.referenced:
             return {}
         pairs = _Pairs(self)
@@ -206,7 +216,7 @@ class _Scratch:
         covered, ranked = [], []
         for number in range(self.count):
             reference, mean = pairs[number]
-            std, low, high = (self.get(name, number) for name in ("std", "lower", "upper"))
+            std, low, high = (self.get_part(name, number) for name in ("std", "lower", "upper"))
             inside = reference > HEAD * peak
             if std is None or low is None or high is None or int(inside.sum()) < 2:
                 continue
@@ -236,7 +246,7 @@ class _Pairs(Sequence[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: Any) -> Any:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        return self.scratch.get("reference", number), self.scratch.get("mean", number)
+        return self.scratch.get_part("reference", number), self.scratch.get_part("mean", number)
 
 
 def _write_dicom(folder: Path, scratch: _Scratch, geometries: list[Geometry], white: float, description: str) -> None:

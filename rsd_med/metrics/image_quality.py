@@ -92,6 +92,22 @@ class Quality:
     ssim: float
 
 
+def reconstructed_part(image: Tensor, part: tuple[int, int] | None) -> Tensor:
+    """Return the part of an image that figures are over: fastMRI's ``center_crop`` to the reconstructed matrix.
+
+    Parameters
+    ----------
+    image
+        ``(..., y, x)``.
+    part
+        (y, x) of the part; None is all of the image.
+    """
+    if part is None:
+        return image
+    rows, columns = ((size - kept) // 2 for size, kept in zip(image.shape[-2:], part, strict=True))
+    return image[..., rows : rows + part[0], columns : columns + part[1]]
+
+
 def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
     """Return NMSE, PSNR and SSIM of a volume that is looked at slice by slice, with the *volume's* peak.
 

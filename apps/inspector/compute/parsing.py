@@ -122,6 +122,8 @@ def _read(path: Path, out: Path, index: int | None) -> dict[str, Any]:
             if value is not None:
                 arrays[name] = value.numpy()
         arrays["matrix"] = np.array(item.matrix)
+        if item.reconstructed is not None:
+            arrays["reconstructed"] = np.array(item.reconstructed)
     values = arrays.get("kspace", arrays.get("image"))
     if values is None or not np.isfinite(values).all():
         raise DataError("This slice holds values that are not finite; it cannot be used.")

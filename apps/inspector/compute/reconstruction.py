@@ -105,6 +105,7 @@ def load_scan(path: Path) -> tuple[Scan, bool]:
         if name in arrays
     }
     rows, columns = arrays["matrix"].tolist()
+    part = arrays["reconstructed"].tolist() if "reconstructed" in arrays else None
     return (
         Scan(
             "scan",
@@ -112,6 +113,7 @@ def load_scan(path: Path) -> tuple[Scan, bool]:
             torch.from_numpy(arrays["acquired"]),
             geometry=geometry,
             image_size=(rows, columns),
+            reconstructed=None if part is None else (part[0], part[1]),
             **tensors,
         ),
         False,
@@ -205,12 +207,13 @@ def reconstruct(
 
 
 def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
-    """Return NMSE, PSNR and SSIM of a magnitude image against the reference; empty without one."""
+    """Return NMSE, PSNR and SSIM of a magnitude image over the reconstructed matrix; empty without a reference."""
     if scan.reference is None:
         return {}
-    from rsd_med.metrics.image_quality import nmse, psnr, ssim
+    from rsd_med.metrics.image_quality import nmse, psnr, reconstructed_part, ssim
 
-    reference, result = scan.reference, image.abs()
+    part = scan.prepared.reconstructed
+    reference, result = reconstructed_part(scan.reference, part), reconstructed_part(image.abs(), part)
     return {
         "NMSE": float(nmse(reference, result)),
         "PSNR": float(psnr(reference, result)),
