@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_COILS
+from rsd_med.base.notices import say_once
 from rsd_med.calibration.scale import central_run, contiguous
 from rsd_med.data.hdf5 import checked_dataset, read, read_near
 from rsd_med.data.ismrmrd_header import Header, stored_header
@@ -260,6 +261,11 @@ def _index(path: Path, dataset: "h5py.Dataset", remove_oversampling: bool) -> _V
             "readout, phase)."
         )
     header = stored_header(dataset.file, "ismrmrd_header", path.name)
+    if len(shape) == 3 and header == Header():
+        say_once(
+            f"{path.name}: 'kspace' has three axes and no header says what the first is: by fastMRI's rule its "
+            f"{slices} entries are taken for slices of one coil. If they are coils, write it as (1, coil, y, x)."
+        )
     target = rows
     if remove_oversampling and header.encoded.matrix is not None and header.recon.matrix is not None:
         encoded, recon = header.encoded.matrix[0], header.recon.matrix[0]

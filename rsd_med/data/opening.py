@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.notices import say_once
 from rsd_med.data.recognition import kind_of_file, kind_of_folder
 from rsd_med.data.source import Source
 
@@ -80,7 +81,13 @@ def _raw_arrays(path: Path) -> Source:
 def _arrays(path: Path) -> Source:
     from rsd_med.data.arrays import Arrays, ArraysSettings
 
-    return Arrays(ArraysSettings(root=".", range=_limits(path)), path)
+    source = Arrays(ArraysSettings(root=".", range=_limits(path)), path)
+    if source.dtype.kind == "c":
+        say_once(
+            f"{path.name}: an array of complex numbers, shape {source.array_shape}, is taken for "
+            f"{source.array_shape[0]} images. If it is k-space, or its first axis are coils, write it as docs/data.md says."
+        )
+    return source
 
 
 def _limits(path: Path) -> tuple[float, float] | None:

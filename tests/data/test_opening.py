@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.notices import say_once
 from rsd_med.data.opening import READERS, open_scan
 from rsd_med.data.scan import Picture, Scan
 
-from .conftest import complex_noise
+from .conftest import complex_noise, header
 from .ismrmrd_files import lines_of, write, xml
 
 REAL = {
@@ -109,3 +110,27 @@ def test_a_damaged_table_of_contents_is_told_in_a_sentence(tmp_path):
         path.write_bytes(content[:place] + b"????" + content[place + 4 :])
         with pytest.raises(DataError, match=r"scan\.h5"):
             open_scan(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "header", "guess"),
+    [((8, 16, 12), None, True), ((8, 16, 12), header(16, 12), False), ((8, 2, 16, 12), None, False)],
+)
+def test_three_axes_without_a_header_are_slices_by_a_guess_that_is_said(tmp_path, caplog, shape, header, guess):
+    with h5py.File(tmp_path / "bare.h5", "w") as file:
+        file["kspace"] = complex_noise(*shape)
+        if header is not None:
+            file["ismrmrd_header"] = header
+    say_once.cache_clear()
+    assert len(open_scan(tmp_path / "bare.h5")) == 8
+    said = [record.getMessage() for record in caplog.records]
+    assert ["bare.h5: 'kspace' has three axes and no header" in sentence for sentence in said] == [True] * guess
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.float32])
+def test_an_array_of_complex_numbers_is_images_by_a_guess_that_is_said(tmp_path, caplog, dtype):
+    np.save(tmp_path / "bare.npy", complex_noise(8, 16, 12).astype(dtype) if dtype == np.complex64 else np.eye(8)[None])
+    say_once.cache_clear()
+    open_scan(tmp_path / "bare.npy")
+    said = [record.getMessage() for record in caplog.records]
+    assert ["(8, 16, 12), is taken for 8 images" in sentence for sentence in said] == [True] * (dtype == np.complex64)
