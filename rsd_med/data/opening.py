@@ -85,7 +85,7 @@ def _arrays(path: Path) -> Source:
     if source.dtype.kind == "c":
         say_once(
             f"{path.name}: an array of complex numbers, shape {source.array_shape}, is taken for "
-            f"{source.array_shape[0]} images. If it is k-space, or its first axis are coils, write it as docs/data.md says."
+            f"{source.array_shape[0]} images. If it is k-space, write it as docs/data.md says."
         )
     return source
 
