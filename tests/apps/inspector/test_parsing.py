@@ -10,13 +10,15 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import torch
 
-from apps.inspector.compute import confined
+from apps.inspector.compute import confined, parsing
 from apps.inspector.compute.parsing import load_item, read_item, read_stack
 from apps.inspector.page.findings import facts_html
 from rsd_med.base.errors import DataError
 from rsd_med.data.scan import Geometry
 from rsd_med.data.writing.dicom import write_dicom
+from tests.data.dicom_files import enhanced, save
 
 
 @pytest.fixture
@@ -81,6 +83,21 @@ def test_all_slices_are_read_as_they_lie(tmp_path):
     with pytest.raises(DataError, match="3 slices"):
         read_stack(tmp_path / "x.h5", tmp_path / "y.npy", 3)
     assert not (tmp_path / "y.npy").exists()
+
+
+@pytest.mark.parametrize("task", [parsing._read, parsing._read_stack])
+def test_a_multi_frame_file_is_parsed_once_here_too(tmp_path, monkeypatch, task):
+    import pydicom.filereader
+
+    values = np.random.default_rng(0).integers(0, 4000, (40, 24, 20)).astype(np.uint16)
+    frames = [{"PlanePosition": {"ImagePositionPatient": [0, 0, float(number)]}} for number in range(40)]
+    path = save(tmp_path / "x.dcm", enhanced(values, frames, undefined=True))
+    parsed = []
+    whole = pydicom.filereader.read_partial
+    monkeypatch.setattr(pydicom.filereader, "read_partial", lambda *a, **k: parsed.append(a) or whole(*a, **k))
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    assert task(path, tmp_path / "out.npz", None)["count"] == 40
+    assert len(parsed) == 1
 
 
 def test_what_the_reader_says_beside_what_it_reads_comes_along(tmp_path, out):
