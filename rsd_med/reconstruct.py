@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
         "they explain the measurement. Computed, for research, not for diagnosis.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder that rsd_med.train has filled; - for none")
-    parser.add_argument("scan", type=Path, metavar="SCAN", help="file or folder of raw data: fastMRI HDF5, ISMRMRD")
+    parser.add_argument(
+        "scan", type=Path, metavar="SCAN", help="file or folder of raw data: fastMRI HDF5, ISMRMRD, arrays"
+    )
     parser.add_argument(
         "--method",
         choices=list(SOLVERS),

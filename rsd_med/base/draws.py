@@ -1,10 +1,12 @@
 """Random numbers for the items of a batch: the same for each of them, however the batch is divided."""
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -54,17 +56,17 @@ class Draws(torch.Generator):
         Raises
         ------
         RuntimeError
-            If something inside hands a generator to torch, or draws from the global one.
+            If something inside hands a generator to torch, or draws from a global one of torch, numpy or Python.
         """
-        before = _global_states(self.device)
+        before, outer = _global_states(self.device), self._part
         self._part = _Part(index, count, items)
         try:
             with _DrawsAlone():
                 yield
         finally:
-            self._part = None
-        if not all(map(torch.equal, before, _global_states(self.device))):
-            raise RuntimeError(f"A part of a batch drew from the global random generator; {_ASK_DRAWS}")
+            self._part = outer
+        if before != _global_states(self.device):
+            raise RuntimeError(f"A part of a batch drew from a global random generator; {_ASK_DRAWS}")
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw standard normal numbers of a shape ``(items, …)``."""
@@ -132,9 +134,10 @@ class _DrawsAlone(TorchFunctionMode):
         return func(*args, **options)
 
 
-def _global_states(device: torch.device) -> list[Tensor]:
-    """Return the states of the generators from which torch draws if it is given none."""
-    states = [torch.random.get_rng_state()]
+def _global_states(device: torch.device) -> list[object]:
+    """Return the states of the generators from which torch, numpy and Python draw if they are given none."""
+    tensors = [torch.random.get_rng_state()]
     if device.type != "cpu":
-        states.append(torch.get_device_module(device).get_rng_state())
-    return states
+        tensors.append(torch.get_device_module(device).get_rng_state())
+    _, words, position, *_ = np.random.get_state()  # noqa: NPY002 - to see whether somebody used it
+    return [random.getstate(), words.tobytes(), position, *(tensor.numpy().tobytes() for tensor in tensors)]

@@ -14,6 +14,10 @@ from rsd_med.inverse.l1_wavelet import LEAST_EIGENVALUE
 from rsd_med.inverse.sigpy_linop import to_sigpy
 from rsd_med.inverse.wavelets import WaveletName
 
+DUAL_STEP = 0.1
+"""Of the primal-dual method. Dual variables are residuals and λ, far smaller than images: equal steps for both, sigpy's
+default, leave a real brain at R = 4 after 100 steps 3 dB short of where they end."""
+
 
 class SigpySolver(Solver):
     """A ``sigpy.app.LinearLeastSquares``, step by step."""
@@ -53,8 +57,8 @@ class SigpyTV(SigpySolver):
             data,
             proxg=L1Reg(differences.oshape, self.settings.regularisation),
             G=differences,
-            tau=1 / (largest + steepest),
-            sigma=1,
+            tau=1 / (DUAL_STEP * (largest + steepest)),
+            sigma=DUAL_STEP,
             max_iter=self.settings.iterations,
             show_pbar=False,
         )

@@ -1,5 +1,6 @@
 """Derived randomness: the same for the same purpose and item, anywhere, in all parts of a batch."""
 
+import random
 import subprocess
 import sys
 
@@ -111,6 +112,8 @@ STRANGERS = {
     "numbers like others": lambda source: torch.rand_like(torch.ones(3)),
     "dropout": lambda source: torch.nn.functional.dropout(torch.ones(3)),
     "a layer of dropout": lambda source: torch.nn.Dropout(0.5)(torch.ones(3)),
+    "numpy's numbers": lambda source: np.random.standard_normal(3),  # noqa: NPY002
+    "Python's numbers": lambda source: random.random(),
 }
 
 
@@ -121,6 +124,15 @@ def test_nothing_else_draws_in_a_part(stranger):
         STRANGERS[stranger](source)
     source.manual_seed(0)
     assert torch.equal(source.normal(4), torch.randn(4, generator=draws()))  # outside, all is as before
+
+
+def test_a_part_of_a_part_leaves_the_part_as_it_was():
+    source, whole = draws(), torch.randn(6, generator=draws())
+    with source.part(1, 2, 3):
+        with source.part(0, 2, 3):
+            source.normal(3)
+        source.manual_seed(0)
+        assert torch.equal(source.normal(3), whole[3:])
 
 
 def test_a_part_draws_for_its_own_number_of_items():
