@@ -139,5 +139,6 @@ def _global_states(device: torch.device) -> list[object]:
     tensors = [torch.random.get_rng_state()]
     if device.type != "cpu":
         tensors.append(torch.get_device_module(device).get_rng_state())
-    _, words, position, *_ = np.random.get_state()  # noqa: NPY002 - to see whether somebody used it
-    return [random.getstate(), words.tobytes(), position, *(tensor.numpy().tobytes() for tensor in tensors)]
+    numbers = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - to see whether somebody used it
+    tensors_and_words = [*(tensor.numpy() for tensor in tensors), numbers["key"]]
+    return [random.getstate(), numbers["pos"], *(words.tobytes() for words in tensors_and_words)]
