@@ -30,9 +30,10 @@ MAX_FILES = 100_000
 class DicomSettings(SourceSettings):
     """Slices of the DICOM series in a folder, or of one file; needs the extra ``dicom``.
 
-    Files are grouped to series by what they say, slices ordered by where they lie; nothing depends on file names but
-    the order of the series. Slices are never turned. Ids count series and slices. Private attributes, names, dates and
-    identifiers are never read; the pixels may still show a face, or text that was burnt in.
+    Files are grouped to series and volumes by what they say and by where they lie; nothing depends on file names but
+    the order of the series. Files of sorts that are not read are named and left out. Slices are never turned. Ids count
+    series and slices. Private attributes (but for the numbers that cut a mosaic), names, dates and identifiers are
+    never read; the pixels may still show a face, or text that was burnt in.
     """
 
     kind: Literal["dicom"] = "dicom"
