@@ -75,10 +75,10 @@ def report(runs: Path, protocol: Path | None = None) -> int:
     if protocol is not None and torch.good:
         from rsd_med.protocol import find_protocol, load_protocol
 
-        wanted = load_protocol(find_protocol(protocol)[0])
+        loaded = load_protocol(find_protocol(protocol)[0])
         findings |= {
-            f"memory for {wanted.name}": check_memory_for(wanted),
-            f"disk for {wanted.name}": check_disk_for(wanted, runs),
+            f"memory for {loaded.name}": check_memory_for(loaded),
+            f"disk for {loaded.name}": check_disk_for(loaded, runs),
         }
     for name, finding in findings.items():
         mend = f"; {finding.mend}" if finding.mend else ""
@@ -101,10 +101,10 @@ def check_torch() -> Finding:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         mend = "install torch and torchvision together, from one source: make install"
         return Finding(False, f"torch and torchvision do not import as a pair ({reason})", mend)
-    found = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
-        return Finding(False, found, "2.10 closes a hole in reading checkpoints: make install")
-    return Finding(True, found)
+        return Finding(False, versions, "2.10 closes a hole in reading checkpoints: make install")
+    return Finding(True, versions)
 
 
 def check_device() -> Finding:
@@ -196,27 +196,27 @@ def check_memory_for(protocol: "Protocol") -> Finding:
         if networks > 0.8 * gpu:
             mend = "make the backbone smaller (channels or features), or take a larger GPU"
             return Finding(False, f"networks take {networks:.1f} GiB of the GPU's {gpu:.0f}", mend)
-        wanted = PROCESS_GIB + data + copies
+        needed = PROCESS_GIB + data + copies
     else:
-        wanted = PROCESS_GIB + data + networks + copies
+        needed = PROCESS_GIB + data + networks + copies
     held = usable_memory_gib()
-    found = f"about {wanted:.1f} GiB ({data:g} of them for data), and more for activations"
-    if held is None or wanted < 0.9 * held:
-        return Finding(True, found)
+    estimate = f"about {needed:.1f} GiB ({data:g} of them for data), and more for activations"
+    if held is None or needed < 0.9 * held:
+        return Finding(True, estimate)
     smaller = "make the backbone smaller (channels or features)"
-    mend = "lower engine.cache_gib" if wanted - data < 0.9 * held else smaller
-    return Finding(False, f"{found}; there are {held:.1f}", mend)
+    mend = "lower engine.cache_gib" if needed - data < 0.9 * held else smaller
+    return Finding(False, f"{estimate}; there are {held:.1f}", mend)
 
 
 def check_disk_for(protocol: "Protocol", runs: Path) -> Finding:
     """Check that there is room for the checkpoints that a run keeps at once, and for the one being written."""
     size = _network_gib(protocol)
     # A teacher's checkpoint holds two networks and two moments, a student's four of each.
-    wanted = 4 * size + (protocol.engine.keep_checkpoints + 2) * 8 * size + 0.5
+    needed = 4 * size + (protocol.engine.keep_checkpoints + 2) * 8 * size + 0.5
     free = shutil.disk_usage(_existing(runs)).free / 2**30
-    found = f"about {wanted:.1f} GiB for checkpoints and samples, {free:.1f} free"
-    mend = "" if wanted < free else "free some, choose another --run-dir, or lower engine.keep_checkpoints"
-    return Finding(wanted < free, found, mend)
+    estimate = f"about {needed:.1f} GiB for checkpoints and samples, {free:.1f} free"
+    mend = "" if needed < free else "free some, choose another --run-dir, or lower engine.keep_checkpoints"
+    return Finding(needed < free, estimate, mend)
 
 
 def usable_cores() -> int:

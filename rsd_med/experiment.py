@@ -143,18 +143,20 @@ class Experiment:
         known = None if begun is None else begun.corruption
         if isinstance(known, type(corruption)) and known.estimated is not None:
             return self._assuming(known.assumed_sigma, known.estimated)
-        told = []
+        messages = []
         if self.distribution.is_main:
             # The level that training assumes changes no measurement: any number will do to read them.
-            found = estimate_noise_level(self._assuming(1.0, None).dataset, self.protocol.seed)
-            told = [json.dumps([found.sigma, found.error, found.images, found.excess, found.clipped])]
-        level, error, images, excess, clipped = json.loads(self.distribution.gather_texts(told)[0])
+            estimate = estimate_noise_level(self._assuming(1.0, None).dataset, self.protocol.seed)
+            messages = [
+                json.dumps([estimate.sigma, estimate.error, estimate.images, estimate.excess, estimate.clipped])
+            ]
+        level, error, images, excess, clipped = json.loads(self.distribution.gather_texts(messages)[0])
         return self._assuming(level, LevelFound(error=error, images=images, excess=excess, clipped=clipped))
 
-    def _assuming(self, level: float, found: LevelFound | None) -> "Experiment":
+    def _assuming(self, level: float, estimate: LevelFound | None) -> "Experiment":
         corruption = self.protocol.corruption
         assert isinstance(corruption, NoiseLevelSettings)
-        known = self.protocol.model_copy(update={"corruption": corruption.assuming(level, found)})
+        known = self.protocol.model_copy(update={"corruption": corruption.assuming(level, estimate)})
         return replace(self, protocol=known)
 
     def with_estimates(self, begun: Protocol | None = None) -> "Experiment":
@@ -215,9 +217,9 @@ class Experiment:
     def measurements(self) -> MeasurementPool:
         """The measurements behind proximal distances, whose operators are also the conditions of samples."""
         indices = self.main_group
-        wanted = min(self.protocol.evaluation.monitor_images, len(indices), self.at_most or len(indices))
+        count = min(self.protocol.evaluation.monitor_images, len(indices), self.at_most or len(indices))
         order = torch.randperm(len(indices), generator=generator_for(self.protocol.seed, "monitor")).tolist()
-        return MeasurementPool(self.dataset, [indices[i] for i in order[:wanted]], self.device)
+        return MeasurementPool(self.dataset, [indices[i] for i in order[:count]], self.device)
 
     @cached_property
     def monitor(self) -> ProximalMonitor:
@@ -274,10 +276,10 @@ class Experiment:
         if self.reference_data is not None:
             clean, indices = self.reference_data
             require_comparable(self.protocol.evaluation.num_samples, len(indices))
-            found = to_channels(clean.reference(indices[0])[None]).shape[1:]
-            if found != shape:
+            reference_shape = to_channels(clean.reference(indices[0])[None]).shape[1:]
+            if reference_shape != shape:
                 raise DataError(
-                    f"evaluation.reference: its images are {describe_shape(found)} and those of data are "
+                    f"evaluation.reference: its images are {describe_shape(reference_shape)} and those of data are "
                     f"{describe_shape(shape)}; choose the same size (resize, crop) and the same sort of images."
                 )
         _ = self.extractor
@@ -325,18 +327,18 @@ class Experiment:
         if len(ways) == 1 and not may_compile(engine, self.device):
             return []
         share = max(1, teacher.batch_size // self.distribution.world_size)
-        seen = to_channels(self.measurements[: min(share, engine.micro_batch or share)].image())
-        shape = (len(seen), self.objective.context_channels, *seen.shape[2:])
+        images = to_channels(self.measurements[: min(share, engine.micro_batch or share)].image())
+        shape = (len(images), self.objective.context_channels, *images.shape[2:])
         context = torch.ones(shape, device=self.device) if shape[1] else None
         denoiser = self.build_denoiser(ways[0])
-        trials = self._slowest(try_each(ways, denoiser, seen, context))
+        trials = self._slowest(try_each(ways, denoiser, images, context))
         further = compiled(trials, engine, self.device, -(-teacher.images // teacher.batch_size))
-        return trials + self._slowest(try_each(further, denoiser, seen, context))
+        return trials + self._slowest(try_each(further, denoiser, images, context))
 
     def _slowest(self, trials: list[Trial]) -> list[Trial]:
         """Return what the slowest rank found: all of them choose alike."""
-        found = self.distribution.gather([torch.tensor([trial.seconds for trial in trials], dtype=torch.float64)])
-        slowest = torch.stack(found).amax(0).tolist() if trials else []
+        per_rank = self.distribution.gather([torch.tensor([trial.seconds for trial in trials], dtype=torch.float64)])
+        slowest = torch.stack(per_rank).amax(0).tolist() if trials else []
         return [replace(trial, seconds=seconds) for trial, seconds in zip(trials, slowest, strict=True)]
 
     def build_denoiser(self, compute_options: ComputeOptions | None = None) -> Denoiser:

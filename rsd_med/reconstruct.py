@@ -231,11 +231,11 @@ def _scale_lines(lines: int | None, prior: "Prior | None", scan: "Scan") -> int 
     return round(lines * scan.matrix[1] / prior.size[1])
 
 
-def _central(stack: range, wanted: int | None) -> range:
-    if wanted is None or wanted >= len(stack):
+def _central(stack: range, count: int | None) -> range:
+    if count is None or count >= len(stack):
         return stack
-    first = (len(stack) - wanted) // 2
-    return stack[first : first + wanted]
+    first = (len(stack) - count) // 2
+    return stack[first : first + count]
 
 
 def _show(bar: Any, done: float) -> None:

@@ -254,3 +254,18 @@ def test_the_process_that_serves_does_not_compute():
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"
+
+
+def test_what_is_assigned_is_named_by_what_it_holds():
+    empty = {"found", "told", "seen", "kept"}
+    trees = {
+        name: tree for package in ("rsd_med", "apps") for name, tree in modules(package).items() if ".data." not in name
+    }
+    assert len(trees) > 200
+    assigned = {
+        f"{name}:{node.lineno} {node.id}"
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in empty
+    }
+    assert not assigned

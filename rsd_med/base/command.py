@@ -153,8 +153,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those it came from."""
     link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    visited: set[int] = set()
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         link = link.__cause__ or link.__context__

@@ -149,25 +149,25 @@ def estimate_white_noise(images: Tensor) -> BlindEstimate:
     low, high, clipped = _clipping(images)
     halves = (_patches(images[0::2], low, high), _patches(images[1::2], low, high))
     if clipped == 0:
-        found = _estimate(halves)
+        estimate = _estimate(halves)
     else:  # the mid-tones to begin with, then as far towards the ends as the noise allows
-        found = _estimate(tuple(half.within(0.25 * float(images.max() - images.min())) for half in halves))
+        estimate = _estimate(tuple(half.within(0.25 * float(images.max() - images.min())) for half in halves))
         for _ in range(3):
-            found = _estimate(tuple(half.within(_REACH * found.sigma) for half in halves))
-    if not found.sigma > _NOTHING * float(images.std()):
+            estimate = _estimate(tuple(half.within(_REACH * estimate.sigma) for half in halves))
+    if not estimate.sigma > _NOTHING * float(images.std()):
         raise DataError("The images hold no noise that could be measured; if they are free of noise, say so.")
-    return replace(found, images=len(images), clipped=clipped)
+    return replace(estimate, images=len(images), clipped=clipped)
 
 
 def _clipping(images: Tensor) -> tuple[float, float, float]:
     """Return the levels at which pixels are cut off (infinite where they are not) and the part of pixels that are."""
     levels, total = [-math.inf, math.inf], 0.0
     free = ~_constant(images)
-    for place, level in enumerate((images.min(), images.max())):
-        part = float(((images == level) & free).float().mean())
-        if part > _CLIPPED:
-            levels[place] = float(level)
-            total += part
+    for number, level in enumerate((images.min(), images.max())):
+        clipped = float(((images == level) & free).float().mean())
+        if clipped > _CLIPPED:
+            levels[number] = float(level)
+            total += clipped
     return levels[0], levels[1], total
 
 
@@ -176,20 +176,20 @@ def _constant(images: Tensor) -> Tensor:
     across = images[..., :-1] == images[..., 1:]
     square = across[..., :-1, :] & across[..., 1:, :] & (images[..., :-1, :-1] == images[..., 1:, :-1])
     square = square.any(1, keepdim=True)
-    found = torch.zeros_like(images[:, :1], dtype=torch.bool)
+    constant = torch.zeros_like(images[:, :1], dtype=torch.bool)
     for rows in (slice(None, -1), slice(1, None)):
         for columns in (slice(None, -1), slice(1, None)):
-            found[..., rows, columns] |= square
-    return found
+            constant[..., rows, columns] |= square
+    return constant
 
 
 def _patches(images: Tensor, low: float, high: float) -> _Patches:
     """Cut images into overlapping patches without constant areas, and split off the mean of each channel."""
     basis = _without_mean().to(images)
     values, numbers, rooms = [], [], []
-    for number, part in zip(torch.arange(len(images)).split(_TOGETHER), images.split(_TOGETHER), strict=True):
-        cut = unfold(part, PATCH, stride=_STRIDE).unflatten(1, (-1, PATCH**2))  # (n, C, pixels, patches)
-        varied = ~unfold(_constant(part).float(), PATCH, stride=_STRIDE).any(1)
+    for number, block in zip(torch.arange(len(images)).split(_TOGETHER), images.split(_TOGETHER), strict=True):
+        cut = unfold(block, PATCH, stride=_STRIDE).unflatten(1, (-1, PATCH**2))  # (n, C, pixels, patches)
+        varied = ~unfold(_constant(block).float(), PATCH, stride=_STRIDE).any(1)
         cut = cut.permute(0, 3, 1, 2)[varied]
         mean = cut.mean(-1)
         rooms.append(torch.minimum(mean.amin(1) - low, high - mean.amax(1)))
@@ -228,8 +228,8 @@ def _directions(patches: _Patches) -> Tensor:
     """Return the eigenvectors of the patches' covariance, (d, d), the weakest first."""
     values = patches.values
     covariance = torch.zeros(values.shape[1], values.shape[1], dtype=torch.float64)
-    for part in values.split(1 << 14):
-        covariance += (part.T @ part).double()
+    for block in values.split(1 << 14):
+        covariance += (block.T @ block).double()
     return torch.linalg.eigh(covariance).eigenvectors.to(values)
 
 
@@ -251,10 +251,10 @@ class _Moments:
     def of(cls, patches: _Patches, directions: Tensor) -> "_Moments":
         """Sort the patches by their energy along the strong directions, and add up that along the weak ones."""
         size = len(directions)
-        weak = [max(1, round(part * size)) for part in _WEAKEST]
+        weak = [max(1, round(fraction * size)) for fraction in _WEAKEST]
         content, second, fourth = [], [], []
-        for part in patches.values.split(1 << 14):
-            coefficients = part @ directions
+        for block in patches.values.split(1 << 14):
+            coefficients = block @ directions
             content.append(coefficients[:, round((1 - _STRONG) * size) :].square().sum(1))
             squares = coefficients[:, : max(weak)].square()
             second.append(torch.stack([squares[:, :m].sum(1) for m in weak], 1))
@@ -263,13 +263,13 @@ class _Moments:
         image, order = patches.image, energy.argsort()
         shape = (patches.images, len(weak))
         counts, seconds, fourths = [], [], []
-        for part in _FLATTEST:
-            kept = order[: max(_FEWEST // 4, round(part * len(order)))]
+        for fraction in _FLATTEST:
+            flattest = order[: max(_FEWEST // 4, round(fraction * len(order)))]
             patches_of = torch.zeros(patches.images, dtype=torch.float64)
-            patches_of.index_add_(0, image[kept], torch.ones(len(kept), dtype=torch.float64))
+            patches_of.index_add_(0, image[flattest], torch.ones(len(flattest), dtype=torch.float64))
             counts.append(patches_of[:, None] * torch.tensor(weak, dtype=torch.float64))
-            seconds.append(torch.zeros(shape, dtype=torch.float64).index_add_(0, image[kept], squared[kept]))
-            fourths.append(torch.zeros(shape, dtype=torch.float64).index_add_(0, image[kept], quartic[kept]))
+            seconds.append(torch.zeros(shape, dtype=torch.float64).index_add_(0, image[flattest], squared[flattest]))
+            fourths.append(torch.zeros(shape, dtype=torch.float64).index_add_(0, image[flattest], quartic[flattest]))
         return cls(torch.stack(counts, -1), torch.stack(seconds, -1), torch.stack(fourths, -1))
 
     def total(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -288,15 +288,15 @@ class _Moments:
 def _measure(moments: Sequence[_Moments], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Return variance and excess: each half's smallest variance is looked up in the other half."""
     totals = [half.total(generator) for half in moments]
-    chosen = []
+    bounds = []
     for count, second, _ in totals:
         independent = count * (_STRIDE / PATCH) ** 2  # each pixel is in several patches
         bound = second / count * (1 + _ALLOWANCE * (2 / independent).sqrt())
-        chosen.append(int(bound.where(count > 0, torch.inf).argmin()))
+        bounds.append(int(bound.where(count > 0, torch.inf).argmin()))
     variances, excesses = [], []
-    for (count, second, fourth), place in zip(totals, reversed(chosen), strict=True):
-        variances.append(second[place] / count[place].clamp_min(1))
-        excesses.append(fourth[place] * count[place] / (3 * second[place].square()) - 1)
+    for (count, second, fourth), smallest in zip(totals, reversed(bounds), strict=True):
+        variances.append(second[smallest] / count[smallest].clamp_min(1))
+        excesses.append(fourth[smallest] * count[smallest] / (3 * second[smallest].square()) - 1)
     return torch.stack(variances).mean(), torch.stack(excesses).mean()
 
 
@@ -344,8 +344,8 @@ def estimate_rician_noise(images: Tensor) -> BlindEstimate:
             variance = float(background.double().mean()) / shrinkage
         return variance
 
-    chosen = square[varied].double()
-    variance = solve(chosen)
+    squares = square[varied].double()
+    variance = solve(squares)
     background = varied & (square <= reach * variance)
     rayleigh = float(mean[background].mean() / (2 * square[background]).mean().sqrt())
     if rayleigh > _NO_BACKGROUND:

@@ -80,8 +80,8 @@ def calibrate(
 
     kspace = torch.where(sampled, coils(raw), 0)
     extra = None if scan.calibration is None else coils(scan.calibration)
-    reference, seen = _reference(kspace, sampled, extra)
-    scale, lines = scan_scale(reference, seen, lines)
+    reference, reference_mask = _reference(kspace, sampled, extra)
+    scale, lines = scan_scale(reference, reference_mask, lines)
     measured_sigma = 0.0 if noise is None else noise.sigma / scale
     report["scale"] = {"value": scale, "acs_lines": lines, "sigma": measured_sigma}
 
@@ -90,12 +90,14 @@ def calibrate(
     if added_sigma:
         assert generator is not None
         kspace = _noisier(kspace, sampled, added_sigma, generator)
-        reference = _noisier(reference, seen, added_sigma, generator) if separate else kspace
+        reference = _noisier(reference, reference_mask, added_sigma, generator) if separate else kspace
     sigma = math.hypot(measured_sigma, added_sigma)
-    maps, kind = chosen_maps(reference, seen, settings.maps, None if scan.maps is None else coils.maps(scan.maps))
+    maps, kind = chosen_maps(
+        reference, reference_mask, settings.maps, None if scan.maps is None else coils.maps(scan.maps)
+    )
     report["maps"] = {"kind": kind}
-    if central_width(seen, raw.shape[-2]) > 0:
-        quality = _quality(maps, reference, seen, sigma, doubted=noise is None and kind == "file")
+    if central_width(reference_mask, raw.shape[-2]) > 0:
+        quality = _quality(maps, reference, reference_mask, sigma, doubted=noise is None and kind == "file")
         report["maps"] |= quality.as_dict()
         if settings.check_maps and kind == "file":
             require_explained(quality)

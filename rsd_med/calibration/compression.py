@@ -76,8 +76,8 @@ def compress_coils(kspace: Tensor, n: int, geometric: bool = False) -> CoilCompr
         raise DataError("K-space is zero everywhere, so its coils cannot be compressed; remove the slice.")
     matrix = _geometric(kspace, n, unit) if geometric else _dominant((kspace / unit).flatten(1), n).to(torch.complex64)
     compressed = _apply(matrix, kspace)
-    kept = (compressed / unit).abs().double().square().sum() / (kspace / unit).abs().double().square().sum()
-    return CoilCompression(kspace=compressed, matrix=matrix, energy_kept=min(float(kept), 1.0))
+    energy = (compressed / unit).abs().double().square().sum() / (kspace / unit).abs().double().square().sum()
+    return CoilCompression(kspace=compressed, matrix=matrix, energy_kept=min(float(energy), 1.0))
 
 
 def _apply(matrix: Tensor, kspace: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ def _geometric(kspace: Tensor, n: int, unit: Tensor) -> Tensor:
     # From the strongest row outwards, so that the noise of empty rows is aligned with signal and not the reverse.
     start = int(hybrid.abs().square().sum((0, 2)).argmax())
     for step, places in ((1, range(start + 1, len(matrix))), (-1, range(start - 1, -1, -1))):
-        for place in places:
-            matrix[place] = _aligned(matrix[place], matrix[place - step])
+        for row in places:
+            matrix[row] = _aligned(matrix[row], matrix[row - step])
     return matrix.to(torch.complex64)
 
 

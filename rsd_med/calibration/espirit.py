@@ -111,8 +111,8 @@ def _projector(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
     # The smaller Gram matrix gives the singular vectors; double precision makes up for squaring the singular values.
     if rows.shape[0] < rows.shape[1]:
         squares, left = torch.linalg.eigh(rows @ rows.mH)
-        kept = squares > threshold**2 * squares[-1]
-        right = rows.mT @ (left[:, kept] / squares[kept].sqrt()).conj()
+        signal = squares > threshold**2 * squares[-1]
+        right = rows.mT @ (left[:, signal] / squares[signal].sqrt()).conj()
     else:
         squares, vectors = torch.linalg.eigh(rows.mT @ rows.conj())
         right = vectors[:, squares > threshold**2 * squares[-1]]

@@ -226,7 +226,7 @@ def _background(kspace: Tensor, entries: Tensor) -> Tensor | None:
     window = _window(patterns[:, 0])
     along = torch.fft.ifftshift(kspace[..., usable] * window[:, None], dim=-2)
     hybrid = torch.fft.fftshift(torch.fft.ifft(along, dim=-2, norm="ortho"), dim=-2)
-    first, last = (round(part * rows) for part in _EDGE_STRIP)
+    first, last = (round(fraction * rows) for fraction in _EDGE_STRIP)
     strips = torch.cat((hybrid[:, first:last], hybrid[:, rows - last : rows - first]), dim=1)
     # The transform spreads the noise of the sampled rows over all rows of the image.
     return strips / window.square().mean().sqrt()

@@ -46,6 +46,6 @@ def common_phase(maps: Tensor, calibration: Tensor) -> Tensor:
     # An eigenvector's own phase is arbitrary and differs between machines; the strongest coil's weight is made real.
     strongest = weights[weights.abs().argmax()]
     weights = weights * (strongest.conj() / strongest.abs())
-    seen = torch.einsum("c,cyx->yx", weights.conj(), maps)
-    size = seen.abs()
-    return maps * torch.where(size > 0, seen.conj() / size.clamp_min(torch.finfo(torch.float32).tiny), 1)
+    combined = torch.einsum("c,cyx->yx", weights.conj(), maps)
+    size = combined.abs()
+    return maps * torch.where(size > 0, combined.conj() / size.clamp_min(torch.finfo(torch.float32).tiny), 1)

@@ -122,9 +122,9 @@ def _left_over(maps: Tensor, kspace: Tensor, width: int, sigma: float, support: 
     if not bool(unit > 0):
         raise DataError("The centre of k-space is zero, so coil maps cannot be checked against it; remove the slice.")
     centre = centre / unit
-    seen = fft2c(maps * (maps.conj() * ifft2c(centre)).sum(0))
+    explained = fft2c(maps * (maps.conj() * ifft2c(centre)).sum(0))
     size = float(centre.norm())
-    residual = float((seen - centre)[square].norm()) / size
+    residual = float((explained - centre)[square].norm()) / size
     total = (2 * coils * width**2) ** 0.5 * sigma / (float(unit) * size)
     noise = total * (1 - support / coils) ** 0.5
     signal = max(1 - total**2, 0.0)

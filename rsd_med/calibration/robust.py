@@ -41,14 +41,14 @@ def robust_covariance(samples: Tensor) -> Tensor:
     power = samples.abs().square()
     distance = (power / power.median(1, keepdim=True).values.clamp_min(1e-12)).sum(0)
     half = (count + 1) // 2
-    kept = torch.empty(0, dtype=torch.long)
+    inliers = torch.empty(0, dtype=torch.long)
     covariance = torch.eye(coils, dtype=torch.complex128, device=samples.device)
     for _ in range(_STEPS):
         nearest = distance.argsort()[:half].sort().values
-        if torch.equal(nearest, kept):
+        if torch.equal(nearest, inliers):
             break
-        kept = nearest
-        covariance = _covariance(samples[:, kept]) / _shrinkage(coils, half / count)
+        inliers = nearest
+        covariance = _covariance(samples[:, inliers]) / _shrinkage(coils, half / count)
         distance = _distance(samples, covariance)
     for _ in range(_REWEIGHTINGS):
         inside = distance <= _quantile(coils, 0.975)
@@ -69,20 +69,20 @@ def _distance(samples: Tensor, covariance: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(factor, samples, upper=False).abs().square().sum(0)
 
 
-def _quantile(coils: int, part: float) -> float:
+def _quantile(coils: int, fraction: float) -> float:
     """Return the quantile of Gamma(coils, 1), by bisection."""
     shape = torch.tensor(float(coils), dtype=torch.float64)
     low, high = 0.0, 10.0 * coils + 50.0
     for _ in range(60):
         middle = (low + high) / 2
-        if torch.special.gammainc(shape, torch.tensor(middle, dtype=torch.float64)) < part:
+        if torch.special.gammainc(shape, torch.tensor(middle, dtype=torch.float64)) < fraction:
             low = middle
         else:
             high = middle
     return (low + high) / 2
 
 
-def _shrinkage(coils: int, part: float) -> float:
+def _shrinkage(coils: int, fraction: float) -> float:
     """Return by how much the covariance shrinks when only the nearest part of all samples is kept."""
-    limit = torch.tensor(_quantile(coils, part), dtype=torch.float64)
-    return float(torch.special.gammainc(torch.tensor(coils + 1.0, dtype=torch.float64), limit)) / part
+    limit = torch.tensor(_quantile(coils, fraction), dtype=torch.float64)
+    return float(torch.special.gammainc(torch.tensor(coils + 1.0, dtype=torch.float64), limit)) / fraction

@@ -71,7 +71,7 @@ def central_width(sampled: Tensor, rows: int) -> int:
     return width
 
 
-def scan_scale(kspace: Tensor, sampled: Tensor, wanted: int) -> tuple[float, int]:
+def scan_scale(kspace: Tensor, sampled: Tensor, most_lines: int) -> tuple[float, int]:
     """Return the scale of a scan and the number of central lines it was taken from.
 
     Parameters
@@ -80,7 +80,7 @@ def scan_scale(kspace: Tensor, sampled: Tensor, wanted: int) -> tuple[float, int
         Measured k-space, complex, (coil, y, x), zero where not sampled.
     sampled
         bool, (x,): whole columns, or (y, x): entries; of those, the central square is taken.
-    wanted
+    most_lines
         The number of central lines, if the centre has as many.
 
     Raises
@@ -89,9 +89,9 @@ def scan_scale(kspace: Tensor, sampled: Tensor, wanted: int) -> tuple[float, int
         As :func:`acs_scale`.
     """
     if sampled.ndim == 1:
-        lines = min(wanted, central_run(sampled))
+        lines = min(most_lines, central_run(sampled))
         return acs_scale(kspace, lines), lines
-    lines = min(wanted, central_width(sampled, kspace.shape[-2]))
+    lines = min(most_lines, central_width(sampled, kspace.shape[-2]))
     return acs_scale(kspace, lines, lines or None), lines
 
 

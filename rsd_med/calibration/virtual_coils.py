@@ -72,16 +72,16 @@ def virtual_coils(
             if settings.noise != "auto":
                 raise
             report["whitening"]["reason"] = str(error)
-    before, wanted = kspace.shape[0], settings.virtual_coils
+    before, after = kspace.shape[0], settings.virtual_coils
     report["compression"] = {"applied": False, "coils": before}
-    if wanted is not None and wanted < before:
-        compression = compress_coils(coils(kspace), wanted, geometric=settings.compression == "geometric")
+    if after is not None and after < before:
+        compression = compress_coils(coils(kspace), after, geometric=settings.compression == "geometric")
         coils = VirtualCoils(coils.whitening, compression)
         report["compression"] = {
             "applied": True,
             "method": settings.compression,
             "coils_before": before,
-            "coils": wanted,
+            "coils": after,
             "energy_kept": compression.energy_kept,
         }
     return coils, report

@@ -61,8 +61,8 @@ def _dominant(image: Tensor, patch: int) -> Tensor:
     for first in range(0, rows, band):
         last = min(first + band, rows)
         top = max(first - halo, 0)
-        part = image[:, top : last + halo]
-        products = torch.view_as_real(part[:, None] * part.conj()[None]).movedim(-1, 0).flatten(0, 2)
+        rows_around = image[:, top : last + halo]
+        products = torch.view_as_real(rows_around[:, None] * rows_around.conj()[None]).movedim(-1, 0).flatten(0, 2)
         # Edges average over fewer pixels than they divide by, which scales a covariance and not its eigenvectors.
         mean = torch.nn.functional.avg_pool2d(products, patch, stride=1, padding=halo)
         mean = mean[:, first - top : last - top, :columns].unflatten(0, (2, coils, coils))

@@ -54,6 +54,6 @@ class MotionBlur(ImageCorruption):
         """Draw a motion for every item."""
         settings = self.settings
         require_room(settings.side, size)
-        part, angle = draws.uniform(items, 2).unbind(1)
-        length = settings.shortest + (settings.longest - settings.shortest) * part
+        fraction, angle = draws.uniform(items, 2).unbind(1)
+        length = settings.shortest + (settings.longest - settings.shortest) * fraction
         return Blur(motion_kernel(settings.side, length, math.pi * angle))

@@ -65,9 +65,9 @@ class NoiseLevelSettings(CorruptionSettings):
             )
         return self.level
 
-    def assuming(self, level: float, found: LevelFound | None = None) -> Self:
+    def assuming(self, level: float, estimate: LevelFound | None = None) -> Self:
         """Return the same corruption with another level told to training."""
-        return self.model_copy(update={self.level_field: level, "estimated": found})
+        return self.model_copy(update={self.level_field: level, "estimated": estimate})
 
     @model_validator(mode="after")
     def _has_noise_to_look_at(self) -> Self:

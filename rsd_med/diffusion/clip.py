@@ -48,5 +48,5 @@ def clip_to_range(images: Tensor) -> Tensor:
     """
     if images.shape[1] == _COMPLEX_CHANNELS:
         return images
-    found: Tensor = _Clip.apply(images)
-    return found
+    clipped: Tensor = _Clip.apply(images)
+    return clipped

@@ -107,9 +107,9 @@ def audit_memorisation(
     generator = generator_for(seed, "memorisation")
     searched: Measurements = dataset
     if reference is not None:
-        chosen = torch.randperm(len(reference), generator=generator)[: len(images)]
-        queries, unseen = images, reference[chosen]
-        own = torch.tensor(indices)[chosen] if reference_is_training else None
+        order = torch.randperm(len(reference), generator=generator)[: len(images)]
+        queries, unseen = images, reference[order]
+        own = torch.tensor(indices)[order] if reference_is_training else None
         baseline = "clean, each without its own measurement" if reference_is_training else "clean"
     else:
         searched = SeenAsImages(dataset)
@@ -119,8 +119,8 @@ def audit_memorisation(
         baseline = "measurements, each without itself"
     both = torch.cat((queries, unseen))
     exclude = None if own is None else torch.cat((torch.full((len(queries),), -1), own))
-    found = nearest_measurements(both, searched, indices, neighbours, exclude)
-    samples, held_out = (Nearest(*(part.split([len(queries), len(unseen)])[i] for part in found)) for i in (0, 1))
+    nearest = nearest_measurements(both, searched, indices, neighbours, exclude)
+    samples, held_out = (Nearest(*(part.split([len(queries), len(unseen)])[i] for part in nearest)) for i in (0, 1))
     figures = audit(samples, held_out)
     return AuditResult(figures, baseline, _pictures(images, queries, searched, figures))
 
@@ -129,21 +129,21 @@ def _corrupted(
     images: Tensor, dataset: Measurements, indices: Sequence[int], corruption: Corruption, generator: Draws
 ) -> Tensor:
     """Return the samples as measurements are seen, each under the conditions of one."""
-    seen = []
+    measured = []
     for batch in images.split(BATCH):
         places = torch.randint(len(indices), (len(batch),), generator=generator).tolist()
-        like = Measurement.cat([dataset[indices[place]] for place in places])
-        seen.append(to_channels(corrupt_generation(corruption, batch, like, generator).image()))
-    return torch.cat(seen)
+        like = Measurement.cat([dataset[indices[number]] for number in places])
+        measured.append(to_channels(corrupt_generation(corruption, batch, like, generator).image()))
+    return torch.cat(measured)
 
 
 def _pictures(images: Tensor, queries: Tensor, searched: Measurements, figures: Memorisation) -> dict[str, Tensor]:
-    found: dict[str, list[Tensor]] = {"samples": [], "seen": [], "measurements": []}
+    pictures: dict[str, list[Tensor]] = {"samples": [], "seen": [], "measurements": []}
     for pair in figures["pairs"][:SHOWN]:
         item = searched[pair["measurement"]]
         query = queries[pair["sample"]][None]
-        seen = replace(item, data=item.operator(to_complex(query) if item.data.is_complex() else query))
-        found["samples"].append(images[pair["sample"]][None])
-        found["seen"].append(to_channels(seen.image()))
-        found["measurements"].append(to_channels(item.image()))
-    return {name: torch.cat(parts) for name, parts in found.items()}
+        measured = replace(item, data=item.operator(to_complex(query) if item.data.is_complex() else query))
+        pictures["samples"].append(images[pair["sample"]][None])
+        pictures["seen"].append(to_channels(measured.image()))
+        pictures["measurements"].append(to_channels(item.image()))
+    return {name: torch.cat(parts) for name, parts in pictures.items()}

@@ -106,8 +106,8 @@ class Evaluator:
         if self.seeds == 1:
             return figures, images
         values = {name: [each[name] for each, _ in measured] for name in figures}
-        means = {name: mean(found) for name, found in values.items()}
-        return means | {f"{name}_std": stdev(found) for name, found in values.items()}, images
+        means = {name: mean(repeats) for name, repeats in values.items()}
+        return means | {f"{name}_std": stdev(repeats) for name, repeats in values.items()}, images
 
     def _measure_seed(self, draw: Draw, seed: int) -> tuple[dict[str, float], Tensor]:
         conditions = self.monitor.measurements
@@ -127,8 +127,8 @@ class Evaluator:
             return {}
         generator = generator_for(self.seed, "distances")
         views = magnitude_view(images), magnitude_view(self.reference)
-        found = compare(*views, self.extractor, generator, device=self.monitor.measurements.device)
-        return {name: found[name] for name in FIGURES}
+        figures = compare(*views, self.extractor, generator, device=self.monitor.measurements.device)
+        return {name: figures[name] for name in FIGURES}
 
 
 def require_comparable(samples: int, references: int) -> None:

@@ -59,8 +59,8 @@ def draw_latents(objective: Objective, conditions: Conditions, seed: int, start:
     device = conditions.device
     channels, height, width = to_channels(conditions[:1].image()).shape[1:]
     generator = generator_for(seed, "images", start, device=device)
-    chosen = generator.integers(len(conditions), BATCH)
-    fresh = Fresh(generator, partial(objective.draw_view, conditions[chosen], generator))
+    index = generator.integers(len(conditions), BATCH)
+    fresh = Fresh(generator, partial(objective.draw_view, conditions[index], generator))
     view = fresh.view()
     return Latents(generator.normal(BATCH, channels, height, width), view, fresh)
 

@@ -102,8 +102,8 @@ class ProximalMonitor:
     def _corrupted(self, images: Tensor, purpose: str, start: int) -> Measurement:
         device = self.measurements.device
         generator = generator_for(self.seed, purpose, start, device=device)
-        chosen = generator.integers(len(self.measurements), len(images))
-        return corrupt_generation(self.corruption, images.to(device), self.measurements[chosen], generator)
+        index = generator.integers(len(self.measurements), len(images))
+        return corrupt_generation(self.corruption, images.to(device), self.measurements[index], generator)
 
     def _gathered(self, batches: Iterable[Measurement]) -> Tensor:
         """Return the features of this rank's batches and of those of all others, in their order."""

@@ -33,9 +33,9 @@ class ADPS(PriorSolver):
         # Perturbations come in pairs, which batches must not part.
         batch = settings.batch + settings.batch % 2
         for start in range(0, settings.samples, batch):
-            chosen = generators[start : start + batch]
-            done, share = start / settings.samples, len(chosen) / settings.samples
-            samples.append(self._walk(measurement, chosen, partial(_within, progress, done, share)))
+            streams = generators[start : start + batch]
+            done, share = start / settings.samples, len(streams) / settings.samples
+            samples.append(self._walk(measurement, streams, partial(_within, progress, done, share)))
         return torch.cat(samples)
 
     def _walk(self, measurement: Measurement, generators: list[Draws], progress: Progress) -> Tensor:
@@ -120,6 +120,6 @@ class ADPSSettings(PriorSolverSettings):
     batch: PositiveInt = Field(8, description="samples that share a network call")
 
 
-def _within(progress: Progress, start: float, share: float, part: float) -> None:
+def _within(progress: Progress, start: float, share: float, fraction: float) -> None:
     """Report a part of one batch as a part of the whole."""
-    progress(start + share * part)
+    progress(start + share * fraction)

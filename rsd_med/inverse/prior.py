@@ -114,8 +114,8 @@ class Prior:
         maps = measurement.operator.coil_maps
         if self.masks is None or maps is None or self.masks.shape[-1] != maps.shape[-1]:
             return corruption.draw(measurement, generator)
-        chosen = generator.integers(len(self.masks), 1)
-        return MultiCoilFourier(self.masks[chosen.to(self.masks.device)].to(maps.device), maps)
+        index = generator.integers(len(self.masks), 1)
+        return MultiCoilFourier(self.masks[index.to(self.masks.device)].to(maps.device), maps)
 
 
 def require_prior(prior: Prior | None, method: str, *, student: bool = False) -> Prior:

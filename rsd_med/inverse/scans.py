@@ -180,7 +180,7 @@ def _in_coarser(part: tuple[int, int] | None, factors: tuple[float, float]) -> t
 
 
 def _coarser(
-    geometry: Geometry, full: tuple[int, int], kept: tuple[int, int], factors: tuple[float, float]
+    geometry: Geometry, full: tuple[int, int], cropped: tuple[int, int], factors: tuple[float, float]
 ) -> Geometry:
     """Return the geometry of larger pixels, of which the one at the centre (n // 2) stays where it was."""
     affine, spacing = geometry.affine, geometry.spacing_mm
@@ -188,7 +188,7 @@ def _coarser(
         step = np.eye(4)
         for axis in (0, 1):
             step[axis, axis] = factors[axis]
-            step[axis, 3] = full[axis] // 2 - factors[axis] * (kept[axis] // 2)
+            step[axis, 3] = full[axis] // 2 - factors[axis] * (cropped[axis] // 2)
         affine = np.asarray(affine, dtype=np.float64) @ step
     if spacing is not None:
         spacing = (spacing[0] * factors[0], spacing[1] * factors[1], *spacing[2:])

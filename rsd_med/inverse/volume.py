@@ -105,20 +105,20 @@ def reconstruct_volume(
         files: dict[str, NiftiWriter] = {}
         source.expect(items)
         for number, item in enumerate(items):
-            part = _part(progress, number, len(items))
-            prepared, found = _one_slice(source, item, prepare, solver, seed, part, device)
+            report_slice = _part(progress, number, len(items))
+            prepared, reconstruction = _one_slice(source, item, prepare, solver, seed, report_slice, device)
             scale = float(prepared.measurement.scale[0])
             unit = max(unit, scale)
-            images = _images(found, scale)
+            images = _images(reconstruction, scale)
             for name, image in images.items():
                 if name not in files:
                     files[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
                 files[name].add(image, prepared.geometry)
             scratch.add(images, prepared.reference, prepared.reconstructed)
             geometries.append(prepared.geometry)
-            residuals.append(asdict(found.residual) | {"explains": found.residual.explains})
-            seconds.append(found.seconds)
-            if not found.residual.explains:
+            residuals.append(asdict(reconstruction.residual) | {"explains": reconstruction.residual.explains})
+            seconds.append(reconstruction.seconds)
+            if not reconstruction.residual.explains:
                 result.unexplained.append(number)
             if number == 0:
                 calibration = prepared.report
@@ -160,11 +160,11 @@ def _one_slice(
     return prepared, solver(prepared.measurement.to(device), generator, progress).to("cpu")
 
 
-def _images(found: Reconstruction, scale: float) -> dict[str, Tensor]:
+def _images(reconstruction: Reconstruction, scale: float) -> dict[str, Tensor]:
     """Return the magnitudes to be written, ``(y, x)`` in the units of the file."""
-    images = {"mean": found.mean.abs()}
-    if found.std is not None and found.interval is not None:
-        images |= {"std": found.std, "lower": found.interval[0], "upper": found.interval[1]}
+    images = {"mean": reconstruction.mean.abs()}
+    if reconstruction.std is not None and reconstruction.interval is not None:
+        images |= {"std": reconstruction.std, "lower": reconstruction.interval[0], "upper": reconstruction.interval[1]}
     return {name: (image[0] * scale).to(torch.float32) for name, image in images.items()}
 
 
@@ -261,6 +261,6 @@ def _part(progress: Progress | None, number: int, total: int) -> Progress:
     return partial(_report, progress, number, total)
 
 
-def _report(progress: Progress | None, number: int, total: int, part: float) -> None:
+def _report(progress: Progress | None, number: int, total: int, fraction: float) -> None:
     if progress is not None:
-        progress((number + part) / total)
+        progress((number + fraction) / total)

@@ -73,10 +73,10 @@ class Wavelet:
         return out.index_add_(bands.ndim - 1, index.flatten().to(bands.device), spread)
 
 
-def fitting_levels(height: int, width: int, wanted: int) -> int:
+def fitting_levels(height: int, width: int, most: int) -> int:
     """Return how many levels an image can be split, at most ``wanted``; sides stay at least 8 (the filter's length)."""
     levels = 0
-    while levels < wanted and min(height, width) >> (levels + 1) >= 8:
+    while levels < most and min(height, width) >> (levels + 1) >= 8:
         levels += 1
     return levels
 

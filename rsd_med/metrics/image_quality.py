@@ -104,7 +104,7 @@ def reconstructed_part(image: Tensor, part: tuple[int, int] | None) -> Tensor:
     """
     if part is None:
         return image
-    rows, columns = ((size - kept) // 2 for size, kept in zip(image.shape[-2:], part, strict=True))
+    rows, columns = ((size - side) // 2 for size, side in zip(image.shape[-2:], part, strict=True))
     return image[..., rows : rows + part[0], columns : columns + part[1]]
 
 

@@ -81,9 +81,9 @@ def _network(state: Any, file_name: str) -> tuple[nn.Module, str]:
     classes = len(state["fc.weight"])
     network = inception_v3(weights=None, num_classes=classes, aux_logits=False, init_weights=False)
     network.transform_input = False  # it maps ImageNet's normalisation to [-1, 1], where our images are already
-    kept = {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}
+    weights = {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}
     try:
-        network.load_state_dict(kept)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise DataError(f"the weights in '{file_name}' do not fit Inception-v3; {WHERE_FROM}") from error
     if classes == FID_CLASSES:

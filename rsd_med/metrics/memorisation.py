@@ -98,15 +98,15 @@ def audit(samples: Nearest, held_out: Nearest) -> Memorisation:
             raise DataError(
                 "an audit of memorisation needs samples, held-out images and at least two training measurements"
             )
-    found, unseen = nearness(samples), nearness(held_out)
+    drawn, unseen = nearness(samples), nearness(held_out)
     allowed = math.floor(CHANCE * len(unseen))
     threshold = unseen.sort().values[allowed]
-    copies = int((found < threshold).sum())
-    total = len(found)
+    copies = int((drawn < threshold).sum())
+    total = len(drawn)
     share = binomtest(copies, total).proportion_ci(0.95, method="wilson")
     # At least c samples before held-out image k + 1: at most k held-out images among the first c + k of all.
     chance = hypergeom.cdf(allowed, total + len(unseen), len(unseen), copies + allowed)
-    order = found.argsort()[: min(LISTED, max(copies, 8))].tolist()
+    order = drawn.argsort()[: min(LISTED, max(copies, 8))].tolist()
     return Memorisation(
         near_copies=copies,
         num_samples=total,
@@ -122,7 +122,7 @@ def audit(samples: Nearest, held_out: Nearest) -> Memorisation:
                 sample=sample,
                 measurement=int(samples.indices[sample, 0]),
                 distance=float(samples.distances[sample, 0]),
-                nearness=float(found[sample]),
+                nearness=float(drawn[sample]),
             )
             for sample in order
         ],

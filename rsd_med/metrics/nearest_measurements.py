@@ -146,9 +146,9 @@ def _measure(images: Tensor, dataset: Measurements, listed: Tensor, progress: Ca
         rows, columns = torch.isin(listed, numbers).nonzero(as_tuple=True)
         places = torch.searchsorted(numbers, listed[rows, columns])
         for pairs in torch.arange(len(rows)).split(PAIRS_AT_ONCE):
-            place = places[pairs]
-            gap = _seen(images[rows[pairs]], items, place) - items.data[place].flatten(1)
-            distances[rows[pairs], columns[pairs]] = gap.abs().double().square().sum(1).sqrt() / _size(items)[place]
+            item = places[pairs]
+            gap = _seen(images[rows[pairs]], items, item) - items.data[item].flatten(1)
+            distances[rows[pairs], columns[pairs]] = gap.abs().double().square().sum(1).sqrt() / _size(items)[item]
         progress(done)
     return distances
 
@@ -156,25 +156,25 @@ def _measure(images: Tensor, dataset: Measurements, listed: Tensor, progress: Ca
 def _chunks(dataset: Measurements, indices: Sequence[int]) -> Iterator[tuple[float, Tensor, Measurement]]:
     """Read items in batches: the share that is read with them, their numbers, and they."""
     for start in watched(range(0, len(indices), ITEMS_AT_ONCE), f"searching for copies, {ITEMS_AT_ONCE} at a time"):
-        chosen = indices[start : start + ITEMS_AT_ONCE]
-        dataset.expect(chosen)
-        done = (start + len(chosen)) / len(indices)
-        yield done, torch.tensor(chosen), Measurement.cat([dataset[index] for index in chosen])
+        chunk = indices[start : start + ITEMS_AT_ONCE]
+        dataset.expect(chunk)
+        done = (start + len(chunk)) / len(indices)
+        yield done, torch.tensor(chunk), Measurement.cat([dataset[index] for index in chunk])
 
 
 def _seen(images: Tensor, items: Measurement, places: Tensor) -> Tensor:
     """Return ``A_i x`` flattened, image n through the operator of item ``places[n]``."""
     try:
-        seen: Tensor = items.operator[places](to_complex(images) if items.data.is_complex() else images)
+        measured: Tensor = items.operator[places](to_complex(images) if items.data.is_complex() else images)
     except (ValueError, RuntimeError) as error:
         shape = tuple(images.shape[1:])
         raise DataError(f"images of shape {shape} do not fit the training measurements: {error}") from error
-    if seen.shape[1:] != items.data.shape[1:]:
+    if measured.shape[1:] != items.data.shape[1:]:
         raise DataError(
-            f"images of shape {tuple(images.shape[1:])} are measured as {tuple(seen.shape[1:])}, and the training "
+            f"images of shape {tuple(images.shape[1:])} are measured as {tuple(measured.shape[1:])}, and the training "
             f"measurements are {tuple(items.data.shape[1:])}; compare with those of one shape"
         )
-    return seen.flatten(1)
+    return measured.flatten(1)
 
 
 def _size(items: Measurement) -> Tensor:

@@ -261,10 +261,10 @@ def _require_maps(maps: Tensor) -> None:
 def _require_shape(what: str, data: Tensor, maps: Tensor, coils: int) -> None:
     """Refuse data that only broadcasting would fit: an adjoint would silently have another shape."""
     expected = (*maps.shape[:-3], coils, *maps.shape[-2:])
-    found = tuple(data.shape)
-    if found[-len(expected) :] != expected or (maps.ndim > 3 and len(found) != len(expected)):
+    shape = tuple(data.shape)
+    if shape[-len(expected) :] != expected or (maps.ndim > 3 and len(shape) != len(expected)):
         raise ValueError(
-            f"{what} of shape {found} do not fit coil maps of shape {tuple(maps.shape)}: expected {expected}."
+            f"{what} of shape {shape} do not fit coil maps of shape {tuple(maps.shape)}: expected {expected}."
         )
 
 

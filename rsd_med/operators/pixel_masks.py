@@ -74,5 +74,5 @@ def further_pixel_masks(masks: Tensor, delta: float, draws: Draws) -> Tensor:
     Tensor
         Masks of the same shape, True only where ``masks`` are.
     """
-    kept = draws.uniform(*masks.shape) >= delta
-    return masks & kept.to(masks.device)
+    remaining = draws.uniform(*masks.shape) >= delta
+    return masks & remaining.to(masks.device)

@@ -84,8 +84,8 @@ class _Columns(SampledFourier):
         self.surplus = surplus if bool(surplus.any()) else None
         rows = phase[:2] if phase.shape[-2] % 2 == 0 else phase
         shape = (*self.index.shape[:-2], len(rows))
-        chosen = torch.gather(rows.expand(*shape, -1), -1, self.index.expand(*shape, -1))
-        self.weights = KSpaceWeights(chosen.masked_fill(surplus, 0))
+        columns = torch.gather(rows.expand(*shape, -1), -1, self.index.expand(*shape, -1))
+        self.weights = KSpaceWeights(columns.masked_fill(surplus, 0))
 
     def write(self, images: Tensor, kspace: Tensor, items: slice) -> None:
         index = self._index(images, items)

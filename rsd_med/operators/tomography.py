@@ -68,15 +68,15 @@ class ParallelBeam(LinearOperator):
         row, column = axis[:, None], axis[None, :]
         x = math.cos(angle) * column + math.sin(angle) * row + n // 2
         y = math.cos(angle) * row - math.sin(angle) * column + n // 2
-        found = []
+        neighbours = []
         for dy in (0, 1):
             for dx in (0, 1):
                 i, j = y.floor() + dy, x.floor() + dx
                 weight = (1 - (y - i).abs()) * (1 - (x - j).abs())
                 inside = (i >= 0) & (i < n) & (j >= 0) & (j < n)
                 number = (i.clamp(0, n - 1) * n + j.clamp(0, n - 1)).long()
-                found.append((number.flatten(), (weight * inside).flatten().to(real)))
-        return found
+                neighbours.append((number.flatten(), (weight * inside).flatten().to(real)))
+        return neighbours
 
     def _require(self, data: Tensor, shape: tuple[int, int]) -> None:
         if tuple(data.shape[-2:]) != shape:
@@ -149,13 +149,13 @@ class BackProjection(LinearOperator):
         n, angle = self.size, math.pi * view / self.views
         axis = torch.arange(n, dtype=torch.float64, device=like.device) - n // 2
         position = (math.cos(angle) * axis[None, :] - math.sin(angle) * axis[:, None]).flatten() + n // 2
-        found = []
+        neighbours = []
         for side in (0, 1):
             element = position.floor() + side
             inside = (element >= 0) & (element < n)
             weight = (1 - (position - element).abs()) * inside
-            found.append((element.clamp(0, n - 1).long(), weight.to(like.real.dtype)))
-        return found
+            neighbours.append((element.clamp(0, n - 1).long(), weight.to(like.real.dtype)))
+        return neighbours
 
 
 def filtered_back_projection(beam: ParallelBeam) -> LinearOperator:

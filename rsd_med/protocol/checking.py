@@ -86,8 +86,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> list[str]:
     sentences: dict[str, list[str]] = {}
     values: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        path, place = _locate(model, detail["loc"])
-        key, sentence = _explain_one(path, place, detail)
+        path, types = _locate(model, detail["loc"])
+        key, sentence = _explain_one(path, types, detail)
         known = sentences.setdefault(key, [])
         if sentence not in known:
             known.append(sentence)
@@ -101,12 +101,12 @@ def explain(model: type[BaseModel], error: ValidationError) -> list[str]:
     ]
 
 
-def _explain_one(path: list[str], place: list[Any], detail: ErrorDetails) -> tuple[str, str]:
+def _explain_one(path: list[str], types: list[Any], detail: ErrorDetails) -> tuple[str, str]:
     """Return the key a problem belongs to and the sentence about it, without the value."""
     kind, context = detail["type"], detail.get("ctx", {})
-    kinds = _kinds(place)
+    kinds = _kinds(types)
     if kind == "extra_forbidden":
-        fields = [name for model in _models(place) for name in model.model_fields]
+        fields = [name for model in _models(types) for name in model.model_fields]
         return ".".join(path), f"there is no such key{suggest(path[-1], fields, list_all=True)}"
     if kind == "union_tag_invalid":
         tag = str(context["tag"])
@@ -146,26 +146,26 @@ def _locate(model: type[BaseModel], location: Iterable[int | str]) -> tuple[list
     that does not exist, where it would have stood.
     """
     path: list[str] = []
-    place: list[Any] = [model]
+    types: list[Any] = [model]
     for part in location:
         if isinstance(part, int):
             path.append(str(part))
-            place = [item for kind in place for item in _items(kind)]
+            types = [item for kind in types for item in _items(kind)]
             continue
-        chosen = [kind for kind in _models(place) if part in (*_kinds([kind]), kind.__name__)]
-        if chosen and len(_models(place)) > 1:
-            place = chosen
+        named = [kind for kind in _models(types) if part in (*_kinds([kind]), kind.__name__)]
+        if named and len(_models(types)) > 1:
+            types = named
             continue
-        fields = [kind.model_fields[part] for kind in _models(place) if part in kind.model_fields]
+        fields = [kind.model_fields[part] for kind in _models(types) if part in kind.model_fields]
         if fields:
             path.append(part)
-            place = [member for field in fields for member in _members(field.annotation, field.metadata)]
-        elif mappings := [kind for kind in place if get_origin(kind) is dict]:
+            types = [member for field in fields for member in _members(field.annotation, field.metadata)]
+        elif mappings := [kind for kind in types if get_origin(kind) is dict]:
             path.append(part)
-            place = [member for kind in mappings for member in _members(get_args(kind)[1])]
-        elif _models(place):
+            types = [member for kind in mappings for member in _members(get_args(kind)[1])]
+        elif _models(types):
             path.append(part)
-    return path, place
+    return path, types
 
 
 def _members(annotation: Any, metadata: Iterable[Any] = ()) -> list[Any]:
@@ -188,14 +188,14 @@ def _items(annotation: Any) -> list[Any]:
     return [member for part in get_args(annotation) if part is not Ellipsis for member in _members(part)]
 
 
-def _models(place: Iterable[Any]) -> list[type[BaseModel]]:
+def _models(types: Iterable[Any]) -> list[type[BaseModel]]:
     """Return the settings classes among types."""
-    return [kind for kind in place if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
-def _kinds(place: Iterable[Any]) -> list[str]:
+def _kinds(types: Iterable[Any]) -> list[str]:
     """Return the values of ``kind`` that tell the settings classes among types apart."""
-    fields = [model.model_fields["kind"] for model in _models(place) if "kind" in model.model_fields]
+    fields = [model.model_fields["kind"] for model in _models(types) if "kind" in model.model_fields]
     return [
         str(tag) for field in fields if get_origin(field.annotation) is Literal for tag in get_args(field.annotation)
     ]

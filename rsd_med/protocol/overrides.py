@@ -40,24 +40,24 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
 
 def _put(values: dict[str, Any], parts: list[str], value: Any, override: str) -> None:
     """Set the value at a path, making the mappings on the way that are not there."""
-    place: Any = values
+    node: Any = values
     for depth, part in enumerate(parts[:-1]):
-        key = _key(place, part, parts[:depth], override)
-        if isinstance(place, dict) and place.get(key) is None:
-            place[key] = {}
-        place = place[key]
-    place[_key(place, parts[-1], parts[:-1], override)] = value
+        key = _key(node, part, parts[:depth], override)
+        if isinstance(node, dict) and node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+    node[_key(node, parts[-1], parts[:-1], override)] = value
 
 
-def _key(place: Any, part: str, path: list[str], override: str) -> str | int:
+def _key(node: Any, part: str, path: list[str], override: str) -> str | int:
     """Return the key or the index by which to enter a mapping or a list."""
     where = ".".join(path)
-    if isinstance(place, dict):
+    if isinstance(node, dict):
         return part
-    if not isinstance(place, list):
+    if not isinstance(node, list):
         raise ProtocolError(f"--set {override}: `{where}` is a single value and has no `{part}` in it")
-    if not part.isdecimal() or int(part) >= len(place):
+    if not part.isdecimal() or int(part) >= len(node):
         raise ProtocolError(
-            f"--set {override}: `{where}` is a list of {len(place)}; name an item by its number, from 0, not `{part}`"
+            f"--set {override}: `{where}` is a list of {len(node)}; name an item by its number, from 0, not `{part}`"
         )
     return int(part)

@@ -34,39 +34,39 @@ def account_section(record: RunRecord) -> Markup:
 
 def warnings(record: RunRecord) -> list[str]:
     """List what a reader should know before trusting the figures."""
-    found = []
+    sentences = []
     if record.state != "done":
-        found.append(f"The run is not done; its state is “{record.state}”.")
+        sentences.append(f"The run is not done; its state is “{record.state}”.")
     if record.status.get("reason"):
-        found.append(str(record.status["reason"]))
+        sentences.append(str(record.status["reason"]))
     if record.state != "done" and record.metrics:
-        found.append("The figures are those of an earlier evaluation, and may not describe the newest checkpoint.")
+        sentences.append("The figures are those of an earlier evaluation, and may not describe the newest checkpoint.")
     for stage, title in _STAGES.items():
         skipped = record.total(stage, "skipped")
         if skipped:
             steps = "step was" if skipped == 1 else "steps were"
-            found.append(f"{title}: {whole(skipped)} {steps} skipped because a gradient was not finite.")
+            sentences.append(f"{title}: {whole(skipped)} {steps} skipped because a gradient was not finite.")
         asked = number(mapping(record.protocol, stage), "images")
-        seen = record.images_seen(stage)
-        if asked and 0 < seen < asked:
-            found.append(f"{title}: {whole(seen)} of {whole(asked)} images seen.")
+        images = record.images_seen(stage)
+        if asked and 0 < images < asked:
+            sentences.append(f"{title}: {whole(images)} of {whole(asked)} images seen.")
     if record.models() and not number(record.metrics, "num_reference"):
-        found.append("No clean reference: only the proximal distance was measured.")
-    found += noise_level_doubts(mapping(record.protocol, "corruption"))
-    return found + list(record.problems)
+        sentences.append("No clean reference: only the proximal distance was measured.")
+    sentences += noise_level_doubts(mapping(record.protocol, "corruption"))
+    return sentences + list(record.problems)
 
 
 def stage_seconds(record: RunRecord) -> dict[str, float]:
     """Return the wall seconds of each stage: as recorded with the metrics, else summed from the log."""
     recorded = mapping(record.metrics, "seconds")
-    found = {}
+    durations = {}
     for stage in (*_STAGES, "evaluation"):
         logged = record.total(stage, "seconds") + record.total(stage, "evaluation_seconds")
         # After an evaluation a run may have gone on: the log then knows more than the metrics.
         seconds = max(number(recorded, stage) or 0.0, logged)
         if seconds:
-            found[stage] = seconds
-    return found
+            durations[stage] = seconds
+    return durations
 
 
 def _costs(record: RunRecord) -> Markup:

@@ -99,13 +99,13 @@ def _measured_columns(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str
 
 
 def _comparison_row(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
-    found = compare_models(models)
-    if found is None:
+    comparison = compare_models(models)
+    if comparison is None:
         return []
-    teacher, student = models[f"teacher.{found.sampler}"], models["student"]
+    teacher, student = models[f"teacher.{comparison.sampler}"], models["student"]
     cells = [tag("td", _ratio(number(student, key), number(teacher, key))) for key, _, _ in _measured_columns(models)]
-    faster = "–" if found.speedup is None else f"{times(found.speedup)} as fast"
-    title = f"Student ÷ teacher ({found.sampler})"
+    faster = "–" if comparison.speedup is None else f"{times(comparison.speedup)} as fast"
+    title = f"Student ÷ teacher ({comparison.sampler})"
     cells += [tag("td", faster), tag("td", _ratio(number(student, "network_calls"), number(teacher, "network_calls")))]
     return [tag("tr", tag("th", title, scope="row"), *cells, class_="ratio")]
 
@@ -131,11 +131,11 @@ def _shares(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
         cells = [_cell(figures, key, None if key == "density" else _best(models, key, max)) for key, _, _ in _SHARES]
         rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=name.partition(".")[0]))
     table = tag("table", tag("thead", head), tag("tbody", *rows), aria_label="Fidelity and variety of each model")
-    told = [tag("div", tag("dt", term), tag("dd", meaning)) for term, meaning in FIGURES_IN_WORDS]
+    terms = [tag("div", tag("dt", term), tag("dd", meaning)) for term, meaning in FIGURES_IN_WORDS]
     return [
         tag("h3", "Fidelity and variety"),
         tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Table of fidelity and variety"),
-        tag("details", tag("summary", "What these figures mean"), tag("dl", *told, class_="meanings")),
+        tag("details", tag("summary", "What these figures mean"), tag("dl", *terms, class_="meanings")),
     ]
 
 

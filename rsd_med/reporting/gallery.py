@@ -84,11 +84,11 @@ def _panels(record: RunRecord, names: Sequence[str]) -> Markup:
     per_row = PANELS_PER_ROW.get(len(names), 4)
     if LEAST_MAGNIFICATION * width > _place(per_row):
         per_row = 2
-    place = _place(per_row)
+    width_of_panel = _place(per_row)
     # Chosen by the largest images for all: one magnification.
-    layout = choose_layout(width, height, place)
+    layout = choose_layout(width, height, width_of_panel)
     panels = [_panel(record, name, layout) for name in names]
-    return tag("div", *panels, class_="panels", style=f"--across: {per_row}; --panel: {place}px")
+    return tag("div", *panels, class_="panels", style=f"--across: {per_row}; --panel: {width_of_panel}px")
 
 
 def _place(per_row: int) -> int:
@@ -188,8 +188,8 @@ def _strip(record: RunRecord, stage: str) -> Markup | None:
     if not grids or not record.gallery:
         return None
     height, width = next(iter(record.gallery.values())).shape[2:]
-    place = (PAGE - (STRIP_FRAMES - 1) * STRIP_SPACE) // STRIP_FRAMES
-    layout = choose_layout(width, height, place, least=56, most_columns=3)
+    width_of_frame = (PAGE - (STRIP_FRAMES - 1) * STRIP_SPACE) // STRIP_FRAMES
+    layout = choose_layout(width, height, width_of_frame, least=56, most_columns=3)
     chosen = record.chosen() if stage == "student" else None
     chosen_images = int(chosen[0]) if chosen else None
     frames = []
@@ -201,7 +201,7 @@ def _strip(record: RunRecord, stage: str) -> Markup | None:
         return None
     heading = tag("h3", f"The {stage} while it learns")
     note = tag("p", "Always from the same noise, at the same window.", class_="remark")
-    return tag("div", heading, note, tag("div", *frames, class_="strip", style=f"--frame: {place}px"))
+    return tag("div", heading, note, tag("div", *frames, class_="strip", style=f"--frame: {width_of_frame}px"))
 
 
 def _frame(levels: np.ndarray, magnification: float, stage: str, images: int, chosen: bool) -> Markup:

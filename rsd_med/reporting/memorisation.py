@@ -31,40 +31,40 @@ _BASELINES = {
 def memorisation_section(record: RunRecord) -> Markup:
     """Say what the audit found, and show the pairs that are nearest."""
     heading = tag("h2", "Memorisation", id="memorisation")
-    found = mapping(record.metrics, "memorisation")
-    if number(found, "share") is None:
+    audit = mapping(record.metrics, "memorisation")
+    if number(audit, "share") is None:
         body = [tag("p", "Not audited: nothing is known about whether the model repeats its data.", class_="missing")]
     else:
         body = [
-            tag("p", conclusion(found), class_="verdict"),
-            tag("p", " ".join(explanation(found)), class_="remark"),
+            tag("p", conclusion(audit), class_="verdict"),
+            tag("p", " ".join(explanation(audit)), class_="remark"),
             *_pictures(record.audit),
-            _table(found),
+            _table(audit),
         ]
     return tag("section", heading, *body, aria_labelledby="memorisation")
 
 
-def conclusion(found: Mapping[str, Any]) -> str:
+def conclusion(audit: Mapping[str, Any]) -> str:
     """Judge the audit in one sentence."""
-    copies, total = whole(number(found, "near_copies")), whole(number(found, "num_samples"))
-    interval = f"95 % interval {_percent(found, 'share_low')} to {_percent(found, 'share_high')}"
-    figures = f"{copies} of {total} samples ({_percent(found, 'share')}, {interval})"
-    start = "The model repeats training data" if alarming(found) else "No sign of copying"
-    expected = _percent(found, "expected_share")
+    copies, total = whole(number(audit, "near_copies")), whole(number(audit, "num_samples"))
+    interval = f"95 % interval {_percent(audit, 'share_low')} to {_percent(audit, 'share_high')}"
+    figures = f"{copies} of {total} samples ({_percent(audit, 'share')}, {interval})"
+    start = "The model repeats training data" if alarming(audit) else "No sign of copying"
+    expected = _percent(audit, "expected_share")
     return f"{start}: {figures} count as near-copies of a training measurement, where {expected} would be chance."
 
 
-def alarming(found: Mapping[str, Any]) -> bool:
+def alarming(audit: Mapping[str, Any]) -> bool:
     """Whether there are more near-copies than chance explains."""
-    probability = number(found, "p_value")
+    probability = number(audit, "p_value")
     return probability is not None and probability < ALARM
 
 
-def explanation(found: Mapping[str, Any]) -> list[str]:
+def explanation(audit: Mapping[str, Any]) -> list[str]:
     """Say in plain words how the audit was done."""
-    unseen = _BASELINES.get(str(found.get("baseline")), "unseen images")
-    model = model_title(str(found.get("model", "the model"))).lower()
-    if found.get("baseline") == "measurements, each without itself":
+    unseen = _BASELINES.get(str(audit.get("baseline")), "unseen images")
+    model = model_title(str(audit.get("model", "the model"))).lower()
+    if audit.get("baseline") == "measurements, each without itself":
         how = (
             "corrupted as the data were, and its picture held against that of every training measurement: there are no "
             "clean images, and a copy can hide behind its corruption."
@@ -72,16 +72,16 @@ def explanation(found: Mapping[str, Any]) -> list[str]:
     else:
         how = "held against every training measurement, through that measurement’s own scan and on what it acquired."
     return [
-        f"Each of {whole(number(found, 'num_samples'))} samples of the {model} was {how}",
+        f"Each of {whole(number(audit, 'num_samples'))} samples of the {model} was {how}",
         "It counts as a near-copy if its nearest measurement is nearer, compared with the next ones, than that of 99 % "
-        f"of {whole(number(found, 'num_held_out'))} images that it cannot have copied: {unseen}.",
-        f"The probability of so many by chance is {significant(number(found, 'p_value'), 2)}.",
+        f"of {whole(number(audit, 'num_held_out'))} images that it cannot have copied: {unseen}.",
+        f"The probability of so many by chance is {significant(number(audit, 'p_value'), 2)}.",
         "An audit can find copying; it cannot prove privacy. Partial copies, and copies turned or mirrored, escape it.",
     ]
 
 
-def _percent(found: Mapping[str, Any], key: str) -> str:
-    value = number(found, key)
+def _percent(audit: Mapping[str, Any], key: str) -> str:
+    value = number(audit, key)
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
@@ -107,13 +107,13 @@ def _pictures(audit: Mapping[str, Tensor]) -> list[Markup]:
     return [tag("div", *rows, class_="pairs")]
 
 
-def _table(found: Mapping[str, Any]) -> Markup:
-    pairs = [pair for pair in found.get("pairs", []) if isinstance(pair, Mapping)]
+def _table(audit: Mapping[str, Any]) -> Markup:
+    pairs = [pair for pair in audit.get("pairs", []) if isinstance(pair, Mapping)]
     titles = (
         ("Sample", "number"),
         ("Training measurement", "number"),
         ("Distance", "0 is a copy"),
-        ("Nearness", f"near-copy below {significant(number(found, 'threshold'))}"),
+        ("Nearness", f"near-copy below {significant(number(audit, 'threshold'))}"),
     )
     head = tag("tr", *(tag("th", title, tag("small", note), scope="col") for title, note in titles))
     rows = [

@@ -116,10 +116,10 @@ def _model(record: RunRecord) -> list[str]:
     if given is not None:
         items.append(f"Teacher: {_plain(given)}")
     for stage in ("teacher", "student") if given is None else ("student",):
-        seen, asked = record.images_seen(stage), number(mapping(record.protocol, stage), "images")
+        images, asked = record.images_seen(stage), number(mapping(record.protocol, stage), "images")
         seconds = stage_seconds(record).get(stage)
         cost = f" in {duration(seconds)}" if seconds else ""
-        items.append(f"Training images seen by the {stage}: {whole(seen)} of {whole(asked)}{cost}")
+        items.append(f"Training images seen by the {stage}: {whole(images)} of {whole(asked)}{cost}")
     chosen = record.chosen()
     if chosen:
         items.append(
@@ -211,10 +211,10 @@ def _evaluation(record: RunRecord) -> str:
 
 
 def _memorisation(record: RunRecord) -> str:
-    found = mapping(record.metrics, "memorisation")
-    if number(found, "share") is None:
+    audit = mapping(record.metrics, "memorisation")
+    if number(audit, "share") is None:
         return f"**Not audited.** Whether the model repeats training measurements has not been tested.\n\n{_PRIVACY}"
-    return "\n\n".join([f"**{_plain(conclusion(found))}**", _plain(" ".join(explanation(found))), _PRIVACY])
+    return "\n\n".join([f"**{_plain(conclusion(audit))}**", _plain(" ".join(explanation(audit))), _PRIVACY])
 
 
 def _limits(record: RunRecord) -> list[str]:

@@ -33,16 +33,16 @@ def describe_noise_level(corruption: Mapping[str, Any]) -> str | None:
 
 def noise_level_doubts(corruption: Mapping[str, Any]) -> list[str]:
     """List what speaks against an estimated noise level."""
-    estimated, found = mapping(corruption, "estimated"), []
+    estimated, doubts = mapping(corruption, "estimated"), []
     clipped, excess = number(estimated, "clipped") or 0.0, number(estimated, "excess") or 0.0
     if clipped:
-        found.append(
+        doubts.append(
             f"{significant(100 * clipped, 2)} % of the pixels are cut off at the smallest or largest value: σ was "
             "estimated away from there, but training takes their noise for Gaussian, which it is not."
         )
     if abs(excess) > EXCESS:
-        found.append(
+        doubts.append(
             f"What was taken for noise departs from the law of it (by {significant(excess, 2)}): the images may hold "
             "next to no noise, or texture everywhere, and the estimated σ may be too large."
         )
-    return found
+    return doubts

@@ -89,10 +89,10 @@ class RunRecord:
 
     def models(self) -> dict[str, Mapping[str, Any]]:
         """Return the figures of each model measured: ``teacher.<sampler>`` in their order, then ``student``."""
-        found = {f"teacher.{name}": figures for name, figures in mapping(self.metrics, "teacher").items()}
+        figures_of = {f"teacher.{name}": figures for name, figures in mapping(self.metrics, "teacher").items()}
         if "student" in self.metrics:
-            found["student"] = self.metrics["student"]
-        return {name: figures for name, figures in found.items() if isinstance(figures, Mapping)}
+            figures_of["student"] = self.metrics["student"]
+        return {name: figures for name, figures in figures_of.items() if isinstance(figures, Mapping)}
 
     def series(self, stage: str, name: str) -> list[tuple[float, float]]:
         """Return (images, value) of a figure over a stage; values need not be finite."""
@@ -126,8 +126,8 @@ class RunRecord:
 def mapping(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     """Return the group of keys at ``path``, or an empty one."""
     for key in path:
-        found = values.get(key)
-        values = found if isinstance(found, Mapping) else {}
+        value = values.get(key)
+        values = value if isinstance(value, Mapping) else {}
     return values
 
 
@@ -215,12 +215,12 @@ class _Reader:
             return {}
 
     def gallery(self, folder: Path) -> dict[str, Tensor]:
-        found = {}
+        pictures = {}
         for path in sorted(folder.glob("*.npy")) if folder.is_dir() else []:
             images = self._images(path)
             if images is not None:
-                found[path.stem] = images
-        return found
+                pictures[path.stem] = images
+        return pictures
 
     def _images(self, path: Path) -> Tensor | None:
         try:
@@ -240,9 +240,9 @@ class _Reader:
 
 
 def _find_grids(folder: Path) -> dict[str, dict[int, Path]]:
-    found: dict[str, dict[int, Path]] = {"teacher": {}, "student": {}}
+    grids: dict[str, dict[int, Path]] = {"teacher": {}, "student": {}}
     for path in sorted(folder.glob("*.png")) if folder.is_dir() else []:
         match = _GRID_NAME.fullmatch(path.name)
         if match:
-            found[match[1]][int(match[2])] = path
-    return found
+            grids[match[1]][int(match[2])] = path
+    return grids

@@ -87,16 +87,16 @@ def _header(record: RunRecord) -> Markup:
 
 def _headline(record: RunRecord) -> Markup | None:
     """Put the three numbers that matter side by side."""
-    found = compare_models(record.models())
-    if found is None:
+    comparison = compare_models(record.models())
+    if comparison is None:
         return None
-    measure = "Fréchet distance" if found.criterion == "fd" else "proximal distance"
-    tiles = [(times(found.ratio), f"the {measure} of the teacher’s best sampler")]
-    if found.proximal is not None:
-        student, teacher = found.proximal
+    measure = "Fréchet distance" if comparison.criterion == "fd" else "proximal distance"
+    tiles = [(times(comparison.ratio), f"the {measure} of the teacher’s best sampler")]
+    if comparison.proximal is not None:
+        student, teacher = comparison.proximal
         tiles.append((times(student / teacher if teacher else math.inf), "its distance to the measurements: farther"))
-    if found.speedup is not None:
-        tiles.append((times(found.speedup), "as fast as the teacher’s best sampler"))
+    if comparison.speedup is not None:
+        tiles.append((times(comparison.speedup), "as fast as the teacher’s best sampler"))
     samples = number(record.metrics, "num_samples")
     if samples is not None:
         tiles.append((whole(samples), "samples behind each figure"))

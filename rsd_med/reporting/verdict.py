@@ -67,12 +67,12 @@ def _grown(student: float | None, before: float | None) -> tuple[float, float] |
 
 def best_teacher(models: Mapping[str, Mapping[str, Any]], criterion: str) -> tuple[str, float] | None:
     """Return the teacher's sampler of smallest distance, and the distance."""
-    found = {
+    distances = {
         name.removeprefix("teacher."): distance
         for name, figures in models.items()
         if name.startswith("teacher.") and (distance := finite(figures, criterion)) is not None
     }
-    return min(found.items(), key=lambda item: item[1], default=None)
+    return min(distances.items(), key=lambda item: item[1], default=None)
 
 
 def verdict(record: RunRecord) -> str:
@@ -91,35 +91,35 @@ def verdict(record: RunRecord) -> str:
     return "Nothing has been trained or evaluated yet."
 
 
-def _judge(found: Comparison, never_improved: bool) -> str:
-    figures = f"{significant(found.student)} against {significant(found.teacher)} ({times(found.ratio)})"
-    if found.criterion == "fd":
+def _judge(comparison: Comparison, never_improved: bool) -> str:
+    figures = f"{significant(comparison.student)} against {significant(comparison.teacher)} ({times(comparison.ratio)})"
+    if comparison.criterion == "fd":
         measure, goal = "Fréchet distance", "clean images"
     else:
         measure, goal = "proximal Fréchet distance", "the measurements, once corrupted like them,"
-    rival = f"the teacher’s best sampler ({found.sampler})"
-    if found.ratio > 1 + ALIKE:
+    rival = f"the teacher’s best sampler ({comparison.sampler})"
+    if comparison.ratio > 1 + ALIKE:
         start = f"The one-step student stays farther from {goal} than {rival}"
-    elif found.proximal is not None or never_improved:
-        start = f"The one-step student {_doubt(found)}; against {rival} it has"
-    elif found.ratio < 1 - ALIKE:
+    elif comparison.proximal is not None or never_improved:
+        start = f"The one-step student {_doubt(comparison)}; against {rival} it has"
+    elif comparison.ratio < 1 - ALIKE:
         start = f"The one-step student comes closer to {goal} than {rival}"
     else:
         start = f"The one-step student comes about as close to {goal} as {rival}"
     end = ""
-    if found.speedup is not None:
-        faster = found.speedup >= 1
-        factor = found.speedup if faster else 1 / found.speedup
+    if comparison.speedup is not None:
+        faster = comparison.speedup >= 1
+        factor = comparison.speedup if faster else 1 / comparison.speedup
         end = f", and {times(factor)} as {'fast' if faster else 'slow'}"
     joint = " a" if start.endswith(" has") else ":"
     return f"{start}{joint} {measure} {figures}{end}."
 
 
-def _doubt(found: Comparison) -> str:
+def _doubt(comparison: Comparison) -> str:
     """Say what speaks against a student whose distance to clean images does not."""
-    if found.proximal is None:
+    if comparison.proximal is None:
         return "only moved away from the measurements while it was trained"
-    student, teacher = found.proximal
+    student, teacher = comparison.proximal
     distances = f"{significant(student)} against {significant(teacher)}"
     return (
         "has figures that contradict each other: corrupted like the measurements, its images are farther from them "

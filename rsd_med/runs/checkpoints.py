@@ -154,12 +154,12 @@ class CheckpointStore:
     def _rotate(self) -> None:
         for stale in self.folder.glob(".writing-*"):
             shutil.rmtree(stale, ignore_errors=True)
-        kept = 0
+        good = 0
         for folder in sorted(self._folders(), reverse=True):
             if _read_manifest(folder).get("finished", False):
                 continue
-            if kept < self.keep:
-                kept += _is_good(folder)  # a damaged one counts for nothing: what it was to replace stays
+            if good < self.keep:
+                good += _is_good(folder)  # a damaged one counts for nothing: what it was to replace stays
             else:
                 # Under another name first: a process killed here leaves no half of it to be called damaged.
                 doomed = folder.with_name(f".writing-{folder.name}")

@@ -165,9 +165,9 @@ class Ranks(Distribution):
 
     def agree(self, number: int) -> int:
         """See the base class; between CPUs, so that no GPU is waited for."""
-        told = torch.tensor(number)
-        self._guard(lambda: dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self._words))
-        return int(told)
+        largest = torch.tensor(number)
+        self._guard(lambda: dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self._words))
+        return int(largest)
 
     def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """See the base class; ranks may hold different numbers of tensors of different shapes."""
@@ -188,15 +188,15 @@ class Ranks(Distribution):
         held = operator.items
         if held is None:
             return operator
-        wanted = [torch.empty_like(order) for _ in range(self.world_size)]
-        self._guard(lambda: dist.all_gather(wanted, order))
+        orders = [torch.empty_like(order) for _ in range(self.world_size)]
+        self._guard(lambda: dist.all_gather(orders, order))
         first = self.rank * held
-        sent = [indices[(indices >= first) & (indices < first + held)] - first for indices in wanted]
+        sent = [indices[(indices >= first) & (indices < first + held)] - first for indices in orders]
         owner = order // held
         received = [int((owner == rank).sum()) for rank in range(self.world_size)]
         # What arrives is sorted by its owner, and in the asked order within each.
-        place = torch.empty_like(order)
-        place[owner.argsort(stable=True)] = torch.arange(len(order), device=order.device)
+        arrival = torch.empty_like(order)
+        arrival[owner.argsort(stable=True)] = torch.arange(len(order), device=order.device)
 
         def exchange(tensor: Tensor) -> Tensor:
             plain = _plain(tensor)
@@ -205,7 +205,7 @@ class Ranks(Distribution):
             self._guard(
                 lambda: dist.all_to_all_single(incoming, outgoing, received, [len(indices) for indices in sent])
             )
-            return _unplain(incoming, tensor)[place]
+            return _unplain(incoming, tensor)[arrival]
 
         return operator.with_items(exchange)
 
@@ -226,7 +226,7 @@ class Ranks(Distribution):
         self._guard(lambda: dist.all_gather_object(codes, code, group=self._words))
         if not any(codes):
             return
-        first = next(rank for rank, found in enumerate(codes) if found)
+        first = next(rank for rank, status in enumerate(codes) if status)
         if error is not None and self.rank == first:
             raise error
         raise SystemExit(codes[first])

@@ -38,13 +38,13 @@ def save_sampling_operators(path: Path, measurements: Conditions) -> None:
         if operator.items is None:
             raise TypeError(f"{operator!r} has no items of its own, and so no stored form")
         per_item = sum(tensor.nbytes for tensor in operator.state().values())
-        kept = measurements[: max(1, LIMIT_BYTES // per_item)]
-        metadata["operator"] = json.dumps(kept.operator.structure())
+        stored = measurements[: max(1, LIMIT_BYTES // per_item)]
+        metadata["operator"] = json.dumps(stored.operator.structure())
         # Copies: parts of an operator may share a tensor, and the file's format refuses that.
-        state = kept.operator.state()
+        state = stored.operator.state()
         tensors |= {OPERATOR + name: tensor.cpu().contiguous().clone() for name, tensor in state.items()}
-        if kept.acquired is not None:
-            tensors["acquired"] = kept.acquired.cpu().contiguous()
+        if stored.acquired is not None:
+            tensors["acquired"] = stored.acquired.cpu().contiguous()
     with written_aside(path) as side:
         save_file(tensors, side, metadata)
 

@@ -103,8 +103,8 @@ def _require_finite(stage: Trainable, images: int) -> None:
 
 def _all_finite(tensors: Iterable[Tensor]) -> bool:
     """Ask the device once for all of its tensors."""
-    found: dict[torch.device, list[Tensor]] = {}
+    finite: dict[torch.device, list[Tensor]] = {}
     for tensor in tensors:
         if tensor.is_floating_point() or tensor.is_complex():
-            found.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
-    return all(bool(torch.stack(verdicts).all()) for verdicts in found.values())
+            finite.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+    return all(bool(torch.stack(verdicts).all()) for verdicts in finite.values())

@@ -84,8 +84,8 @@ def optimum_through(operator: Tensor, basis: Tensor, sigma: float) -> Tensor:
     Tensor
         ``(d, d)``.
     """
-    seen = operator @ basis
-    gains = torch.eye(basis.shape[1], dtype=basis.dtype) + sigma**2 * torch.linalg.inv(seen.T @ seen)
+    observed = operator @ basis
+    gains = torch.eye(basis.shape[1], dtype=basis.dtype) + sigma**2 * torch.linalg.inv(observed.T @ observed)
     return basis @ gains @ basis.T
 
 
@@ -101,13 +101,13 @@ def precision(teacher: Teacher, basis: Tensor, sigma: float, level: float, opera
     operator
         A, or None for the identity.
     """
-    seen = basis if operator is None else operator @ basis
-    identity = torch.eye(len(seen), dtype=basis.dtype)
+    observed = basis if operator is None else operator @ basis
+    identity = torch.eye(len(observed), dtype=basis.dtype)
     s = level**2
     if teacher == "clean mean":
-        return (identity - seen @ seen.T / (1 + sigma**2 + s)) / s
+        return (identity - observed @ observed.T / (1 + sigma**2 + s)) / s
     noise = sigma**2 if teacher == "noisy" else 0.0
-    return torch.linalg.inv(seen @ seen.T + (noise + s) * identity)
+    return torch.linalg.inv(observed @ observed.T + (noise + s) * identity)
 
 
 def fisher_divergence(student: Tensor, teacher_precision: Tensor, level: float, operator: Tensor) -> Tensor:
@@ -158,6 +158,6 @@ class ExactDenoiser:
 
 
 def _gap(student: Tensor, teacher_precision: Tensor, level: float, operator: Tensor) -> tuple[Tensor, Tensor]:
-    seen = operator @ student
-    total = seen @ seen.T + level**2 * torch.eye(len(seen), dtype=student.dtype)
+    observed = operator @ student
+    total = observed @ observed.T + level**2 * torch.eye(len(observed), dtype=student.dtype)
     return teacher_precision - torch.linalg.inv(total), total

@@ -52,13 +52,13 @@ class AmbientFourier(Objective):
     def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
         operator = _multicoil(measurement.operator)
-        seen = self.further(operator, draws)
+        further = self.further(operator, draws)
         sigma = self.levels.draw(len(measurement), draws)
         target = operator.H(measurement.data)
         noise = complex_or_real_noise(target, sigma, draws)
         # Ã^H (Ã x + σ Ã n): one adjoint for signal and noise. Its mask hides the lines of y that Ã leaves out.
-        noisy = to_channels(seen.H(seen(noise).add_(measurement.data)))
-        estimate = to_complex(denoiser(noisy, sigma, mask_context(seen)))
+        noisy = to_channels(further.H(further(noise).add_(measurement.data)))
+        estimate = to_complex(denoiser(noisy, sigma, mask_context(further)))
         return weighted_error(denoiser, torch.view_as_real(operator.normal(estimate) - target), sigma)
 
     def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:

@@ -77,14 +77,14 @@ class AmbientMasked(Objective):
 
     def __call__(self, denoiser: Denoiser, measurement: Measurement, draws: Draws) -> Float[Tensor, " b"]:
         """Return the loss of each item; see the class."""
-        seen = self.further(measurement.operator, draws)
+        further = self.further(measurement.operator, draws)
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
         sigma = self.levels.draw(len(y), draws, above=sigma_n)
-        noisy = seen(y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), draws))
-        share = seen.mask * ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
-        predicted = (1 - share) * denoiser(noisy, sigma, seen.mask.float()) + share * noisy
-        asked = measurement.operator if self.loss_mask == "acquired" else seen
+        noisy = further(y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), draws))
+        share = further.mask * ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
+        predicted = (1 - share) * denoiser(noisy, sigma, further.mask.float()) + share * noisy
+        asked = measurement.operator if self.loss_mask == "acquired" else further
         return weighted_error(denoiser, asked(predicted - y), sigma)
 
     def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:

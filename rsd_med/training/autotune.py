@@ -60,9 +60,9 @@ def supported(precision: str, engine: EngineSettings, device: torch.device) -> C
     device
         Where the networks are.
     """
-    chosen: Precision = "bfloat16" if has_bfloat16(device) else "float32"
+    fastest: Precision = "bfloat16" if has_bfloat16(device) else "float32"
     return ComputeOptions(
-        precision=chosen if precision == "auto" else precision,
+        precision=fastest if precision == "auto" else precision,
         memory_format="contiguous" if engine.memory_format == "auto" else engine.memory_format,
         compile=engine.compile is True,
     )
@@ -111,9 +111,9 @@ def try_each(
     for _ in range(ROUNDS):
         if time.perf_counter() - began > SECONDS:
             break
-        for place, compute_options in enumerate(ways):
-            if math.isfinite(best[place]):
-                best[place] = min(best[place], _time_passes(compute_options, denoiser, image, context))
+        for number, compute_options in enumerate(ways):
+            if math.isfinite(best[number]):
+                best[number] = min(best[number], _time_passes(compute_options, denoiser, image, context))
     return [Trial(compute_options, seconds) for compute_options, seconds in zip(ways, best, strict=True)]
 
 

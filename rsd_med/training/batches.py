@@ -40,13 +40,13 @@ class BatchOrder:
 
     def __getitem__(self, number: int) -> list[int]:
         """Return the indices of batch ``number`` of the endless sequence."""
-        epoch, place = divmod(number, self.batches_per_epoch)
+        epoch, position = divmod(number, self.batches_per_epoch)
         if epoch not in self._epochs:
             # The one before is kept: readers are a few batches apart.
             self._epochs = {epoch: self._draw_epoch(epoch)} | {
                 known: batches for known, batches in self._epochs.items() if known == epoch - 1
             }
-        return self._epochs[epoch][place]
+        return self._epochs[epoch][position]
 
     def _draw_epoch(self, epoch: int) -> list[list[int]]:
         generator = generator_for(self.seed, self.purpose, epoch)

@@ -35,33 +35,33 @@ class EarlyStopping:
         lost = [name for name, value in figures.items() if not math.isfinite(value)]
         if lost:
             return _sentence(f"{', '.join(lost)} of the generations are no longer finite numbers", images, True)
-        found = self._passed(figures)
+        passed = self._passed(figures)
         for name in self.in_a_row:
-            self.in_a_row[name] = self.in_a_row[name] + 1 if name in found else 0
-        for name, what in found.items():
+            self.in_a_row[name] = self.in_a_row[name] + 1 if name in passed else 0
+        for name, what in passed.items():
             if self.in_a_row[name] >= self.settings.patience:
                 return _sentence(f"{what} in {self.in_a_row[name]} evaluations in a row", images, name != "diversity")
         return None
 
     def _passed(self, figures: Mapping[str, float]) -> dict[str, str]:
         """Return the limits that these figures pass, each in words; a collapse, which passes others too, is first."""
-        found = {}
+        passed = {}
         limits = self.settings
         if "diversity" in figures:
             diversity, largest = figures["diversity"], self.largest_diversity
             self.largest_diversity = min(1.0, diversity if largest is None else max(largest, diversity))
             if diversity < limits.diversity * self.largest_diversity:
-                found["diversity"] = (
+                passed["diversity"] = (
                     f"the generations hardly differed (diversity {diversity:.2g} after {self.largest_diversity:.2g})"
                 )
         distance, best = figures["proximal_fd"], figures["best_proximal_fd"]
         if distance > limits.distance * best:
-            found["distance"] = f"the proximal distance ({distance:.3g}) was far from its best ({best:.3g})"
+            passed["distance"] = f"the proximal distance ({distance:.3g}) was far from its best ({best:.3g})"
         if "fixed_fake_loss" in figures:
             fake, teacher = figures["fixed_fake_loss"], figures["fixed_teacher_loss"]
             if fake > limits.fake_loss * teacher:
-                found["fake_loss"] = f"the fake score's loss ({fake:.3g}) was far above the teacher's ({teacher:.3g})"
-        return found
+                passed["fake_loss"] = f"the fake score's loss ({fake:.3g}) was far above the teacher's ({teacher:.3g})"
+        return passed
 
     def state(self) -> dict[str, float | int | None]:
         """Return what a resumed run needs."""

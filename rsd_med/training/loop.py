@@ -156,10 +156,10 @@ class Loop:
         return signal.Signals(number).name if number else None
 
     def _divergence(self, stage: Stage, bad_steps: int, images: int, batch: Measurement) -> DivergedError:
-        found = self.distribution.gather_texts(stage.offenders())
+        offenders = self.distribution.gather_texts(stage.offenders())
         held = (
-            f"the loss of {', '.join(found[:8])} was not"
-            if found
+            f"the loss of {', '.join(offenders[:8])} was not"
+            if offenders
             else f"the last batch held {', '.join(batch.ids[:8])}"
         )
         return DivergedError(

@@ -135,9 +135,9 @@ class Stage(ABC):
         passes = count_passes(len(batch), self.micro_batch)
         parts = passes * self.distribution.world_size
         if parts == 1:
-            found = losses(batch)
-            self._remember(found, batch)
-            loss = found.mean()
+            item_losses = losses(batch)
+            self._remember(item_losses, batch)
+            loss = item_losses.mean()
             torch.autograd.backward(loss)
             return loss.detach()
         items = len(batch) // passes
@@ -147,11 +147,11 @@ class Stage(ABC):
         try:
             for number in range(passes):
                 draws.set_state(start)
-                part = batch[number * items : (number + 1) * items]
+                microbatch = batch[number * items : (number + 1) * items]
                 with draws.part(self.distribution.rank * passes + number, parts, items):
-                    found = losses(part)
-                self._remember(found, part)
-                loss = found.mean() / passes
+                    item_losses = losses(microbatch)
+                self._remember(item_losses, microbatch)
+                loss = item_losses.mean() / passes
                 torch.autograd.backward(loss)
                 total += loss.detach()
         finally:

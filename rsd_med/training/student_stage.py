@@ -121,18 +121,18 @@ class StudentStage(Stage):
         skipped = False
         if self.fake_optimiser is not None:
             for _ in range(self.settings.fake_steps):
-                loss = self.accumulate(batch, draws, lambda part: self._fake_losses(part, draws))
+                loss = self.accumulate(batch, draws, lambda microbatch: self._fake_losses(microbatch, draws))
                 loss = self.distribution.average_gradients(self.fake, loss)
                 norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
                 figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
                 skipped |= not finite
 
-        loss = self.accumulate(batch, draws, lambda part: self._generator_losses(part, draws))
+        loss = self.accumulate(batch, draws, lambda microbatch: self._generator_losses(microbatch, draws))
         loss = self.distribution.average_gradients(self.generator, loss)
         norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
         if finite:
-            seen = len(batch) * self.distribution.world_size
-            self.ema.update(self.generator, images + seen, seen)
+            images_in_step = len(batch) * self.distribution.world_size
+            self.ema.update(self.generator, images + images_in_step, images_in_step)
         skipped |= not finite
         return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
 

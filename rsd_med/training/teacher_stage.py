@@ -63,12 +63,14 @@ class TeacherStage(Stage):
 
     def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
         """Take one step on measurements."""
-        loss = self.accumulate(batch, draws, lambda part: self.learn(self.denoiser, self.objective, part, draws))
+        loss = self.accumulate(
+            batch, draws, lambda microbatch: self.learn(self.denoiser, self.objective, microbatch, draws)
+        )
         loss = self.distribution.average_gradients(self.denoiser, loss)
         norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
         if finite:
-            seen = len(batch) * self.distribution.world_size
-            self.ema.update(self.denoiser, images + seen, seen)
+            images_in_step = len(batch) * self.distribution.world_size
+            self.ema.update(self.denoiser, images + images_in_step, images_in_step)
         return {"loss": float(loss), "gradient_norm": norm, "skipped": float(not finite)}
 
     def networks(self) -> Mapping[str, nn.Module]:

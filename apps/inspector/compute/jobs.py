@@ -168,10 +168,10 @@ class JobQueue:
             if job.state != "waiting":
                 return 0
             ahead = 0 if self.running is None else 1
-            for place in itertools.count():
+            for number in itertools.count():
                 for owner, own in self._waiting.items():
-                    if place < len(own):
-                        if own[place] is job:
+                    if number < len(own):
+                        if own[number] is job:
                             return ahead
                         ahead += 1
                     elif owner == job.owner:

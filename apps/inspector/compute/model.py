@@ -200,13 +200,13 @@ class Model:
         from rsd_med.metrics.nearest_measurements import nearest_measurements
 
         dataset, group = self.experiment.dataset, self.experiment.main_group
-        found = nearest_measurements(torch.from_numpy(images), dataset, group, progress=progress)
+        nearest = nearest_measurements(torch.from_numpy(images), dataset, group, progress=progress)
         self._read_everything = True
-        indices = found.indices[:, 0]
+        indices = nearest.indices[:, 0]
         projected = torch.cat([to_channels(dataset[index].image()) for index in indices.tolist()])
         return {
             "index": indices.numpy(),
-            "distance": found.distances[:, 0].to(torch.float32).numpy(),
+            "distance": nearest.distances[:, 0].to(torch.float32).numpy(),
             "measurements": projected.numpy(),
             "searched": len(group),
             "everything": True,
@@ -266,16 +266,16 @@ class Model:
 
     def _draw(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress, draw: Any) -> np.ndarray:
         device = self.experiment.sampling_operators.device
-        found: dict[int, Tensor] = {}
+        images_by_number: dict[int, Tensor] = {}
         blocks = sorted({number // BATCH for number in numbers})
         for done, block in enumerate(blocks):
             rows = [number % BATCH for number in numbers if number // BATCH == block]
             latents = self.latents(seed, block)
             index = torch.tensor(rows, device=device)
             images = draw(latents.view[index], truncation * latents.noise[index]).cpu()
-            found.update({block * BATCH + row: image for row, image in zip(rows, images, strict=True)})
+            images_by_number.update({block * BATCH + row: image for row, image in zip(rows, images, strict=True)})
             progress((done + 1) / len(blocks))
-        return torch.stack([found[number] for number in numbers]).numpy()
+        return torch.stack([images_by_number[number] for number in numbers]).numpy()
 
 
 def _modest(experiment: Experiment) -> Experiment:

@@ -61,11 +61,11 @@ def facts_html(measured: dict[str, Any], in_file: dict[str, Any] | None) -> str:
 def result_html(session: Session, result: dict[str, Any], method: str) -> str:
     """Return panes, residual, figures and exports as HTML."""
     images, window = result["images"], (0.0, result["white"])
-    place: dict[str, Any] = {"affine": pane_affine(result["affine"]), "spacing": pane_spacing(result["spacing"])}
+    geometry: dict[str, Any] = {"affine": pane_affine(result["affine"]), "spacing": pane_spacing(result["spacing"])}
     panes: list[Pane] = []
     for name, title in (("result", method), ("zero_filled", "Zero-filled"), ("reference", "Fully sampled reference")):
         if name in images and not (name == "zero_filled" and method == "Zero-filled"):
-            panes.append(add_volume(session, images[name], title=title, unit="scales", window=window, **place))
+            panes.append(add_volume(session, images[name], title=title, unit="scales", window=window, **geometry))
     if "uncertainty" in images:
         top = max(1e-6, float(np.quantile(images["uncertainty"], 0.999)))
         panes.append(
@@ -76,7 +76,7 @@ def result_html(session: Session, result: dict[str, Any], method: str) -> str:
                 unit="scales",
                 window=(0.0, top),
                 kind="uncertainty",
-                **place,
+                **geometry,
             )
         )
     links = []

@@ -62,7 +62,7 @@ def read_scan_item(session: Session, scan: Any, upload: Any, number: Any) -> int
 
 def chosen_acceleration(value: Any, scan: int | Item) -> float | None:
     """Return by how much a scan is to be undersampled; None: as it was measured."""
-    chosen = one_of(value, ACCELERATIONS, "The acceleration")
+    acceleration = one_of(value, ACCELERATIONS, "The acceleration")
     if isinstance(scan, Item) and scan.facts["kind"] == "scan" and scan.facts["acceleration"] > 1.02:
         return None  # undersampled already: as it was measured, whatever the switch says
-    return None if chosen == AS_MEASURED else float(chosen)
+    return None if acceleration == AS_MEASURED else float(acceleration)

@@ -75,25 +75,25 @@ def sheet(
     columns = min(columns, count)
     rows = -(-count // columns)
     page = np.zeros((rows * height, columns * width), np.uint8)
-    for place, tile in enumerate(levels):
-        row, column = divmod(place, columns)
+    for position, tile in enumerate(levels):
+        row, column = divmod(position, columns)
         page[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
     picture = add_picture(session, page)
     _forget_old(session)
     tiles = []
-    for place in range(count):
-        row, column = divmod(place, columns)
+    for position in range(count):
+        row, column = divmod(position, columns)
         x = 0 if columns == 1 else 100 * column / (columns - 1)
         y = 0 if rows == 1 else 100 * row / (rows - 1)
         style = (
             f"background-image:url(/artefact/{picture}/file);background-size:{100 * columns}% {100 * rows}%;"
             f"background-position:{x:.4f}% {y:.4f}%;aspect-ratio:{width}/{height}"
         )
-        mark = ' aria-pressed="true"' if numbers[place] == chosen else ' aria-pressed="false"'
-        below = "" if captions is None else f'<span class="caption">{html.escape(captions[place])}</span>'
+        mark = ' aria-pressed="true"' if numbers[position] == chosen else ' aria-pressed="false"'
+        below = "" if captions is None else f'<span class="caption">{html.escape(captions[position])}</span>'
         tiles.append(
-            f'<div class="cell"><button type="button" class="tile" data-number="{numbers[place]}"{mark} '
-            f'aria-label="{html.escape(labels[place])}" style="{style}"></button>{below}</div>'
+            f'<div class="cell"><button type="button" class="tile" data-number="{numbers[position]}"{mark} '
+            f'aria-label="{html.escape(labels[position])}" style="{style}"></button>{below}</div>'
         )
     return (
         f'<div class="sheet" role="group" aria-label="{html.escape(name)}" style="--columns:{columns}">'

@@ -85,8 +85,8 @@ def _preferences(settings: StudySettings, answers: Sequence[Answer]) -> Table:
         met = [answer for answer in answers if {*answer["arms"]} == {one, other}]
         wins, losses = (sum(answer["choice"] == arm for answer in met) for arm in (one, other))
 
-        def share(chosen: list[Answer], arm: str = one) -> float:
-            values = [0.5 if a["choice"] == EQUAL else float(a["choice"] == arm) for a in chosen]
+        def share(answers: list[Answer], arm: str = one) -> float:
+            values = [0.5 if a["choice"] == EQUAL else float(a["choice"] == arm) for a in answers]
             return float(np.mean(values)) if values else math.nan
 
         rows.append(
@@ -128,8 +128,8 @@ def _telling_apart(question: RealOrSyntheticSettings, answers: Sequence[Answer])
     def truth(answer: Answer) -> str:
         return REAL if answer["arms"][0] == question.real else SYNTHETIC
 
-    def right(chosen: list[Answer]) -> float:
-        return float(np.mean([answer["choice"] == truth(answer) for answer in chosen])) if chosen else math.nan
+    def right(answers: list[Answer]) -> float:
+        return float(np.mean([answer["choice"] == truth(answer) for answer in answers])) if answers else math.nan
 
     rows = []
     for reader in ("all readers", *sorted({answer["reader"] for answer in answers})):
@@ -164,7 +164,7 @@ def _ranks(settings: StudySettings, answers: Sequence[Answer]) -> Table:
             for case, own in _by_case(answers).items()
         }
         best = sum(answer["choice"].split(">")[0] == arm for answer in answers)
-        mean = bootstrap_by_case(places, lambda found: float(np.mean(found)), seed=settings.seed)
+        mean = bootstrap_by_case(places, lambda ranks: float(np.mean(ranks)), seed=settings.seed)
         shown = f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})"
         rows.append((arm, shown, _percent(wilson(best, len(answers)))))
     return Table("Ranks (1 is best)", ("arm", "mean rank (by case)", "ranked first (Wilson)"), rows)
@@ -245,15 +245,15 @@ def _ranked_pairs(answers: Iterable[Answer]) -> Iterable[tuple[str, str, float]]
             yield better, worse, 1.0
 
 
-def _show(found: Interval, form: Callable[[float], str]) -> str:
-    if math.isnan(found.value):
+def _show(interval: Interval, form: Callable[[float], str]) -> str:
+    if math.isnan(interval.value):
         return "none"
-    reach = "" if math.isnan(found.low) else f" ({form(found.low)} to {form(found.high)})"
-    return form(found.value) + reach
+    reach = "" if math.isnan(interval.low) else f" ({form(interval.low)} to {form(interval.high)})"
+    return form(interval.value) + reach
 
 
-def _percent(found: Interval) -> str:
-    return _show(found, lambda value: f"{100 * value:.0f} %")
+def _percent(interval: Interval) -> str:
+    return _show(interval, lambda value: f"{100 * value:.0f} %")
 
 
 def _number(value: float) -> str:

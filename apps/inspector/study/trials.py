@@ -42,11 +42,11 @@ def trials_of(settings: StudySettings, reader: str) -> tuple[Trial, ...]:
     questions = [(case.id, arms) for case in settings.cases for arms in _questions(settings, tuple(case.images))]
     shuffle = random.Random(derive_seed(settings.seed, "study order", reader))
     shuffle.shuffle(questions)
-    wanted = round(settings.repeats * len(questions))
+    repeats = round(settings.repeats * len(questions))
     half = (len(questions) + 1) // 2
-    chosen = sorted(shuffle.sample(range(half), min(wanted, half)))
+    repeated = sorted(shuffle.sample(range(half), min(repeats, half)))
     shown = [(case, arms, 0) for case, arms in questions]
-    for question in chosen:
+    for question in repeated:
         case, arms = questions[question]
         shown.insert(shuffle.randint(half, len(shown)), (case, arms, 1))
     return tuple(

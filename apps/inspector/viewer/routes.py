@@ -66,10 +66,10 @@ def _routes() -> APIRouter:
 
     @routes.get("/viewer")
     def page(request: Request, panes: str = "", slice: int | None = None) -> HTMLResponse:
-        wanted = panes.split(",")
-        if not 1 <= len(wanted) <= MOST_PANES:
+        names = panes.split(",")
+        if not 1 <= len(names) <= MOST_PANES:
             raise HTTPException(422, f"the viewer shows one to {MOST_PANES} pictures")
-        owned = [_find(request, artefact) for artefact in wanted]
+        owned = [_find(request, artefact) for artefact in names]
         text = viewer_html([pane for pane, _ in owned], [volume.shape for _, volume in owned], slice)
         return HTMLResponse(text, headers={**_HEADERS, "Content-Security-Policy": POLICY})
 

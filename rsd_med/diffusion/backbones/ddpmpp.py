@@ -87,22 +87,22 @@ class DDPMPlusPlus(LearningNetwork):
         self.input = Convolution(in_channels, settings.features, gated=settings.gated)
         self.down = nn.ModuleList()
         shown = [width := settings.features]  # features of each answer on the way down
-        for level, wanted in enumerate(widths):
+        for level, features in enumerate(widths):
             if level > 0:
                 self.down.append(block(width, width, resample="down"))
                 shown.append(width)
             for _ in range(settings.residual_blocks):
-                self.down.append(block(width, wanted, attention=settings.attention[level]))
-                shown.append(width := wanted)
+                self.down.append(block(width, features, attention=settings.attention[level]))
+                shown.append(width := features)
         self.middle = nn.ModuleList([block(width, width, attention=True), block(width, width)])
         self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
-        for level, wanted in reversed(list(enumerate(widths))):
+        for level, features in reversed(list(enumerate(widths))):
             if level < len(widths) - 1:
                 self.enlarge.append(block(width, width, resample="up"))
             for number in range(self.blocks_up):
                 last = number == settings.residual_blocks
-                self.up.append(block(width + shown.pop(), wanted, attention=last and settings.attention[level]))
-                width = wanted
+                self.up.append(block(width + shown.pop(), features, attention=last and settings.attention[level]))
+                width = features
         self.output_norm = group_norm(width)
         self.output = Convolution(width, out_channels, gain=0.0)
 

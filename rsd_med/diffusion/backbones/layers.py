@@ -36,8 +36,8 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, inputs, y, x)`` to ``(b, outputs, y, x)``."""
-        found: Tensor = self.weights(x)
-        return found if self.gates is None else found * self.gates(x).sigmoid()
+        answer: Tensor = self.weights(x)
+        return answer if self.gates is None else answer * self.gates(x).sigmoid()
 
 
 class Attention(nn.Module):
@@ -53,8 +53,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, features, y, x)`` to the same shape."""
         query, key, value = self.query_key_value(self.norm(x)).flatten(2).mT.unsqueeze(1).chunk(3, dim=-1)
-        found = functional.scaled_dot_product_attention(query, key, value)
-        return (x + self.answer(found.squeeze(1).mT.unflatten(2, x.shape[2:]))) * SKIP_SCALE
+        answer = functional.scaled_dot_product_attention(query, key, value)
+        return (x + self.answer(answer.squeeze(1).mT.unflatten(2, x.shape[2:]))) * SKIP_SCALE
 
 
 class ResidualBlock(nn.Module):
@@ -103,8 +103,8 @@ class ResidualBlock(nn.Module):
         hidden = self.conv1(self._resampled(functional.silu(self.norm1(x))))
         hidden = hidden + self.shift(embedding)[:, :, None, None]
         hidden = dropped(functional.silu(self.norm2(hidden)), self.dropout, draws)
-        found = (self.skip(self._resampled(x)) + self.conv2(hidden)) * SKIP_SCALE
-        answer: Tensor = self.attention(found)
+        total = (self.skip(self._resampled(x)) + self.conv2(hidden)) * SKIP_SCALE
+        answer: Tensor = self.attention(total)
         return answer
 
     def _resampled(self, x: Tensor) -> Tensor:

@@ -76,19 +76,19 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, draws: Draws) ->
     removable = mask.clone()
     rows, columns = (acs_slice(size, acs_lines) for size in mask.shape[-2:])
     removable[..., rows, columns] = False
-    kept = _without(
+    remaining = _without(
         mask.flatten(-2), removable.flatten(-2), removed, draws, "entries", f"its square of {acs_lines} ACS lines"
     )
-    return kept.reshape(mask.shape)
+    return remaining.reshape(mask.shape)
 
 
-def _without(mask: Tensor, removable: Tensor, removed: int, draws: Draws, what: str, kept: str) -> Tensor:
+def _without(mask: Tensor, removable: Tensor, removed: int, draws: Draws, what: str, protected: str) -> Tensor:
     if removed < 0:
         raise ValueError(f"The number of {what} to remove must not be negative, and is {removed}.")
     fewest = int(removable.sum(dim=-1).min()) if mask.numel() else 0
     if removed > fewest:
         raise ValueError(
-            f"{removed} {what} cannot be removed from a mask that has only {fewest} outside {kept}: remove fewer "
+            f"{removed} {what} cannot be removed from a mask that has only {fewest} outside {protected}: remove fewer "
             "lines, keep fewer ACS lines or lower the acceleration."
         )
     keys = draws.uniform(*mask.shape).to(mask.device)

@@ -94,7 +94,7 @@ def equispaced_grid_masks(
     """
     _, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
     columns = int(there.sum())
-    found: dict[int, list[Tensor]] = {}
+    lattices_of: dict[int, list[Tensor]] = {}
     means: dict[int, float] = {}
     for spacing in range(1, columns + 1):
         lattices = [_lattice(spacing, offset, centre, there, 0) for offset in range(spacing)]
@@ -106,19 +106,19 @@ def equispaced_grid_masks(
             if bool(lattice.any()) and abs(columns / int(lattice.sum()) / acceleration - 1) <= TOLERANCE
         ]
         if close:
-            found[spacing] = close
+            lattices_of[spacing] = close
         if means[spacing] > acceleration * (1 + 2 * TOLERANCE):
             break
-    if not found:
+    if not lattices_of:
         near = sorted(means, key=lambda spacing: abs(means[spacing] - acceleration))[:2]
-        told = " and ".join(f"every {spacing}. column {means[spacing]:.3g}" for spacing in sorted(near))
+        possible = " and ".join(f"every {spacing}. column {means[spacing]:.3g}" for spacing in sorted(near))
         raise ValueError(
             f"No grid of every s-th column with {acs_lines} ACS lines comes within 2 % of acceleration "
-            f"{acceleration:g}: {told}; ask for one of these, or for the pattern equispaced_fraction."
+            f"{acceleration:g}: {possible}; ask for one of these, or for the pattern equispaced_fraction."
         )
-    best = min(found, key=lambda spacing: abs(means[spacing] / acceleration - 1))
-    chosen = draws.integers(len(found[best]), batch).tolist()
-    return torch.stack([found[best][number] for number in chosen])
+    best = min(lattices_of, key=lambda spacing: abs(means[spacing] / acceleration - 1))
+    numbers = draws.integers(len(lattices_of[best]), batch).tolist()
+    return torch.stack([lattices_of[best][number] for number in numbers])
 
 
 def _lattice(spacing: float, offset: int, centre: slice, there: Tensor, short: int) -> Tensor:

@@ -195,14 +195,14 @@ def partial_fourier_masks(
             f"than {len(columns) / (len(columns) / 2 + (last - first) / 2):.3g}, or for fewer ACS lines."
         )
     right = draws.uniform(batch, 1) < 0.5
-    place = there.cumsum(0) - 1
-    kept = torch.where(right, place >= len(columns) - total, place < total)
-    return kept & there
+    number = there.cumsum(0) - 1
+    measured = torch.where(right, number >= len(columns) - total, number < total)
+    return measured & there
 
 
 def _smallest(keys: Tensor, total: int, centre: slice, there: Tensor) -> Tensor:
     """Return the masks (batch, width) of the ``total`` smallest keys, the ACS always among them."""
     keys[:, centre] = -1.0
     keys[:, ~there] = torch.inf
-    chosen = keys.argsort(dim=-1)[:, :total]
-    return torch.zeros(keys.shape, dtype=torch.bool, device=keys.device).scatter_(1, chosen, value=True)
+    columns = keys.argsort(dim=-1)[:, :total]
+    return torch.zeros(keys.shape, dtype=torch.bool, device=keys.device).scatter_(1, columns, value=True)

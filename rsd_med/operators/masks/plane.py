@@ -126,8 +126,8 @@ def radial_masks(
         along = torch.stack((length, -length), dim=1).flatten()
         places = []
         for size, wave in zip(shape, (angle.sin(), angle.cos()), strict=True):
-            place = (size // 2 + along * (size / 2) * wave[:, None]).round().long()
-            places.append(place.clamp_(0, size - 1).flatten())
+            position = (size // 2 + along * (size / 2) * wave[:, None]).round().long()
+            places.append(position.clamp_(0, size - 1).flatten())
         entry = places[0] * shape[1] + places[1]
         # When each entry is met first: spokes in their order, and along a spoke from the centre outwards.
         first = torch.full((shape[0] * shape[1],), len(entry), device=draws.device)

@@ -132,12 +132,12 @@ def reconstruct_tab(desk: Desk) -> None:
         return await desk.cancel(desk.session(request))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    chosen = [scan, upload_id, slice_number, acceleration]
-    read.click(show_read, chosen, facts, trigger_mode="once", **quiet)
-    scan.input(show_read, chosen, facts, trigger_mode="always_last", **quiet)
-    acceleration.input(show_read, chosen, facts, trigger_mode="always_last", **quiet)
+    scan_inputs = [scan, upload_id, slice_number, acceleration]
+    read.click(show_read, scan_inputs, facts, trigger_mode="once", **quiet)
+    scan.input(show_read, scan_inputs, facts, trigger_mode="always_last", **quiet)
+    acceleration.input(show_read, scan_inputs, facts, trigger_mode="always_last", **quiet)
     sent.upload(show_upload, [slice_number, acceleration], [facts, scan, upload_id], trigger_mode="once", **quiet)
-    go.click(show_result, [*chosen, method, samples], [status, result], trigger_mode="once", **quiet)
+    go.click(show_result, [*scan_inputs, method, samples], [status, result], trigger_mode="once", **quiet)
     cancel.click(stop, None, status, **quiet)
     whole_scan.click(show_stack, [scan, upload_id, slice_number], [status, result], trigger_mode="once", **quiet)
 

@@ -51,10 +51,10 @@ def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
     async def look(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[str, str, str]:
         try:
             session = desk.session(request)
-            wanted = _chosen(chosen, names)
+            folders = _chosen(chosen, names)
             when = whole(moment, 0, 100, "The moment")
             which = one_of(stage, STAGES, "The stage").lower()
-            return await asyncio.to_thread(describe_runs, session, wanted, which, when)
+            return await asyncio.to_thread(describe_runs, session, folders, which, when)
         except DataError as error:
             return note(str(error), problem=True), "", ""
 

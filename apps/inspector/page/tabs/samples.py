@@ -127,20 +127,20 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
     """Draw a grid of the student's samples."""
     try:
         session = desk.session(request)
-        wanted = _wanted(seed, count, truncation)
+        grid = _wanted(seed, count, truncation)
         shown = one_of(shown, SHOWN, "Show")
         nearest, everything = shown in SHOWN[2:], shown == SHOWN[3]
-        arguments: dict[str, Any] = {"seed": wanted[0], "truncation": wanted[2]}
+        arguments: dict[str, Any] = {"seed": grid[0], "truncation": grid[2]}
         task = "nearest" if nearest else "grid"
-        numbers = list(range(wanted[1]))
-        arguments |= {"numbers": numbers, "everything": everything} if nearest else {"count": wanted[1]}
+        numbers = list(range(grid[1]))
+        arguments |= {"numbers": numbers, "everything": everything} if nearest else {"count": grid[1]}
         async for job in desk.follow(session, task, **arguments):
             if not job.over:
                 yield desk.tell(job, "Searching the training set" if everything else "Drawing"), None
                 continue
             answer = result_of(job)
             picture = pairs_html(session, answer) if nearest else grid_html(session, answer, shown)
-            yield note(_described(*wanted, answer["images"] if nearest else answer, job)), picture
+            yield note(_described(*grid, answer["images"] if nearest else answer, job)), picture
     except DataError as error:
         yield note(str(error), problem=True), None
 

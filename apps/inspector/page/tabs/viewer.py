@@ -31,9 +31,9 @@ def viewer_tab(tab: Any, desk: Desk) -> None:
         sentence = note("Choose what to show." if choices else NOTHING)
         return gr.update(choices=choices, value=[]), sentence
 
-    def open_viewer(wanted: Any, request: gr.Request) -> tuple[Any, str]:
+    def open_viewer(artefacts: Any, request: gr.Request) -> tuple[Any, str]:
         try:
-            return show_side_by_side(desk.session(request), wanted), note("")
+            return show_side_by_side(desk.session(request), artefacts), note("")
         except DataError as error:
             return gr.skip(), note(str(error), problem=True)
 
@@ -48,14 +48,14 @@ def volumes_of(session: Session) -> list[tuple[str, str]]:
     return [(f"{number}. {owned.pane.title}", owned.id) for number, owned in enumerate(shown, 1) if owned.pane][::-1]
 
 
-def show_side_by_side(session: Session, wanted: Any) -> str:
+def show_side_by_side(session: Session, artefacts: Any) -> str:
     """Return a frame with the chosen volumes.
 
     Parameters
     ----------
     session
         Whose volumes.
-    wanted
+    artefacts
         Opaque ids, as a browser sent them.
 
     Raises
@@ -63,10 +63,10 @@ def show_side_by_side(session: Session, wanted: Any) -> str:
     DataError
         When none or too many are chosen, or one is not this session's.
     """
-    if not isinstance(wanted, list) or not 1 <= len(wanted) <= MOST_PANES:
+    if not isinstance(artefacts, list) or not 1 <= len(artefacts) <= MOST_PANES:
         raise DataError(f"Choose one to {MOST_PANES} images.")
     panes = []
-    for artefact in wanted:
+    for artefact in artefacts:
         owned = session.artefacts.get(artefact) if isinstance(artefact, str) else None
         if owned is None or owned.pane is None:
             raise DataError("One of these images is gone; open the tab again to renew the list.")
