@@ -1,5 +1,6 @@
 """The files of a folder: the one place that says which names are looked at."""
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,5 +49,8 @@ def files_below(root: Path, *, deep: bool = True, named: bool = True) -> list[Pa
     files: list[Path] = []
     for folder, below, names in os.walk(root, onerror=refuse):
         below[:] = [name for name in below if deep and not is_hidden([name])]
-        files += [path for name in names if not is_hidden([name]) and (path := Path(folder, name)).is_file()]
+        try:
+            files += [path for name in names if not is_hidden([name]) and (path := Path(folder, name)).is_file()]
+        except PermissionError:  # its names may be read, but it may not be entered
+            refuse(PermissionError(errno.EACCES, "", folder))
     return sorted(files, key=lambda path: path.relative_to(root).as_posix())

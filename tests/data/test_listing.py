@@ -1,6 +1,7 @@
 """Which files of a folder are data."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +41,14 @@ def test_a_folder_that_cannot_be_read_is_no_empty_folder(folder, monkeypatch, na
     monkeypatch.setattr(os, "scandir", scandir)  # tests may run as root, whom nothing is forbidden
     with pytest.raises(DataError, match="The folder a cannot" if named else "A folder of the data cannot"):
         files_below(folder, named=named)
+
+
+def test_a_folder_that_may_not_be_entered_is_no_empty_folder(folder, monkeypatch):
+    def stat(path, *, follow_symlinks=True, stated=Path.stat):
+        if path.parent.name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stated(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(DataError, match="The folder a cannot be read"):
+        files_below(folder)
