@@ -20,7 +20,7 @@ from benchmarks.common import Figure, conclude
 from benchmarks.operator_peers import peers
 from rsd_med.base.draws import Draws
 from rsd_med.operators import MultiCoilFourier
-from rsd_med.operators.masks import random_masks
+from rsd_med.operators.masks import MaskDesign, random_masks
 
 BOUNDS = {(32, 4, 64, 64): 0.7, (8, 4, 320, 320): 0.95, (1, 15, 320, 320): 1.2}
 ROUND_TRIP_BOUND = 2.5
@@ -94,7 +94,7 @@ def example(shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor, T
     generator = Draws().manual_seed(0)
     maps = torch.randn(shape, dtype=torch.complex64, generator=generator)
     maps /= maps.abs().square().sum(dim=1, keepdim=True).sqrt()
-    mask = random_masks(items, width, 4, round(0.08 * width), generator)[:, None, None]
+    mask = random_masks(MaskDesign(width, 4, round(0.08 * width)), items, generator)[:, None, None]
     image = torch.randn(items, 1, *shape[2:], dtype=torch.complex64, generator=generator)
     return mask, maps, image, torch.randn(shape, dtype=torch.complex64, generator=generator)
 

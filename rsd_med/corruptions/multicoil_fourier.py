@@ -14,6 +14,7 @@ from rsd_med.corruptions.base import Corruption, CorruptionSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.masks import (
+    MaskDesign,
     equispaced_fraction_masks,
     equispaced_grid_masks,
     equispaced_masks,
@@ -234,17 +235,15 @@ class MultiCoilUndersampling(Corruption):
         acquired: Tensor | None = None,
         rows: int | None = None,
     ) -> Tensor:
+        settings = self.settings
         try:
-            if self.settings.pattern == "poisson_disk" or self.settings.pattern == "radial":
+            design = MaskDesign(width, settings.acceleration, settings.acs_lines, acquired, rows or 1)
+            if settings.pattern == "poisson_disk" or settings.pattern == "radial":
                 if rows is None:
-                    raise ValueError(f"The pattern {self.settings.pattern} needs the number of rows.")
-                draw_plane = poisson_disk_masks if self.settings.pattern == "poisson_disk" else radial_masks
-                return draw_plane(
-                    items, (rows, width), self.settings.acceleration, self.settings.acs_lines, draws, acquired
-                )
-            return draw_lines(self.settings.pattern)(
-                items, width, self.settings.acceleration, self.settings.acs_lines, draws, acquired
-            )
+                    raise ValueError(f"The pattern {settings.pattern} needs the number of rows.")
+                draw_plane = poisson_disk_masks if settings.pattern == "poisson_disk" else radial_masks
+                return draw_plane(design, items, draws)
+            return draw_lines(settings.pattern)(design, items, draws)
         except ValueError as error:
             raise ProtocolError(f"corruption.acceleration, corruption.acs_lines: {error}") from error
 

@@ -18,7 +18,7 @@ from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.writing.hdf5 import written_hdf5
 from rsd_med.operators.fourier import fft2c, ifft2c
-from rsd_med.operators.masks import achieved_acceleration
+from rsd_med.operators.masks import MaskDesign, achieved_acceleration
 from rsd_med.operators.noise import complex_or_real_noise
 
 PHASE_RMS = 0.8
@@ -81,7 +81,8 @@ class Scanner:
             return torch.ones(columns, dtype=torch.bool)
         generator = generator_for(self.seed, "simulate", "mask", *item)
         try:
-            return draw_lines(self.pattern)(1, columns, self.acceleration, self.lines(columns), generator)[0]
+            design = MaskDesign(columns, self.acceleration, self.lines(columns))
+            return draw_lines(self.pattern)(design, 1, generator)[0]
         except ValueError as error:
             raise ProtocolError(f"--acceleration, --acs-lines, --pattern: {error}") from error
 

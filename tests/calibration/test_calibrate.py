@@ -13,7 +13,7 @@ from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.scan import Scan
 from rsd_med.operators.fourier import ifft2c
-from rsd_med.operators.masks import acs_slice, poisson_disk_masks, random_mask
+from rsd_med.operators.masks import MaskDesign, acs_slice, poisson_disk_masks, random_mask
 
 from .scans import complex_noise, draws, head, mixing, noisy
 
@@ -36,7 +36,7 @@ def scan():
 
 
 def mask(acceleration=3, lines=16):
-    return random_mask(SHAPE[1], acceleration, lines, draws())
+    return random_mask(MaskDesign(SHAPE[1], acceleration, lines), draws())
 
 
 def test_every_step_is_reported(scan):
@@ -127,7 +127,7 @@ def test_nothing_is_read_that_was_not_measured(scan, noise):
     """Whatever stands where nothing was acquired, or outside the mask, all numbers stay the same to the last bit."""
     acquired = scan.acquired.clone()
     acquired[:6] = acquired[-6:] = False
-    undersampled = random_mask(SHAPE[1], 2, 16, draws(), acquired)
+    undersampled = random_mask(MaskDesign(SHAPE[1], 2, 16, acquired), draws())
     partial = replace(scan, acquired=acquired)
     other = replace(partial, kspace=torch.where(undersampled, scan.kspace, 1e5 * complex_noise(6, *SHAPE)))
     how = settings(noise=noise, virtual_coils=5)
@@ -181,7 +181,7 @@ def test_rows_that_an_asymmetric_echo_misses_are_not_sampled(scan):
 
 
 def test_masks_of_the_plane(scan):
-    plane = poisson_disk_masks(1, SHAPE, 3, 16, draws())[0]
+    plane = poisson_disk_masks(MaskDesign(SHAPE[1], 3, 16, rows=SHAPE[0]), 1, draws())[0]
     found = calibrate(scan, settings(), plane[None, None])
     assert torch.equal(found.mask[0], plane)
     assert found.report["sampling"]["pattern"] == "entries"
@@ -235,7 +235,7 @@ def test_real_scans(shared_data, name, coils, acceleration):
     """What the maps leave over of the fully sampled scan is its noise: σ and maps confirm each other."""
     scan = FastMRIHDF5(shared_data / "fastmri_format" / f"{name}.h5")[0]
     columns = scan.kspace.shape[-1]
-    undersampled = None if acceleration == 1 else random_mask(columns, acceleration, 20, draws())
+    undersampled = None if acceleration == 1 else random_mask(MaskDesign(columns, acceleration, 20), draws())
     found = calibrate(scan, settings(), undersampled)
     assert found.maps.shape[0] == coils
     assert found.report["maps"]["kind"] == "espirit"

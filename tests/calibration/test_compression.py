@@ -10,7 +10,7 @@ from rsd_med.calibration.noise import noise_covariance
 from rsd_med.calibration.phase import normalised
 from rsd_med.calibration.quality import map_quality
 from rsd_med.operators.fourier import ifft2c
-from rsd_med.operators.masks import random_mask
+from rsd_med.operators.masks import MaskDesign, random_mask
 
 from .scans import complex_noise, draws, head
 
@@ -76,7 +76,7 @@ def test_maps_go_along(scan, geometric):
 
 @pytest.mark.parametrize("geometric", [False, True])
 def test_what_was_not_sampled_stays_zero(scan, geometric):
-    sampled = random_mask(SHAPE[1], 3, 6, draws())
+    sampled = random_mask(MaskDesign(SHAPE[1], 3, 6), draws())
     found = compress_coils(torch.where(sampled, scan[1], 0), 3, geometric)
     assert not found.kspace[..., ~sampled].any()
     assert found.kspace[..., sampled].abs().sum((0, 1)).all()

@@ -9,7 +9,7 @@ import torch
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.noise import estimate_noise, noise_covariance, noise_sigma
 from rsd_med.calibration.robust import robust_covariance
-from rsd_med.operators.masks import random_mask
+from rsd_med.operators.masks import MaskDesign, random_mask
 
 from .scans import complex_noise, draws, head, mixing, noisy
 
@@ -48,7 +48,7 @@ def test_sigma_is_found_within_five_percent_though_edges_are_padded(coils, shape
     everything = torch.ones(shape[1], dtype=torch.bool)
     kspace, sampled = padded(kspace, everything, columns=shape[1] // 10, rows=shape[0] // 12)
     if acceleration > 1:
-        sampled = random_mask(shape[1], acceleration, 8, draws(5), sampled)
+        sampled = random_mask(MaskDesign(shape[1], acceleration, 8, sampled), draws(5))
         kspace = torch.where(sampled, kspace, 0)
     # A few hundred samples of a single coil know their own spread to 3 %.
     few = coils == 1 and acceleration > 1
@@ -76,7 +76,7 @@ def test_padding_that_nobody_declared_is_left_out_too():
 
 def test_what_was_not_sampled_is_not_looked_at():
     kspace, _ = noisy(head(4, (96, 96))[1], 0.05)
-    sampled = random_mask(96, 3, 10, draws())
+    sampled = random_mask(MaskDesign(96, 3, 10), draws())
     masked = torch.where(sampled, kspace, 0)
     assert estimate_noise(masked, sampled).sigma == estimate_noise(torch.where(sampled, kspace, 77 + 5j), sampled).sigma
 

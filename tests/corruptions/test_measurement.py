@@ -6,12 +6,13 @@ import torch
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions import Measurement
 from rsd_med.operators import Identity, MultiCoilFourier, random_masks
+from rsd_med.operators.masks import MaskDesign
 from tests.operators.contracts import random_maps, random_tensor
 
 
 def scans(ids="abcd", coils=3, size=(8, 6)):
     items = len(ids)
-    masks = random_masks(items, size[1], 2, 2, Draws().manual_seed(0))[:, None, None]
+    masks = random_masks(MaskDesign(size[1], 2, 2), items, Draws().manual_seed(0))[:, None, None]
     operator = MultiCoilFourier(masks, random_maps((items, coils, *size), torch.complex64))
     data = operator(random_tensor((items, 1, *size), torch.complex64, 1))
     return Measurement(data, operator, torch.arange(items) / 10, torch.arange(items) + 1.0, tuple(ids))

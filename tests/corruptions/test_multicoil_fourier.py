@@ -8,6 +8,7 @@ from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.operators import Identity, MultiCoilFourier, acs_slice, random_masks
+from rsd_med.operators.masks import MaskDesign
 from tests.operators.contracts import random_maps, random_tensor, relative_error
 
 
@@ -20,7 +21,7 @@ def build(acceleration=4, acs_lines=4, **settings):
 
 
 def scans(items=6, coils=3, size=(12, 32), dtype=torch.complex64):
-    masks = random_masks(items, size[1], 4, 4, generator(9))[:, None, None]
+    masks = random_masks(MaskDesign(size[1], 4, 4), items, generator(9))[:, None, None]
     operator = MultiCoilFourier(masks, random_maps((items, coils, *size), dtype))
     data = operator(random_tensor((items, 1, *size), dtype, 1))
     return Measurement(data, operator, torch.zeros(items), torch.arange(items) + 1.0, ("scan",) * items)

@@ -6,6 +6,7 @@ import torch
 
 from rsd_med.base.draws import Draws
 from rsd_med.operators.masks import (
+    MaskDesign,
     achieved_acceleration,
     acs_slice,
     equispaced_fraction_masks,
@@ -36,7 +37,7 @@ def test_a_mask_of_lines_meets_its_acceleration_or_is_refused(draw, width, accel
     acs_lines = round(share * width)
     refused = ""
     try:
-        masks = draw(8, width, acceleration, acs_lines, generator())
+        masks = draw(MaskDesign(width, acceleration, acs_lines), 8, generator())
     except ValueError as error:
         refused = str(error)
     if refused:
@@ -50,16 +51,15 @@ def test_a_mask_of_lines_meets_its_acceleration_or_is_refused(draw, width, accel
         off = abs(width / lines / acceleration - 1)
         nearest = min(abs(width / count / acceleration - 1) for count in range(1, width + 1))
         assert off <= max(0.02, nearest + 1e-9)
-    assert draw(8, width, acceleration, acs_lines, generator()).equal(masks)
+    assert draw(MaskDesign(width, acceleration, acs_lines), 8, generator()).equal(masks)
 
 
 def test_only_some_requests_are_refused():
     """The test above must not pass because everything is."""
     for draw in (random_masks, equispaced_masks, equispaced_fraction_masks, variable_density_masks):
         for width, acceleration, acs_lines in ((320, 2, 51), (320, 4, 26), (320, 8, 13), (368, 4, 29), (368, 8, 15)):
-            assert achieved_acceleration(draw(4, width, acceleration, acs_lines, generator())) == pytest.approx(
-                acceleration, rel=0.02
-            )
+            masks = draw(MaskDesign(width, acceleration, acs_lines), 4, generator())
+            assert achieved_acceleration(masks) == pytest.approx(acceleration, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def published_fraction(width, acceleration, low, offset):
 
 @pytest.mark.parametrize(("width", "acceleration", "low"), [(320, 4, 26), (368, 4, 29), (368, 8, 15), (128, 4, 10)])
 def test_the_adjusted_lattice_is_fastmris_where_that_meets_the_acceleration(width, acceleration, low):
-    masks = equispaced_fraction_masks(200, width, acceleration, low, generator())
+    masks = equispaced_fraction_masks(MaskDesign(width, acceleration, low), 200, generator())
     spacing = (acceleration * (low - width)) / (low * acceleration - width)
     published = [published_fraction(width, acceleration, low, offset) for offset in range(round(spacing))]
     right = {tuple(mask) for mask in published if mask.sum() == round(width / acceleration)}
@@ -96,7 +96,7 @@ def test_the_adjusted_lattice_is_fastmris_where_that_meets_the_acceleration(widt
 
 
 def test_a_lattice_runs_through_the_centre_with_one_spacing():
-    mask = equispaced_fraction_masks(1, 320, 4, 24, generator())[0]
+    mask = equispaced_fraction_masks(MaskDesign(320, 4, 24), 1, generator())[0]
     outside = torch.cat((mask[: 320 // 2 - 12].nonzero(), mask[320 // 2 + 12 :].nonzero() + 320 // 2 + 12))[:, 0]
     gaps = outside.diff()
     gaps = gaps[gaps < 20]
@@ -108,7 +108,7 @@ def test_a_lattice_runs_through_the_centre_with_one_spacing():
 
 
 def test_the_grid_is_fastmris_with_its_offset():
-    masks = equispaced_grid_masks(300, 320, 3.84, 24, generator())
+    masks = equispaced_grid_masks(MaskDesign(320, 3.84, 24), 300, generator())
     drawn = {tuple(mask) for mask in masks.tolist()}
     for mask in drawn:
         outside = torch.tensor(mask)
@@ -120,24 +120,24 @@ def test_the_grid_is_fastmris_with_its_offset():
 
 def test_a_grid_that_no_whole_spacing_gives_is_refused_with_those_that_can_be_had():
     with pytest.raises(ValueError, match=r"every 2\. column 1\.86 and every 3\. column 2\.61.*equispaced_fraction"):
-        equispaced_grid_masks(1, 320, 2, 24, generator())
+        equispaced_grid_masks(MaskDesign(320, 2, 24), 1, generator())
 
 
 # --- densities ------------------------------------------------------------------------------------------------------
 
 
 def test_variable_density_falls_outwards_and_reaches_every_line():
-    share = variable_density_masks(4000, 64, 4, 6, generator()).float().mean(0)
+    share = variable_density_masks(MaskDesign(64, 4, 6), 4000, generator()).float().mean(0)
     by_distance = [(share[32 - r] + share[min(32 + r, 63)]) / 2 for r in (4, 10, 16, 22, 28)]
     assert by_distance == sorted(by_distance, reverse=True)
     assert by_distance[0] > 5 * by_distance[-1]
     assert share.min() > 0
-    flat = variable_density_masks(4000, 64, 4, 6, generator(), power=0).float().mean(0)
+    flat = variable_density_masks(MaskDesign(64, 4, 6), 4000, generator(), power=0).float().mean(0)
     assert flat[:29].std() < 0.02
 
 
 def test_partial_fourier_leaves_out_one_end():
-    masks = partial_fourier_masks(64, 40, 1.25, 8, generator())
+    masks = partial_fourier_masks(MaskDesign(40, 1.25, 8), 64, generator())
     assert (masks.sum(1) == 32).all()
     left, right = ~masks[:, 0], ~masks[:, -1]
     assert (left ^ right).all()
@@ -146,7 +146,7 @@ def test_partial_fourier_leaves_out_one_end():
     assert ((masks[:, 1:] != masks[:, :-1]).sum(1) == 1).all()
     assert masks[:, 20].all()
     with pytest.raises(ValueError, match=r"ask for less than 1\.67"):
-        partial_fourier_masks(1, 40, 2, 8, generator())
+        partial_fourier_masks(MaskDesign(40, 2, 8), 1, generator())
 
 
 # --- the plane ------------------------------------------------------------------------------------------------------
@@ -156,20 +156,20 @@ def test_partial_fourier_leaves_out_one_end():
 @pytest.mark.parametrize("shape", [(64, 64), (33, 50)])
 @pytest.mark.parametrize(("acceleration", "acs_lines"), [(2, 8), (4, 9), (8, 0)])
 def test_a_mask_of_the_plane_meets_its_acceleration(draw, shape, acceleration, acs_lines):
-    masks = draw(3, shape, acceleration, acs_lines, generator())
+    masks = draw(MaskDesign(shape[1], acceleration, acs_lines, rows=shape[0]), 3, generator())
     assert masks.shape == (3, *shape)
     assert (masks.flatten(1).sum(1) == round(shape[0] * shape[1] / acceleration)).all()
     assert achieved_acceleration(masks) == pytest.approx(acceleration, rel=0.02)
     assert masks[:, acs_slice(shape[0], acs_lines), acs_slice(shape[1], acs_lines)].all()
     assert not masks[0].equal(masks[1])
-    assert draw(3, shape, acceleration, acs_lines, generator()).equal(masks)
+    assert draw(MaskDesign(shape[1], acceleration, acs_lines, rows=shape[0]), 3, generator()).equal(masks)
 
 
 @pytest.mark.parametrize("draw", PLANES)
 def test_columns_that_were_never_acquired_stay_so_in_the_plane(draw):
     acquired = torch.ones(60, dtype=torch.bool)
     acquired[:10] = False
-    masks = draw(2, (40, 60), 4, 6, generator(), acquired)
+    masks = draw(MaskDesign(60, 4, 6, acquired, rows=40), 2, generator())
     assert not masks[..., :10].any()
     assert achieved_acceleration(masks, acquired) == 4
 
@@ -180,7 +180,7 @@ def test_poisson_disks_keep_their_distance():
         distance = torch.cdist(points, points)
         return distance.fill_diagonal_(torch.inf).min(1).values
 
-    mask = poisson_disk_masks(1, (64, 64), 8, 0, generator(), slope=0)[0]
+    mask = poisson_disk_masks(MaskDesign(64, 8, 0, rows=64), 1, generator(), slope=0)[0]
     uniform = torch.zeros(64 * 64, dtype=torch.bool)
     uniform[torch.randperm(64 * 64, generator=generator())[:512]] = True
     assert nearest(mask).min() >= 2
@@ -188,13 +188,13 @@ def test_poisson_disks_keep_their_distance():
     # And leave no gaps: no entry is far from a measured one.
     everywhere = torch.ones(64, 64, dtype=torch.bool).nonzero().double()
     assert torch.cdist(everywhere, mask.nonzero().double()).min(1).values.max() < 4
-    dense = poisson_disk_masks(8, (64, 64), 6, 0, generator()).float().mean(0)
+    dense = poisson_disk_masks(MaskDesign(64, 6, 0, rows=64), 8, generator()).float().mean(0)
     assert dense[24:40, 24:40].mean() > 1.5 * dense[:8].mean()
 
 
 def test_spokes_are_radial():
     """Few spokes: along a circle, few arcs are measured, each on the other side of the centre too; corners never."""
-    mask = radial_masks(1, (65, 65), 12, 0, generator())[0]
+    mask = radial_masks(MaskDesign(65, 12, 0, rows=65), 1, generator())[0]
     assert not mask[:6, :6].any()
     assert mask[31:34, 31:34].float().mean() > 0.8
     inner, outer = mask[24:41, 24:41].float().mean(), mask[:8].float().mean()
@@ -202,10 +202,10 @@ def test_spokes_are_radial():
     points = mask.nonzero() - 32
     opposite = mask[(32 - points[:, 0]).clamp(0, 64), (32 - points[:, 1]).clamp(0, 64)]
     assert opposite.float().mean() > 0.8
-    firsts = radial_masks(400, (33, 33), 12, 0, generator()).float().mean(0)
+    firsts = radial_masks(MaskDesign(33, 12, 0, rows=33), 400, generator()).float().mean(0)
     assert firsts[16, 2:31].min() > 0
     with pytest.raises(ValueError, match="Radial spokes reach"):
-        radial_masks(1, (32, 32), 1.1, 0, generator())
+        radial_masks(MaskDesign(32, 1.1, 0, rows=32), 1, generator())
 
 
 @pytest.mark.parametrize("draw", PLANES)
@@ -221,7 +221,7 @@ def test_spokes_are_radial():
 )
 def test_impossible_requests_in_the_plane(draw, shape, acceleration, acs_lines, sentence):
     with pytest.raises(ValueError, match=sentence):
-        draw(1, shape, acceleration, acs_lines, generator())
+        draw(MaskDesign(shape[1], acceleration, acs_lines, rows=shape[0]), 1, generator())
 
 
 # --- further --------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_impossible_requests_in_the_plane(draw, shape, acceleration, acs_lines, 
 @pytest.mark.parametrize("draw", [*LINES, partial_fourier_masks])
 def test_further_masks_of_every_pattern_are_nested(draw):
     acceleration = 1.25 if draw is partial_fourier_masks else 3.84
-    mask = draw(5, 320, acceleration, 24, generator())
+    mask = draw(MaskDesign(320, acceleration, 24), 5, generator())
     further = further_mask(mask, 24, 10, generator(1))
     assert not (further & ~mask).any()
     assert further[:, acs_slice(320, 24)].all()
@@ -239,7 +239,7 @@ def test_further_masks_of_every_pattern_are_nested(draw):
 
 @pytest.mark.parametrize("draw", PLANES)
 def test_further_masks_of_the_plane_are_nested(draw):
-    mask = draw(4, (48, 40), 4, 8, generator())[:, None]
+    mask = draw(MaskDesign(40, 4, 8, rows=48), 4, generator())[:, None]
     further = further_entries(mask, 8, 100, generator(1))
     assert further.shape == mask.shape
     assert not (further & ~mask).any()
@@ -252,7 +252,7 @@ def test_further_masks_of_the_plane_are_nested(draw):
 def test_no_pattern_touches_the_global_random_state():
     state = torch.random.get_rng_state()
     for draw in LINES:
-        draw(2, 320, 3.84, 24, generator())
+        draw(MaskDesign(320, 3.84, 24), 2, generator())
     for draw in PLANES:
-        draw(1, (24, 24), 3, 4, generator())
+        draw(MaskDesign(24, 3, 4, rows=24), 1, generator())
     assert torch.random.get_rng_state().equal(state)

@@ -18,6 +18,7 @@ from rsd_med.operators import (
     random_mask,
     random_masks,
 )
+from rsd_med.operators.masks import MaskDesign
 
 
 def generator(seed=0):
@@ -39,7 +40,7 @@ def test_acs_lies_where_fastmri_puts_it(width, acs_lines):
 
 @pytest.mark.parametrize(("acceleration", "lines"), [(1, 320), (2, 160), (4, 80), (6, 53), (8, 40), (2.5, 128)])
 def test_random_masks_keep_the_acs_and_meet_the_acceleration(acceleration, lines):
-    masks = random_masks(16, 320, acceleration, 20, generator())
+    masks = random_masks(MaskDesign(320, acceleration, 20), 16, generator())
     assert masks.shape == (16, 320)
     assert masks.dtype == torch.bool
     assert (masks.sum(dim=1) == lines).all()
@@ -58,7 +59,7 @@ def test_random_masks_keep_the_acs_and_meet_the_acceleration(acceleration, lines
 def test_a_mask_is_right_or_refused(width, acceleration, acs_lines, seed, equispaced):
     draw = equispaced_mask if equispaced else random_mask
     try:
-        mask = draw(width, acceleration, acs_lines, generator(seed))
+        mask = draw(MaskDesign(width, acceleration, acs_lines), generator(seed))
     except ValueError:
         return
     assert mask.shape == (width,)
@@ -72,7 +73,7 @@ def test_a_mask_is_right_or_refused(width, acceleration, acs_lines, seed, equisp
 
 def test_lines_outside_the_acs_are_uniform():
     draws = 4000
-    share = random_masks(draws, 64, 4, 6, generator()).float().mean(dim=0)
+    share = random_masks(MaskDesign(64, 4, 6), draws, generator()).float().mean(dim=0)
     share = torch.cat((share[:29], share[35:]))
     expected = 10 / 58
     assert (share - expected).abs().max() < 5 * (expected * (1 - expected) / draws) ** 0.5
@@ -81,7 +82,7 @@ def test_lines_outside_the_acs_are_uniform():
 @pytest.mark.parametrize("width", [320, 368, 640])
 @pytest.mark.parametrize("acceleration", [2, 4, 6, 8])
 def test_equispaced_masks_are_evenly_spaced_and_meet_the_acceleration(width, acceleration):
-    masks = equispaced_masks(512, width, acceleration, 24, generator())
+    masks = equispaced_masks(MaskDesign(width, acceleration, 24), 512, generator())
     centre = acs_slice(width, 24)
     assert masks[:, centre].all()
     assert achieved_acceleration(masks) == pytest.approx(acceleration, rel=0.02)
@@ -94,14 +95,14 @@ def test_equispaced_masks_are_evenly_spaced_and_meet_the_acceleration(width, acc
 
 def test_equispaced_masks_refuse_an_acceleration_they_cannot_meet():
     with pytest.raises(ValueError, match=r"32 comes within 2 % of acceleration 3: the nearest is 2\.91"):
-        equispaced_mask(32, 3, 4, generator())
+        equispaced_mask(MaskDesign(32, 3, 4), generator())
 
 
 @pytest.mark.parametrize("draw", [random_masks, equispaced_masks])
 def test_never_acquired_columns_are_never_sampled(draw):
     acquired = torch.ones(320, dtype=torch.bool)
     acquired[:20] = acquired[300:] = False
-    masks = draw(200, 320, 4, 20, generator(), acquired)
+    masks = draw(MaskDesign(320, 4, 20, acquired), 200, generator())
     assert not masks[:, ~acquired].any()
     assert masks.any(dim=0).equal(acquired)
     assert (masks.sum(dim=1) == 70).all()  # the acceleration counts relative to what exists
@@ -123,15 +124,15 @@ def test_never_acquired_columns_are_never_sampled(draw):
 def test_refuses_impossible_requests(draw, width, acceleration, acs_lines, sentence):
     if width == 0:
         with pytest.raises(ValueError, match=sentence):
-            draw(width, acceleration, acs_lines, generator())
+            draw(MaskDesign(width, acceleration, acs_lines), generator())
         return
     with pytest.raises(ValueError, match=sentence):
-        draw(width, acceleration, acs_lines, generator())
+        draw(MaskDesign(width, acceleration, acs_lines), generator())
 
 
 def test_refuses_to_measure_nothing():
     with pytest.raises(ValueError, match="leaves 0 of 4 k-space columns"):
-        random_mask(4, 8, 0, generator())
+        random_mask(MaskDesign(4, 8, 0), generator())
     with pytest.raises(ValueError, match="measures nothing"):
         achieved_acceleration(torch.zeros(4, dtype=torch.bool))
 
@@ -139,18 +140,18 @@ def test_refuses_to_measure_nothing():
 def test_refuses_acquired_columns_that_do_not_fit():
     acquired = torch.ones(32, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"shape \(33,\)"):
-        random_mask(33, 4, 4, generator(), acquired)
+        random_mask(MaskDesign(33, 4, 4, acquired), generator())
     with pytest.raises(ValueError, match="boolean"):
-        random_mask(32, 4, 4, generator(), acquired.float())
+        random_mask(MaskDesign(32, 4, 4, acquired.float()), generator())
     acquired[15] = False
     with pytest.raises(ValueError, match="lacks some of the 4 central columns"):
-        random_mask(32, 4, 4, generator(), acquired)
+        random_mask(MaskDesign(32, 4, 4, acquired), generator())
 
 
 @pytest.mark.parametrize(("acceleration", "removed"), [(2, 54), (4, 16), (6, 8), (8, 5)])
 def test_further_masks_have_the_published_sizes(acceleration, removed):
     assert further_lines(320, acceleration) == removed
-    masks = random_masks(8, 320, acceleration, 20, generator())
+    masks = random_masks(MaskDesign(320, acceleration, 20), 8, generator())
     further = further_mask(masks, 20, removed, generator(1))
     assert (further.sum(dim=1) == 320 // (acceleration + 1)).all()
 
@@ -163,7 +164,7 @@ def test_further_lines_refuses_less_than_full_sampling():
 @pytest.mark.parametrize("shape", [(64,), (5, 64), (5, 1, 1, 64)])
 def test_further_masks_are_nested_and_keep_the_acs(shape):
     count = int(np.prod(shape[:-1]))
-    mask = random_masks(count, 64, 4, 6, generator()).reshape(shape)
+    mask = random_masks(MaskDesign(64, 4, 6), count, generator()).reshape(shape)
     before = mask.clone()
     further = further_mask(mask, 6, 3, generator(1))
     assert mask.equal(before)
@@ -177,7 +178,7 @@ def test_further_masks_are_nested_and_keep_the_acs(shape):
 def test_every_lost_line_may_have_been_measured():
     """E[A | A~] > 0 on all lines, the condition under which the further-corrupted objective learns everything."""
     draws, width, acs_lines, removed = 4000, 64, 6, 3
-    mask = random_masks(draws, width, 4, acs_lines, generator())
+    mask = random_masks(MaskDesign(width, 4, acs_lines), draws, generator())
     further = further_mask(mask, acs_lines, removed, generator(1))
     centre = torch.zeros(width, dtype=torch.bool)
     centre[acs_slice(width, acs_lines)] = True
@@ -191,7 +192,7 @@ def test_every_lost_line_may_have_been_measured():
 
 
 def test_further_masks_refuse_to_remove_what_is_not_there():
-    mask = random_mask(32, 4, 4, generator())
+    mask = random_mask(MaskDesign(32, 4, 4), generator())
     with pytest.raises(ValueError, match="5 columns cannot be removed from a mask that has only 4"):
         further_mask(mask, 4, 5, generator())
     with pytest.raises(ValueError, match="must not be negative"):
@@ -201,8 +202,8 @@ def test_further_masks_refuse_to_remove_what_is_not_there():
 def test_draws_depend_on_the_generator_alone():
     def draw(seed):
         source = generator(seed)
-        masks = random_masks(4, 64, 4, 6, source)
-        return torch.cat((masks, equispaced_masks(4, 64, 4, 6, source), further_mask(masks, 6, 3, source)))
+        masks = random_masks(MaskDesign(64, 4, 6), 4, source)
+        return torch.cat((masks, equispaced_masks(MaskDesign(64, 4, 6), 4, source), further_mask(masks, 6, 3, source)))
 
     assert draw(1).equal(draw(1))
     assert not draw(1).equal(draw(2))
@@ -211,10 +212,10 @@ def test_draws_depend_on_the_generator_alone():
 def test_the_global_random_state_is_never_touched():
     state = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     source = generator()
-    masks = random_masks(4, 64, 4, 6, source)
-    equispaced_masks(4, 64, 4, 6, source)
-    random_mask(64, 4, 6, source)
-    equispaced_mask(64, 4, 6, source)
+    masks = random_masks(MaskDesign(64, 4, 6), 4, source)
+    equispaced_masks(MaskDesign(64, 4, 6), 4, source)
+    random_mask(MaskDesign(64, 4, 6), source)
+    equispaced_mask(MaskDesign(64, 4, 6), source)
     further_mask(masks, 6, 3, source)
     complex_or_real_noise(torch.zeros(3, dtype=torch.complex64), 1.0, source)
     assert torch.random.get_rng_state().equal(state[0])

@@ -5,7 +5,7 @@ budget; a mask comes within 2 % of the requested acceleration wherever a whole n
 measures a subset, and never loses a part of the ACS.
 """
 
-from rsd_med.operators.masks.budget import achieved_acceleration, acs_slice, nearest_count
+from rsd_med.operators.masks.budget import MaskDesign, achieved_acceleration, acs_slice, nearest_count
 from rsd_med.operators.masks.further import further_entries, further_lines, further_mask
 from rsd_med.operators.masks.lattice import equispaced_fraction_masks, equispaced_grid_masks
 from rsd_med.operators.masks.lines import (
@@ -19,6 +19,7 @@ from rsd_med.operators.masks.lines import (
 from rsd_med.operators.masks.plane import poisson_disk_masks, radial_masks
 
 __all__ = [
+    "MaskDesign",
     "achieved_acceleration",
     "acs_slice",
     "equispaced_fraction_masks",

@@ -1,6 +1,7 @@
 """How many columns or entries a mask may measure, where its calibration region lies, what it achieved."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -87,20 +88,39 @@ def nearest_count(count: int, acceleration: float) -> int:
     return more if fewer or count / acceleration > 0.5 else 0
 
 
-def plan(
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    acquired: Tensor | None,
-    device: torch.device,
-    rounded: bool = False,
-) -> tuple[int, slice, Tensor]:
+@dataclass(frozen=True)
+class MaskDesign:
+    """What is asked of a mask.
+
+    Attributes
+    ----------
+    width
+        Number of k-space columns.
+    acceleration
+        Requested acceleration R >= 1: one in R columns, or entries of the plane, is measured.
+    acs_lines
+        Number of central columns, or side of the central square, that are always measured.
+    acquired
+        Boolean ``(width,)``: the columns that exist at all; None is all. Zero-padded or partial scans lack some; those
+        are never sampled, and R counts relative to the acquired ones.
+    rows
+        Number of rows, for masks that vary along both axes.
+    """
+
+    width: int
+    acceleration: float
+    acs_lines: int
+    acquired: Tensor | None = None
+    rows: int = 1
+
+
+def plan(design: MaskDesign, device: torch.device, rounded: bool = False) -> tuple[int, slice, Tensor]:
     """Return the number of columns to measure, the ACS among them, and the columns that can be measured.
 
     Parameters
     ----------
-    width, acceleration, acs_lines, acquired
-        As in :func:`~rsd_med.operators.masks.lines.random_masks`.
+    design
+        What is asked for.
     device
         Where the columns shall lie.
     rounded
@@ -116,10 +136,11 @@ def plan(
     ValueError
         If R < 1, if the ACS does not fit, or if R leaves fewer columns than the ACS needs.
     """
+    width, acceleration, acs_lines = design.width, design.acceleration, design.acs_lines
     if width < 1:
         raise ValueError(f"A mask needs at least one k-space column, not {width}.")
     centre = acs_slice(width, acs_lines)
-    there = existing(width, acquired, device)
+    there = existing(design, device)
     if not bool(there[centre].all()):
         raise ValueError(f"The scan lacks some of the {acs_lines} central columns: ask for fewer ACS lines.")
     columns = int(there.sum())
@@ -134,7 +155,7 @@ def plan(
     return total, centre, there
 
 
-def existing(width: int, acquired: Tensor | None, device: torch.device) -> Tensor:
+def existing(design: MaskDesign, device: torch.device) -> Tensor:
     """Return the columns that exist, bool ``(width,)``.
 
     Raises
@@ -142,6 +163,7 @@ def existing(width: int, acquired: Tensor | None, device: torch.device) -> Tenso
     ValueError
         If ``acquired`` is not boolean of that shape.
     """
+    width, acquired = design.width, design.acquired
     if acquired is None:
         return torch.ones(width, dtype=torch.bool, device=device)
     if acquired.dtype != torch.bool or acquired.shape != (width,):

@@ -7,20 +7,13 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
-from rsd_med.operators.masks.budget import TOLERANCE, plan, require_acceleration
+from rsd_med.operators.masks.budget import TOLERANCE, MaskDesign, plan, require_acceleration
 
 _STRETCHES = 81
 _STRETCH = 0.08
 
 
-def equispaced_fraction_masks(
-    batch: int,
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-) -> Tensor:
+def equispaced_fraction_masks(design: MaskDesign, batch: int, draws: Draws) -> Tensor:
     """Draw masks with evenly spaced columns, through the ACS too, of a spacing adjusted for the ACS.
 
     fastMRI's ``EquispacedMaskFractionFunc``: with N columns and L ACS lines, the lattice round(o + k s) has the spacing
@@ -30,8 +23,8 @@ def equispaced_fraction_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, draws, acquired
-        As in `random_masks`. The lattice spans the columns that were acquired.
+    design, batch, draws
+        As in `random_masks`; the lattice spans the columns that were acquired.
 
     Returns
     -------
@@ -43,15 +36,19 @@ def equispaced_fraction_masks(
     ValueError
         As in `random_masks`, and if no whole number of columns comes within 2 % of R.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device, rounded=True)
+    total, centre, there = plan(design, draws.device, rounded=True)
     columns = int(there.sum())
-    require_acceleration(total, columns, acceleration, "equispaced columns")
+    require_acceleration(total, columns, design.acceleration, "equispaced columns")
     lines = centre.stop - centre.start
     if total == lines:
-        mask = torch.zeros(batch, width, dtype=torch.bool, device=draws.device)
+        mask = torch.zeros(batch, design.width, dtype=torch.bool, device=draws.device)
         mask[:, centre] = True
         return mask
-    spacing = (columns - lines) / (columns / acceleration - lines) if columns / acceleration > lines else columns
+    spacing = (
+        (columns - lines) / (columns / design.acceleration - lines)
+        if columns / design.acceleration > lines
+        else columns
+    )
     offsets = draws.integers(max(round(spacing), 1), batch).tolist()
     # The unchanged spacing first, then ever larger changes.
     stretches = sorted(torch.linspace(-_STRETCH, _STRETCH, _STRETCHES).tolist(), key=abs)
@@ -59,18 +56,11 @@ def equispaced_fraction_masks(
     for offset in offsets:
         tried = (_lattice(spacing * (1 + stretch), offset, centre, there, 1) for stretch in stretches)
         masks.append(_nearest(tried, total))
-        require_acceleration(int(masks[-1].sum()), columns, acceleration, "equispaced columns")
+        require_acceleration(int(masks[-1].sum()), columns, design.acceleration, "equispaced columns")
     return torch.stack(masks)
 
 
-def equispaced_grid_masks(
-    batch: int,
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-) -> Tensor:
+def equispaced_grid_masks(design: MaskDesign, batch: int, draws: Draws) -> Tensor:
     """Draw masks of every s-th column, s a whole number, and the ACS: what a scanner with parallel imaging acquires.
 
     fastMRI's ``EquiSpacedMaskFunc`` with its offset, uniform in 0 ... s − 1. There, s is what is called acceleration,
@@ -79,7 +69,7 @@ def equispaced_grid_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, draws, acquired
+    design, batch, draws
         As in `random_masks`.
 
     Returns
@@ -92,7 +82,7 @@ def equispaced_grid_masks(
     ValueError
         As in `random_masks`, and if no whole spacing comes within 2 % of R.
     """
-    _, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
+    _, centre, there = plan(design, draws.device)
     columns = int(there.sum())
     lattices_of: dict[int, list[Tensor]] = {}
     means: dict[int, float] = {}
@@ -103,20 +93,20 @@ def equispaced_grid_masks(
         close = [
             lattice
             for lattice in lattices
-            if bool(lattice.any()) and abs(columns / int(lattice.sum()) / acceleration - 1) <= TOLERANCE
+            if bool(lattice.any()) and abs(columns / int(lattice.sum()) / design.acceleration - 1) <= TOLERANCE
         ]
         if close:
             lattices_of[spacing] = close
-        if means[spacing] > acceleration * (1 + 2 * TOLERANCE):
+        if means[spacing] > design.acceleration * (1 + 2 * TOLERANCE):
             break
     if not lattices_of:
-        near = sorted(means, key=lambda spacing: abs(means[spacing] - acceleration))[:2]
+        near = sorted(means, key=lambda spacing: abs(means[spacing] - design.acceleration))[:2]
         possible = " and ".join(f"every {spacing}. column {means[spacing]:.3g}" for spacing in sorted(near))
         raise ValueError(
-            f"No grid of every s-th column with {acs_lines} ACS lines comes within 2 % of acceleration "
-            f"{acceleration:g}: {possible}; ask for one of these, or for the pattern equispaced_fraction."
+            f"No grid of every s-th column with {design.acs_lines} ACS lines comes within 2 % of acceleration "
+            f"{design.acceleration:g}: {possible}; ask for one of these, or for the pattern equispaced_fraction."
         )
-    best = min(lattices_of, key=lambda spacing: abs(means[spacing] / acceleration - 1))
+    best = min(lattices_of, key=lambda spacing: abs(means[spacing] / design.acceleration - 1))
     numbers = draws.integers(len(lattices_of[best]), batch).tolist()
     return torch.stack([lattices_of[best][number] for number in numbers])
 

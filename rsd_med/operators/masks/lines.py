@@ -4,27 +4,18 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
-from rsd_med.operators.masks.budget import plan, require_acceleration
+from rsd_med.operators.masks.budget import MaskDesign, plan, require_acceleration
 
 _LEAST_DENSITY = 0.02
 """Of a variable density: no column is impossible, for what is never measured can never be learnt."""
 
 
-def random_mask(
-    width: int, acceleration: float, acs_lines: int, draws: Draws, acquired: Tensor | None = None
-) -> Tensor:
+def random_mask(design: MaskDesign, draws: Draws) -> Tensor:
     """Draw one mask of shape ``(width,)``; see `random_masks`."""
-    return random_masks(1, width, acceleration, acs_lines, draws, acquired)[0]
+    return random_masks(design, 1, draws)[0]
 
 
-def random_masks(
-    batch: int,
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-) -> Tensor:
+def random_masks(design: MaskDesign, batch: int, draws: Draws) -> Tensor:
     """Draw masks whose columns outside the ACS are uniform without replacement.
 
     fastMRI's ``RandomMaskFunc`` measures each column with the probability that gives as many on average; a fixed
@@ -32,19 +23,12 @@ def random_masks(
 
     Parameters
     ----------
+    design
+        What is asked for.
     batch
         How many masks.
-    width
-        Number of k-space columns.
-    acceleration
-        Requested acceleration R >= 1.
-    acs_lines
-        Number of central columns that are always measured.
     draws
         The source of randomness; the masks lie on its device.
-    acquired
-        Boolean ``(width,)``: the columns that exist at all. Zero-padded or partial scans lack some; those are never
-        sampled, and R counts relative to the acquired ones.
 
     Returns
     -------
@@ -56,20 +40,12 @@ def random_masks(
     ValueError
         If R < 1, if the ACS does not fit, or if R leaves fewer columns than the ACS needs.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
-    keys = draws.uniform(batch, width)
+    total, centre, there = plan(design, draws.device)
+    keys = draws.uniform(batch, design.width)
     return _smallest(keys, total, centre, there)
 
 
-def variable_density_masks(
-    batch: int,
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-    power: float = 3.0,
-) -> Tensor:
+def variable_density_masks(design: MaskDesign, batch: int, draws: Draws, power: float = 3.0) -> Tensor:
     """Draw masks whose columns outside the ACS become rarer outwards, without replacement.
 
     A column at the distance r from the centre, 1 at the edge, is drawn with a weight of (1 − r)^power (Lustig et al.,
@@ -77,7 +53,7 @@ def variable_density_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, draws, acquired
+    design, batch, draws
         As in `random_masks`.
     power
         How fast the density falls; 0 is uniform.
@@ -92,31 +68,22 @@ def variable_density_masks(
     ValueError
         As in `random_masks`.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
-    distance = (torch.arange(width, device=draws.device) - width // 2).abs() / max(width // 2, 1)
+    total, centre, there = plan(design, draws.device)
+    distance = (torch.arange(design.width, device=draws.device) - design.width // 2).abs() / max(design.width // 2, 1)
     weight = (1 - distance).clamp(0, 1).pow(power).clamp_min(_LEAST_DENSITY)
     # The smallest of exponential draws with these rates are a weighted sample without replacement (Efraimidis and
     # Spirakis, Inf. Process. Lett. 97, 2006).
-    keys = draws.uniform(batch, width, dtype=torch.float64)
+    keys = draws.uniform(batch, design.width, dtype=torch.float64)
     keys = -torch.log1p(-keys) / weight
     return _smallest(keys, total, centre, there)
 
 
-def equispaced_mask(
-    width: int, acceleration: float, acs_lines: int, draws: Draws, acquired: Tensor | None = None
-) -> Tensor:
+def equispaced_mask(design: MaskDesign, draws: Draws) -> Tensor:
     """Draw one mask of shape ``(width,)``; see `equispaced_masks`."""
-    return equispaced_masks(1, width, acceleration, acs_lines, draws, acquired)[0]
+    return equispaced_masks(design, 1, draws)[0]
 
 
-def equispaced_masks(
-    batch: int,
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-) -> Tensor:
+def equispaced_masks(design: MaskDesign, batch: int, draws: Draws) -> Tensor:
     """Draw masks whose columns outside the ACS are evenly spaced, with a random offset.
 
     The spacing is counted over the columns outside the ACS and is fractional, the spacing of fastMRI's
@@ -125,7 +92,7 @@ def equispaced_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, draws, acquired
+    design, batch, draws
         As in `random_masks`.
 
     Returns
@@ -138,12 +105,12 @@ def equispaced_masks(
     ValueError
         As in `random_masks`, and if no whole number of columns comes within 2 % of R.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device, rounded=True)
-    require_acceleration(total, int(there.sum()), acceleration, "equispaced columns")
+    total, centre, there = plan(design, draws.device, rounded=True)
+    require_acceleration(total, int(there.sum()), design.acceleration, "equispaced columns")
     available = there.clone()
     available[centre] = False
     columns = available.nonzero()[:, 0]
-    mask = torch.zeros(batch, width, dtype=torch.bool, device=draws.device)
+    mask = torch.zeros(batch, design.width, dtype=torch.bool, device=draws.device)
     mask[:, centre] = True
     count = total - (centre.stop - centre.start)
     if count:
@@ -155,14 +122,7 @@ def equispaced_masks(
     return mask
 
 
-def partial_fourier_masks(
-    batch: int,
-    width: int,
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-) -> Tensor:
+def partial_fourier_masks(design: MaskDesign, batch: int, draws: Draws) -> Tensor:
     """Draw masks that leave out one end of k-space, left or right at random, and measure everything else.
 
     What is left out has its mirror image among what is measured, and a smooth phase would give it back; a mask tells
@@ -170,7 +130,7 @@ def partial_fourier_masks(
 
     Parameters
     ----------
-    batch, width, acceleration, acs_lines, draws, acquired
+    design, batch, draws
         As in `random_masks`; R lies below 2.
 
     Returns
@@ -184,15 +144,15 @@ def partial_fourier_masks(
         As in `random_masks`; if the centre and the ACS are not among what is left; if no whole number of columns comes
         within 2 % of R.
     """
-    total, centre, there = plan(width, acceleration, acs_lines, acquired, draws.device)
+    total, centre, there = plan(design, draws.device)
     columns = there.nonzero()[:, 0]
-    require_acceleration(total, len(columns), acceleration, "columns")
-    middle = width // 2
+    require_acceleration(total, len(columns), design.acceleration, "columns")
+    middle = design.width // 2
     first, last = min(centre.start, middle), max(centre.stop, middle + 1)
     if int(columns[-total]) > first or int(columns[total - 1]) < last - 1:
         raise ValueError(
-            f"Partial Fourier with acceleration {acceleration:g} would leave out a part of the centre: ask for less "
-            f"than {len(columns) / (len(columns) / 2 + (last - first) / 2):.3g}, or for fewer ACS lines."
+            f"Partial Fourier with acceleration {design.acceleration:g} would leave out a part of the centre: ask for "
+            f"less than {len(columns) / (len(columns) / 2 + (last - first) / 2):.3g}, or for fewer ACS lines."
         )
     right = draws.uniform(batch, 1) < 0.5
     number = there.cumsum(0) - 1

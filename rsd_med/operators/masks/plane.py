@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
-from rsd_med.operators.masks.budget import acs_slice, existing, floor_of, require_acceleration
+from rsd_med.operators.masks.budget import MaskDesign, acs_slice, existing, floor_of, require_acceleration
 
 _SHRINK = 0.9
 """By how much the Poisson disks shrink when no more of them fit."""
@@ -19,15 +19,7 @@ _SHRINK = 0.9
 _GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
 
 
-def poisson_disk_masks(
-    batch: int,
-    shape: tuple[int, int],
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-    slope: float = 1.0,
-) -> Tensor:
+def poisson_disk_masks(design: MaskDesign, batch: int, draws: Draws, slope: float = 1.0) -> Tensor:
     """Draw masks of entries that keep their distance from each other: random without clusters and without gaps.
 
     Darts are thrown in random order and stick where no other is within the disk around either of the two; the disk at
@@ -37,18 +29,12 @@ def poisson_disk_masks(
 
     Parameters
     ----------
+    design
+        What is asked for; rows and columns of the plane.
     batch
         How many masks.
-    shape
-        Size of k-space (y, x).
-    acceleration
-        Requested acceleration R >= 1: one in R entries is measured.
-    acs_lines
-        Side of the central square that is always measured.
     draws
         The source of randomness; the masks lie on its device.
-    acquired
-        Boolean ``(x,)``: the columns that exist at all; R counts relative to their entries.
     slope
         How fast the disks grow outwards; 0 is uniform.
 
@@ -63,7 +49,8 @@ def poisson_disk_masks(
         If R < 1, if the ACS does not fit, if R leaves fewer entries than the ACS needs, or if no whole number of
         entries comes within 2 % of R.
     """
-    total, square, there = _plan(shape, acceleration, acs_lines, acquired, draws.device)
+    shape = (design.rows, design.width)
+    total, square, there = _plan(design, draws.device)
     need = total - int(square.sum())
     growth = 1 + slope * _radius(shape, draws.device)
     order = draws.uniform(batch, *shape)
@@ -85,14 +72,7 @@ def poisson_disk_masks(
     return taken | square
 
 
-def radial_masks(
-    batch: int,
-    shape: tuple[int, int],
-    acceleration: float,
-    acs_lines: int,
-    draws: Draws,
-    acquired: Tensor | None = None,
-) -> Tensor:
+def radial_masks(design: MaskDesign, batch: int, draws: Draws) -> Tensor:
     """Draw masks of spokes through the centre of k-space, each turned by the golden angle, on the nearest entries.
 
     The first angle is random (golden angle: Winkelmann et al., IEEE Trans. Med. Imaging 26, 2007). The last spoke is
@@ -101,7 +81,7 @@ def radial_masks(
 
     Parameters
     ----------
-    batch, shape, acceleration, acs_lines, draws, acquired
+    design, batch, draws
         As in `poisson_disk_masks`.
 
     Returns
@@ -114,7 +94,8 @@ def radial_masks(
     ValueError
         As in `poisson_disk_masks`, and if the ellipse has fewer entries than R asks for.
     """
-    total, square, there = _plan(shape, acceleration, acs_lines, acquired, draws.device)
+    shape = (design.rows, design.width)
+    total, square, there = _plan(design, draws.device)
     need = total - int(square.sum())
     turns = draws.uniform(batch, dtype=torch.float64) * math.pi
     steps = 2 * max(shape)
@@ -137,7 +118,8 @@ def radial_masks(
         if met < need:
             raise ValueError(
                 f"Radial spokes reach {met + total - need} of the {int(there.sum())} entries of k-space, fewer than "
-                f"acceleration {acceleration:g} asks for: raise it above {int(there.sum()) / (met + total - need):.3g}."
+                f"acceleration {design.acceleration:g} asks for: raise it above "
+                f"{int(there.sum()) / (met + total - need):.3g}."
             )
         mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool, device=draws.device)
         mask[first.argsort()[:need]] = True
@@ -145,14 +127,12 @@ def radial_masks(
     return torch.stack(masks)
 
 
-def _plan(
-    shape: tuple[int, int], acceleration: float, acs_lines: int, acquired: Tensor | None, device: torch.device
-) -> tuple[int, Tensor, Tensor]:
+def _plan(design: MaskDesign, device: torch.device) -> tuple[int, Tensor, Tensor]:
     """Return the number of entries to measure, the ACS square, and the entries that can be measured."""
-    rows, columns = shape
+    rows, columns, acceleration, acs_lines = design.rows, design.width, design.acceleration, design.acs_lines
     if rows < 1 or columns < 1:
         raise ValueError(f"A mask needs at least one entry, not {rows} × {columns}.")
-    there = existing(columns, acquired, device).expand(rows, columns)
+    there = existing(design, device).expand(rows, columns)
     square = torch.zeros(rows, columns, dtype=torch.bool, device=device)
     square[acs_slice(rows, acs_lines), acs_slice(columns, acs_lines)] = True
     if bool((square & ~there).any()):
