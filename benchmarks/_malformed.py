@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import os
 import random
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,18 @@ from typing import Any
 import nibabel
 import numpy as np
 
-SUFFIXES = {"protocol": ".yaml", "hdf5": ".h5", "ismrmrd": ".h5", "nifti": ".nii", "dicom": ".dcm"}
+from benchmarks import _clumsy as clumsy
+
+SUFFIXES = {
+    "protocol": ".yaml",
+    "hdf5": ".h5",
+    "ismrmrd": ".h5",
+    "nifti": ".nii",
+    "dicom": ".dcm",
+    "array": ".npy",
+    "folder": "",
+}
+"""What the name of each kind ends with."""
 
 PROTOCOL = """schema_version: 1
 name: fuzz
@@ -29,6 +42,7 @@ TEXTS = (
     *("null", "true", "0", "-1", "1e-4", "1e400", ".nan", "-.inf", "0x10", "0o7", "''", "~", "[]", "{}", "&", "*"),
     *("!", "|", ">", "%", "@", "`", "\t", "&a", "*a", "!!python/object:os.system", "!!binary", "<<:", "---", "..."),
     *(":", "-", "?", "{kind: {kind: x}}", "[[[[[[[[", "99999999999999999999", "2001-01-01", "\u202e", "\0", "\ud7ff"),
+    *("*_T1w.nii.gz", "*", "*a b", '"C:\\data"', "a\uff1ab", "&.x", "%x", "|x", "[}", "1e30", "1e-30", "null"),
     *("é", "1_000", "../../etc/passwd", "${HOME}", "$X", "{a: b}", "kind:", "#", "[" * 3000, "{a: " * 200, "1e4" * 99),
 )
 NUMBERS = (0, 1, -1, 2**7, 2**15, 2**16 - 1, 2**31 - 1, -(2**31), 2**32 - 1, 2**40, 2**63 - 1, -(2**63))
@@ -48,7 +62,10 @@ def real_files(shared: Path | None, work: Path) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {kind: [] for kind in SUFFIXES}
     found["protocol"] = [PROTOCOL.encode()]
     found["hdf5"] = [_kspace_file(work / "seed.h5", random.Random(0), plain=True)]
-    found["nifti"] = [_nifti()]
+    found["nifti"] = [nifti()]
+    found["array"] = [array()]
+    found["folder"] = [b""]
+    found["dicom"] = [clumsy.dicom_image(random.Random(0), np.eye(3), 0), clumsy.mosaic(random.Random(1))]
     if shared is None:
         return found
     for name in ("synth_multicoil_train_0", "synth_multicoil_test_masked", "real_phantom_2ch"):
@@ -67,8 +84,21 @@ def real_files(shared: Path | None, work: Path) -> dict[str, list[bytes]]:
     return found
 
 
-def malform(kind: str, seeds: list[bytes], draw: random.Random, work: Path, elsewhere: Path) -> bytes:
-    """Return one malformed file (some are well formed after all).
+def put(content: bytes | clumsy.Folder, path: Path) -> None:
+    """Write a file, or a folder with all that is in it."""
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    for name, inside in content.items():
+        file = Path(os.fsdecode(os.path.join(os.fsencode(path), name)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(inside)
+
+
+def malform(kind: str, seeds: list[bytes], draw: random.Random, work: Path, elsewhere: Path) -> bytes | clumsy.Folder:
+    """Return one malformed file or folder (some are well formed after all).
 
     Parameters
     ----------
@@ -87,6 +117,14 @@ def malform(kind: str, seeds: list[bytes], draw: random.Random, work: Path, else
         return _protocol(draw)
     if kind == "hdf5" and draw.random() < 0.4:
         return _kspace_file(work / "made.h5", draw, elsewhere=elsewhere)
+    if kind == "folder":
+        return clumsy.folder(draw, draw.choice(MUTATIONS))
+    if kind == "array":
+        return clumsy.array(draw)
+    if kind == "nifti" and draw.random() < 0.3:
+        return clumsy.contradictory_nifti(draw)
+    if kind == "dicom" and draw.random() < 0.2:
+        return clumsy.mosaic(draw)
     content = bytearray(draw.choice(seeds))
     for _ in range(draw.choice((1, 1, 1, 2, 4, 8))):
         content = draw.choice(MUTATIONS)(content, draw)
@@ -229,7 +267,15 @@ def _lead_elsewhere(file: Any, draw: random.Random, elsewhere: Path) -> None:
         file.create_dataset("kspace", (16, 128, 4096, 2048), "c8", chunks=(1, 1, 64, 64))
 
 
-def _nifti() -> bytes:
+def array() -> bytes:
+    """Return a small good ``.npy`` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(60, dtype=np.uint8).reshape(2, 6, 5))
+    return buffer.getvalue()
+
+
+def nifti() -> bytes:
+    """Return a small good volume."""
     import nibabel
 
     image = nibabel.Nifti1Image(np.arange(4 * 5 * 3, dtype=np.int16).reshape(4, 5, 3), np.eye(4))

@@ -33,7 +33,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_sentence(place, kind
         pytest.skip("no real file of this kind here")
     content = malformed.malform(kind, seeds[kind], random.Random(number), folder, folder / "elsewhere" / "secret.h5")
     path = folder / "root" / f"file{malformed.SUFFIXES[kind]}"
-    path.write_bytes(content)
+    malformed.put(content, path)
     watch.opened()
     assert fuzz.attempt(path, kind) in ("read", "refused")
     assert not watch.opened()
