@@ -81,10 +81,10 @@ def dicom_image(draw: random.Random, turn: np.ndarray, step: int, **fields: Any)
     jitter = draw.choice(_LEVELS)
     axes = turn + jitter * noise.standard_normal((3, 3))
     values = noise.integers(0, 4000, fields.pop("shape", (6, 5))).astype("<u2")
-    meta = FileMetaDataset()
+    meta: Any = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
     meta.MediaStorageSOPInstanceUID = f"1.2.3.{step + 1}.{draw.randrange(10**6)}"
-    file = Dataset()
+    file: Any = Dataset()
     file.file_meta = meta
     file.SOPClassUID, file.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
     file.PatientName, file.SeriesInstanceUID, file.InstanceNumber = "DOE^JANE", "1.2.3", step + 1

@@ -54,6 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
     experiment = open_run(run, options.reference, options.num, options.seeds)
     command = "python -m rsd_med.evaluate " + shlex.join(sys.argv[1:] if arguments is None else arguments)
     with telling(tell_on_stderr), RunLogger(run) as run_logger:
+        if options.reference is not None:
+            read_as = experiment.protocol.evaluation.reference
+            run_logger.say(
+                f"reference: {options.reference}, read as data of kind {read_as.kind if read_as else '?'}, with the "
+                "protocol's settings; of a fully sampled scan, the image that its coils give together"
+            )
         evaluate(experiment, run, run_logger, command)
     build_report(run)
     write_model_card(run)

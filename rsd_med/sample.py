@@ -3,9 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsd_med.base.command import program, run_command
 from rsd_med.diffusion.kinds import SAMPLERS
+
+if TYPE_CHECKING:
+    from rsd_med.runs.checkpoints import Checkpoint
+    from rsd_med.runs.run_folder import RunFolder
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -44,15 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
     from rsd_med.base.progress import tell_on_stderr, telling
     from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
     from rsd_med.experiment import newest_checkpoint, open_run
-    from rsd_med.runs.export import write_images
+    from rsd_med.operators.channels import to_channels
+    from rsd_med.runs.export import require_room, require_unused, write_images
     from rsd_med.runs.run_folder import RunFolder
 
     if options.num < 1 or options.steps < 1 or options.seed < 0:
         raise ProtocolError("--num and --steps must be at least 1, and --seed at least 0.")
+    require_unused(options.out)
     run = RunFolder(options.run)
     experiment = open_run(run)
     checkpoint = newest_checkpoint(run, options.model)
     network = experiment.load_network(checkpoint, options.model)
+    require_room(options.num, to_channels(experiment.sampling_operators[:1].image()).shape[1:])
     if options.model == "student":
         draw = student_draw(network, experiment.protocol.student.one_step)
     else:
@@ -61,8 +69,20 @@ def main(arguments: list[str] | None = None) -> int:
     with telling(tell_on_stderr):
         images = draw_images(draw, experiment.objective, experiment.sampling_operators, options.num, options.seed)
     path = write_images(images, options.out, options.format)
-    print(f"{options.num} images of the {options.model} ({checkpoint.images:,} images of training): {path}")
+    print(f"{options.num:,} images of the {options.model} ({_trained(run, checkpoint)}): {path}")
     return 0
+
+
+def _trained(run: "RunFolder", checkpoint: "Checkpoint") -> str:
+    """Say how long a model was trained, and where the student was chosen."""
+    distances = {
+        int(line["images"]): line["proximal_fd"]
+        for line in run.read_metrics_lines()
+        if line.get("stage") == "student" and "proximal_fd" in line and line["images"] <= checkpoint.images
+    }
+    if checkpoint.stage != "student" or not distances:
+        return f"trained on {checkpoint.images:,} images"
+    return f"chosen after {min(distances, key=distances.__getitem__):,} of {checkpoint.images:,} images of training"
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def dry_run(formats, monkeypatch, capsys):
 
 
 def test_the_published_experiments_are_all_here():
-    assert PUBLISHED | {"quickstart", "nifti_noise"} == set(PROTOCOLS)
+    assert PUBLISHED | {"quickstart", "nifti_noise", "nifti_small"} == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

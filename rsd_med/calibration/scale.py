@@ -10,6 +10,9 @@ from rsd_med.base.errors import DataError
 from rsd_med.operators.fourier import ifft2c
 from rsd_med.operators.masks import acs_slice
 
+SMALLEST, LARGEST = 1e-15, 1e15
+"""Between these a value can be squared, and summed over coils and lines, in single precision."""
+
 
 def contiguous(sampled: Tensor) -> bool:
     """Say whether the sampled lines, bool (n,), are one run without a gap; False where none is sampled."""
@@ -121,8 +124,9 @@ def acs_scale(kspace: Tensor, acs_lines: int, acs_rows: int | None = None) -> fl
     Raises
     ------
     DataError
-        If the centre of k-space is zero or not finite.
+        If the centre of k-space is zero or not finite, or its values are too large or too small to be squared.
     """
+    _require_representable(kspace)
     columns = kspace.shape[-1]
     if acs_lines > 0:
         x = acs_slice(columns, min(acs_lines, columns))
@@ -139,3 +143,13 @@ def acs_scale(kspace: Tensor, acs_lines: int, acs_rows: int | None = None) -> fl
             "that acs_lines central columns were sampled."
         )
     return scale
+
+
+def _require_representable(kspace: Tensor) -> None:
+    """Refuse values whose squares are infinite or zero in single precision."""
+    peak = float(kspace.abs().max())
+    if 0 < peak < math.inf and not SMALLEST < peak < LARGEST:
+        raise DataError(
+            f"The largest value of k-space is {peak:.1g}, and single precision holds the squares of {SMALLEST:.0e} to "
+            f"{LARGEST:.0e}: multiply the data by a constant."
+        )

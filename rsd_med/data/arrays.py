@@ -1,8 +1,13 @@
-"""Images stored as one NumPy array: ``.npy`` (read in place) or ``.npz``."""
+"""Images stored as one NumPy array: ``.npy`` (read image by image) or ``.npz``."""
 
 import io
 import math
+import os
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -18,7 +23,7 @@ from rsd_med.data.scan import Picture
 from rsd_med.data.source import Source, SourceSettings
 
 MAX_NPZ_BYTES = 8 * 2**30
-"""Largest array read from an ``.npz``, which has to be held in memory; an ``.npy`` is read in place."""
+"""Largest array read from an ``.npz``, which has to be held in memory; an ``.npy`` is read image by image."""
 
 PICTURE_CHANNELS = (1, 3)
 
@@ -87,7 +92,7 @@ class Arrays(Source):
     def __init__(self, settings: ArraysSettings, path: Path) -> None:
         self.settings = settings
         self.path = path
-        self.key, self.array_shape, self.dtype = self._header()
+        self.key, self.array_shape, self.dtype, self._stored = self._header()
         self.layout, self.num_channels = self._layout()
         self.is_complex = self.dtype.kind == "c" or self.num_channels == 2
         self._check_numbers()
@@ -114,7 +119,7 @@ class Arrays(Source):
 
     def __getitem__(self, index: int) -> Picture:
         """Read one image."""
-        values = np.asarray(self._array()[self.indices[index]])
+        values = self._values(self.indices[index])
         if values.dtype.kind in "fc" and not np.isfinite(values).all():
             raise self._error(f"image {self.indices[index]} holds NaN or infinite values")
         if self.layout is None:
@@ -151,38 +156,73 @@ class Arrays(Source):
         scale = torch.quantile(image.abs().flatten(), 0.99).item()
         return image / scale if scale > 0 else image
 
+    def _values(self, number: int) -> np.ndarray:
+        """Return one image as it is stored: read, not mapped, for a mapped file that is cut short ends the process."""
+        if self._stored is None or self._stored.fortran_order:
+            return self._array()[number]
+        size = math.prod(self.array_shape[1:]) * self.dtype.itemsize
+        with self._opened() as file:
+            file.seek(self._stored.offset + number * size)
+            content = file.read(size)
+        if len(content) < size:
+            raise self._error("is damaged or cut short: copy it again")
+        return np.frombuffer(content, self.dtype).reshape(self.array_shape[1:])
+
     def _array(self) -> np.ndarray:
+        """Return the whole array of an archive, or of a file in which the numbers of an image lie apart."""
         if self._data is None:
             try:
-                if self.key is None:
-                    self._data = np.load(self.path, mmap_mode="r", allow_pickle=False)
-                else:
-                    with np.load(self.path, allow_pickle=False) as archive:
-                        self._data = archive[self.key]
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
+                with self._opened() as file:
+                    stored = np.load(file, allow_pickle=False)
+                    self._data = stored if self.key is None else stored[self.key]
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
                 raise self._error("is damaged or cut short: copy it again") from problem
         return self._data
 
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        """Open the file that the header was read from; DataError where it is not that file any more."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            raise self._error("is not there any more: put it back, then start again") from None
+        except OSError as problem:
+            raise self._error(f"cannot be read ({(problem.strerror or str(problem)).lower()})") from problem
+        with file:
+            if _identity(file) != self._identity:
+                raise self._error(
+                    "has changed since it was opened: to change the data of a run, write another file and start again"
+                )
+            yield file
+
     # --- what the header says ----------------------------------------------------------------------------------
 
-    def _header(self) -> tuple[str | None, tuple[int, ...], np.dtype[Any]]:
+    def _header(self) -> tuple[str | None, tuple[int, ...], np.dtype[Any], "_Stored | None"]:
         path = self.path
         if not path.is_file():
             raise self._error("does not exist: check data.root")
         try:
             if path.suffix == ".npy":
                 with path.open("rb") as file:
-                    shape, dtype = _npy_header(file)
-                return None, shape, dtype
+                    self._identity = _identity(file)
+                    shape, dtype, stored = _npy_header(file)
+                if self._identity[0] < stored.offset + math.prod(shape) * dtype.itemsize:
+                    raise self._error("is damaged or cut short: copy it again")
+                if stored.fortran_order and math.prod(shape) * dtype.itemsize > MAX_NPZ_BYTES:
+                    raise self._error(
+                        "is larger than what can be held in memory and in Fortran's order: store it in C's order"
+                    )
+                return None, shape, dtype, stored
             if path.suffix == ".npz":
-                with zipfile.ZipFile(path) as archive:
+                with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+                    self._identity = _identity(file)
                     key = self._member([name.removesuffix(".npy") for name in archive.namelist()])
                     declared = archive.getinfo(f"{key}.npy").file_size
                     with archive.open(f"{key}.npy") as member:
-                        shape, dtype = _npy_header(io.BytesIO(member.read(2**16)))
+                        shape, dtype, _ = _npy_header(io.BytesIO(member.read(2**16)))
                 if max(declared, math.prod(shape) * dtype.itemsize) > MAX_NPZ_BYTES:
                     raise self._error("is larger than what can be held in memory: store it as .npy")
-                return key, shape, dtype
+                return key, shape, dtype, None
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as problem:
             raise self._error("is no NumPy file, or a damaged one") from problem
         raise self._error("is neither .npy nor .npz")
@@ -240,13 +280,27 @@ class Arrays(Source):
         return DataError(f"The array file {self.path.name} {problem}.")
 
 
-def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and dtype of an ``.npy`` stream without reading its data, and without unpickling anything."""
+@dataclass(frozen=True)
+class _Stored:
+    """Where the numbers of an ``.npy`` file begin, and whether the first axis runs fastest."""
+
+    offset: int
+    fortran_order: bool
+
+
+def _identity(file: BinaryIO) -> tuple[int, int]:
+    """Return size and time of the last change of an open file."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], _Stored]:
+    """Return what an ``.npy`` stream holds without reading its data, and without unpickling anything."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
     else:  # version 3 exists for structured types with unusual names only
         raise ValueError("unsupported .npy version")
-    return shape, dtype
+    return shape, dtype, _Stored(file.tell(), fortran)

@@ -1,4 +1,4 @@
-"""Measurements that are prepared once: sampled entries and coil maps on disk, mapped into memory when asked for."""
+"""Measurements that are prepared once: sampled entries and coil maps on disk, read when asked for."""
 
 import hashlib
 import logging
@@ -58,12 +58,15 @@ class PreparedMeasurements:
         return self._path(item).exists()
 
     def load(self, item: Sequence[object], item_id: str) -> Measurement | None:
-        """Return the measurement of an item, with coil maps mapped from the file; None where it is not there whole."""
+        """Return the measurement of an item; None where it is not there whole.
+
+        Its tensors are copies: one that stayed mapped would end the process if the file were cut short later.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self._path(item), framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no mapping
                 whole = (file.metadata() or {}).get("checksum") == _checksum(tensors)
             return _unpacked(tensors, item_id) if whole else None
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):

@@ -163,7 +163,9 @@ def evaluate_models(
     samples: dict[str, Tensor] = {}
     teacher_figures: dict[str, dict[str, float]] = {}
     data_sigma = evaluator.objective.corruption.sigma
-    for sampler in samplers:
+    for number, sampler in enumerate(samplers):
+        if any(other.effective(data_sigma) == sampler.effective(data_sigma) for other in samplers[:number]):
+            continue  # it would draw the same images again
         name = sampler_name(sampler, samplers)
         with doing(f"teacher.{name}"):
             figures, images = evaluator.measure(teacher_draw(teacher, sampler, data_sigma))

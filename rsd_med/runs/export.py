@@ -1,6 +1,8 @@
 """Generated images to files: arrays, pictures, NIfTI, HDF5. A file is whole or not there."""
 
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -45,15 +47,64 @@ def write_images(images: Tensor, folder: Path, form: Format) -> Path:
         raise ProtocolError("--format nifti holds one number per pixel and these images are in colour; use npy or png.")
     folder.mkdir(parents=True, exist_ok=True)
     if form == "png":
-        from PIL import Image
-
-        for number, level in enumerate(to_grey_levels(images)):
-            _write_whole(folder / f"sample_{number:05d}.png", Image.fromarray(level).save)
+        _write_pictures(images, folder)
         return folder
     name = {"npy": "samples.npy", "nifti": "samples.nii.gz", "hdf5": "samples.h5"}[form]
     write = {"npy": _write_npy, "nifti": _write_nifti, "hdf5": _write_hdf5}[form]
     _write_whole(folder / name, lambda path: write(images, path))
     return folder / name
+
+
+def require_unused(folder: Path) -> None:
+    """Refuse a folder that holds samples: those of two draws must not become one set.
+
+    Raises
+    ------
+    ProtocolError
+        If it does.
+    """
+    if any(folder.glob("samples.*")) or any(folder.glob("sample_*.png")):
+        raise ProtocolError(f"--out: the folder {folder.name} holds samples already; empty it or name another.")
+
+
+def require_room(count: int, shape: Sequence[int]) -> None:
+    """Refuse more images than memory holds.
+
+    Parameters
+    ----------
+    count
+        How many.
+    shape
+        Of one, (channel, y, x).
+
+    Raises
+    ------
+    ProtocolError
+        If they would take more than all of the machine's memory.
+    """
+    needed = 2 * count * 4 * math.prod(shape)  # twice: the parts, and the whole they are joined to
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ProtocolError(
+            f"--num: {count:,} images take {needed / 2**30:,.0f} GiB of memory and this machine has "
+            f"{memory / 2**30:,.0f}; draw fewer, and more with another --seed."
+        )
+
+
+def _write_pictures(images: Tensor, folder: Path) -> None:
+    """Write all pictures, or leave the folder as it was but for those that had been there and are replaced."""
+    from PIL import Image
+
+    written: list[Path] = []
+    try:
+        for number, level in enumerate(to_grey_levels(images)):
+            path = folder / f"sample_{number:05d}.png"
+            written += [] if path.exists() else [path]
+            _write_whole(path, Image.fromarray(level).save)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

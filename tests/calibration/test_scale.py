@@ -61,3 +61,19 @@ def test_without_acs_lines_everything_sampled_counts():
 def test_no_scale(value):
     with pytest.raises(DataError, match="no scale"):
         acs_scale(torch.full((2, 8, 8), value, dtype=torch.complex64), 4)
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-35, 1e18])
+@pytest.mark.filterwarnings("error")
+def test_values_that_cannot_be_squared_are_refused_by_their_size(factor):
+    kspace = torch.zeros(2, 16, 16, dtype=torch.complex64)
+    kspace[:, 4:12, 4:12] = factor
+    with pytest.raises(DataError, match="multiply the data by a constant"):
+        acs_scale(kspace, 4)
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1.0, 1e12])
+def test_the_scale_follows_the_units(factor):
+    kspace = torch.zeros(2, 16, 16, dtype=torch.complex64)
+    kspace[:, 4:12, 4:12] = 1
+    assert acs_scale(kspace * factor, 4) == pytest.approx(factor * acs_scale(kspace, 4))

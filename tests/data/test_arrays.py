@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -128,13 +130,56 @@ def test_archives_by_key(tmp_path):
         build(tmp_path / "other.npz", key="valid")
 
 
-def test_npy_files_are_read_in_place_and_not_sent_along(tmp_path):
+def test_npy_files_are_read_image_by_image_and_not_sent_along(tmp_path):
     source = build(saved(tmp_path, numbers(1000, 16, 16)))
     first = source[5].image
-    assert isinstance(source._data, np.memmap)
-    copy = pickle.loads(pickle.dumps(source))
-    assert copy._data is None
-    assert torch.equal(copy[5].image, first)
+    assert source._data is None
+    sent = pickle.dumps(source)
+    assert len(sent) < 20_000
+    assert torch.equal(pickle.loads(sent)[5].image, first)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["u1", "<c8", ">c8"])
+def test_every_order_of_numbers_is_read(order, dtype, tmp_path):
+    images = np.random.default_rng(0).integers(1, 255, (5, 4, 3)).astype(dtype)
+    np.save(tmp_path / "set.npy", np.asarray(images, order=order))
+    for number, picture in enumerate(build(tmp_path / "set.npy", **({"scale": 1.0} if "c" in dtype else {}))):
+        expected = images[number] if "c" in dtype else images[number] / 127.5 - 1
+        assert np.allclose(picture.image.numpy()[0], expected, atol=1e-6)
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
+    """In a process of its own: a mapped file that is cut short would end it by SIGBUS."""
+    program = (
+        "import numpy as np, os, pickle, sys\n"
+        "from pathlib import Path\n"
+        "from rsd_med.base.errors import DataError\n"
+        "from rsd_med.data.arrays import ArraysSettings\n"
+        "path = Path(sys.argv[1])\n"
+        "accidents = {\n"
+        "    'cut': lambda: os.truncate(path, 5000),\n"
+        "    'emptied': lambda: os.truncate(path, 0),\n"
+        "    'smaller': lambda: np.save(path, np.zeros((3, 64, 64), np.uint8)),\n"
+        "    'alike': lambda: np.save(path, np.zeros((300, 64, 64), np.uint8)),\n"
+        "    'removed': path.unlink,\n"
+        "}\n"
+        "for name, happen in accidents.items():\n"
+        "    np.save(path, np.ones((300, 64, 64), np.uint8))\n"
+        "    source = ArraysSettings(root=str(path)).build(); source[299]\n"
+        "    happen()\n"
+        "    for one in (source, pickle.loads(pickle.dumps(source))):\n"
+        "        try: one[299]\n"
+        "        except DataError as error: print(name, error)\n"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path / "set.npy")]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    accidents = ("cut", "emptied", "smaller", "alike", "removed")
+    assert [line.split()[0] for line in lines] == [name for name in accidents for _ in range(2)]
+    assert all("The array file set.npy has changed since it was opened" in line for line in lines[:-2])
+    assert all("The array file set.npy is not there any more" in line for line in lines[-2:])
 
 
 @pytest.mark.parametrize(

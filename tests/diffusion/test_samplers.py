@@ -297,3 +297,13 @@ def test_a_walk_visits_each_level_twice_but_the_first():
     visits = [(float(level), sum(1 for _ in same)) for level, same in itertools.groupby(denoiser.levels)]
     assert [count for _, count in visits] == [1, 2, 2, 2, 2, 2]
     assert [level for level, _ in visits] == pytest.approx(karras_levels(6)[:-1].tolist())
+
+
+def test_without_noise_truncated_is_heun():
+    from rsd_med.diffusion.samplers.heun import HeunSettings
+    from rsd_med.diffusion.samplers.truncated import TruncatedSettings
+
+    truncated = TruncatedSettings(steps=7, rho=5.0)
+    assert truncated.effective(0.0) == HeunSettings(steps=7, rho=5.0)
+    assert truncated.effective(0.1) == truncated
+    assert truncated.calls(0.0) == HeunSettings(steps=7).calls(0.0)

@@ -18,6 +18,16 @@ def test_own_scans_become_samples(tmp_path):
     assert np.isfinite(samples).all()
     assert (tmp_path / "run" / "report.html").is_file()
 
+    # What is drawn from Python is what the command has drawn.
+    library = example("use_as_library")
+    images, image = library["main"](tmp_path / "run")
+    np.testing.assert_allclose(images, samples[:, 0] + 1j * samples[:, 1], atol=1e-5)
+    # An image comes back in the units of its array, however badly so small a run knows it.
+    kspace, mask = library["scan_of_a_disc"]()
+    tenfold = library["reconstruct"](tmp_path / "run", 10 * kspace, mask)
+    assert image.shape == (32, 32)
+    np.testing.assert_allclose(tenfold, 10 * image, rtol=0.01, atol=0.01 * np.abs(tenfold).max())
+
 
 def test_a_scan_is_reconstructed_and_better_than_zero_filled(tmp_path):
     quality = example("reconstruct_a_scan")["main"](tmp_path)

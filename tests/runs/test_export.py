@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from rsd_med.base.errors import ProtocolError
-from rsd_med.runs.export import write_images
+from rsd_med.runs.export import require_room, require_unused, write_images
 from rsd_med.runs.grids import WHITE, save_gallery, save_grid, to_grey_levels
 from tests.training.toys import generator
 
@@ -136,3 +136,36 @@ def test_a_gallery_holds_the_first_images(tmp_path):
     given = images(2, count=70)
     save_gallery(tmp_path / "gallery", "student", given)
     assert np.array_equal(np.load(tmp_path / "gallery" / "student.npy"), given[:64].numpy())
+
+
+def test_of_a_set_of_pictures_none_stays_when_the_disk_is_full(tmp_path, monkeypatch):
+    from PIL import Image
+
+    save, calls = Image.Image.save, []
+
+    def save_some(self, path, *given):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, path, *given)
+
+    monkeypatch.setattr(Image.Image, "save", save_some)
+    with pytest.raises(OSError, match="No space"):
+        write_images(images(2).repeat(5, 1, 1, 1), tmp_path, "png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["npy", "png", "nifti", "hdf5"])
+def test_a_folder_of_samples_takes_no_others(form, tmp_path):
+    require_unused(tmp_path / "none")
+    (tmp_path / "notes.txt").touch()
+    require_unused(tmp_path)
+    write_images(images(2), tmp_path, form)
+    with pytest.raises(ProtocolError, match="holds samples already"):
+        require_unused(tmp_path)
+
+
+def test_more_images_than_memory_holds_are_refused():
+    require_room(1000, (2, 320, 320))
+    with pytest.raises(ProtocolError, match=r"1,000,000,000,000 images take .* GiB of memory"):
+        require_room(10**12, (2, 16, 16))

@@ -60,6 +60,11 @@ class SamplerSettings(KindSettings):
     def calls(self, data_sigma: float) -> int:
         """Count the network calls per image, for data of noise ``data_sigma``."""
 
+    def effective(self, data_sigma: float) -> "SamplerSettings":
+        """Return the sampler that walks the same way on data of noise ``data_sigma``: itself, or a plainer one."""
+        del data_sigma
+        return self
+
     @abstractmethod
     def walk(self, denoiser: Denoiser, view: View, noise: Tensor, data_sigma: float, fresh: Fresh | None) -> Tensor:
         """Sample as `sample` does; a sampler that is not deterministic always gets ``fresh``."""

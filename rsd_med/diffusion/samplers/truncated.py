@@ -7,11 +7,15 @@ from torch import Tensor
 
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers.base import Fresh, SamplerSettings, heun_step
+from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.view import View
 
 
 class TruncatedSettings(SamplerSettings):
-    """Stop before the first level below the noise of the data, at σ and not at σ², and denoise once."""
+    """Stop before the first level below the noise of the data, at σ and not at σ², and denoise once.
+
+    Data without noise leave nothing to stop at: the walk is then that of ``heun``.
+    """
 
     deterministic: ClassVar[bool] = True
 
@@ -20,6 +24,10 @@ class TruncatedSettings(SamplerSettings):
     def calls(self, data_sigma: float) -> int:
         """Count the network calls per image."""
         return 2 * int((self.levels()[1:-1] >= data_sigma).sum()) + 1
+
+    def effective(self, data_sigma: float) -> SamplerSettings:
+        """Return ``heun`` for data without noise."""
+        return self if data_sigma > 0 else HeunSettings(**self.model_dump(exclude={"kind"}))
 
     def walk(self, denoiser: Denoiser, view: View, noise: Tensor, data_sigma: float, fresh: Fresh | None) -> Tensor:
         """Walk down to the last level that is not below ``data_sigma``, and return D there."""
