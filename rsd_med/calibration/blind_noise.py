@@ -61,8 +61,8 @@ _RESAMPLED = 200
 _ROUNDS = 60
 """Steps of the fixed point, far more than it takes."""
 
-_NO_BACKGROUND = 0.95
-"""Mean over root mean square of magnitudes, above which there is signal: of no signal it is 0.886, of SNR 3 0.956."""
+_BACKGROUND = (0.84, 0.95)
+"""Mean over root mean square of magnitudes without signal: 0.886, of SNR 3 0.956, and less where a mask cuts edges."""
 
 _NOTHING = 1e-6
 """Noise below this part of the spread of the pixels is rounding."""
@@ -306,8 +306,8 @@ def estimate_rician_noise(images: Tensor) -> BlindEstimate:
     Without signal, the mean square of a patch of k pixels is 2 s² times a variable of the law Gamma(k)/k, and signal
     only adds to it. So the lower end of all mean squares belongs to the background, whatever part of the image that is:
     below c s² their mean is s² P(k + 1, kc)/P(k, kc), P the regularised incomplete gamma function, which is solved for
-    s² from below. Where even these patches are no background (mean over root mean square 0.886, by Rayleigh's law),
-    the signal is taken to be strong enough for Gaussian noise.
+    s² from below. Where even these patches are no background (mean over root mean square 0.886, by Rayleigh's law), as
+    it was masked, the signal is taken to be strong enough for Gaussian noise.
 
     Parameters
     ----------
@@ -348,7 +348,7 @@ def estimate_rician_noise(images: Tensor) -> BlindEstimate:
     variance = solve(squares)
     background = varied & (square <= reach * variance)
     rayleigh = float(mean[background].mean() / (2 * square[background]).mean().sqrt())
-    if rayleigh > _NO_BACKGROUND:
+    if not _BACKGROUND[0] <= rayleigh <= _BACKGROUND[1]:
         return estimate_white_noise(images)
     generator = generator_for(0, "blind noise/bootstrap")
     resampled = []
