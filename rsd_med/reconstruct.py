@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         "volumes": volumes,
     }
     write_text(options.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    _tell(method, volumes, unexplained, options.out)
+    _tell(method, volumes, unexplained if settings.fits_data else 0, options.out)
     return 0
 
 

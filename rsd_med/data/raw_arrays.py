@@ -24,7 +24,15 @@ from rsd_med.data.trajectory import in_cycles
 SUFFIXES = (".h5", ".hdf5", ".npz")
 """Endings of names that promise this kind of file."""
 # Name: NumPy's kinds, and the dimensions of one slice.
-_ARRAYS = {"kspace": ("c", 3), "trajectory": ("f", 3), "mask": ("b", 2), "sensitivity_maps": ("c", 3)}
+_EXPECTED = {
+    "kspace": "complex (coil, shot, sample), or with a slice axis before,",
+    "trajectory": "real (shot, sample, 2), or with a slice axis before,",
+    "mask": "a mask of 0 and 1, (y, x), or with a slice axis before,",
+    "sensitivity_maps": "complex (coil, y, x), or with a slice axis before,",
+    "matrix": "a list of two whole numbers (y, x)",
+    "noise": "complex (coil, sample)",
+}
+_ARRAYS = {"kspace": ("c", 3), "trajectory": ("f", 3), "mask": ("biuf", 2), "sensitivity_maps": ("c", 3)}
 
 
 class RawArraySettings(SourceSettings):
@@ -106,7 +114,7 @@ class RawArrays(Source):
         volume, number = self._items[index]
         with _contents(volume.path) as contents:
             arrays = {name: contents.slice(name, number) for name in (*_ARRAYS, "noise")}
-        tensors = {name: None if array is None else _tensor(array) for name, array in arrays.items()}
+        tensors = {name: None if array is None else _tensor(array, name) for name, array in arrays.items()}
         kspace, trajectory, mask = tensors["kspace"], tensors["trajectory"], tensors["mask"]
         assert kspace is not None
         if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
@@ -161,12 +169,15 @@ class _Contents:
         """Return the (y, x) of the image."""
         values = self._array("matrix")
         flat = [] if values is None else np.asarray(values[()]).ravel().tolist()
-        if len(flat) != 2 or not all(8 <= side <= MAX_SIDE for side in flat):
-            raise DataError(f"{self.path.name}: a trajectory needs 'matrix', the two sides (y, x) of the image.")
+        if len(flat) != 2 or not all(8 <= side <= MAX_SIDE and side == int(side) for side in flat):
+            raise DataError(
+                f"{self.path.name}: a trajectory needs 'matrix', the two sides (y, x) of the image, whole numbers from 8 "
+                f"to {MAX_SIDE}."
+            )
         return int(flat[0]), int(flat[1])
 
     def _array(self, name: str) -> Any:
-        kinds, rank = _ARRAYS.get(name, ("iu", 1) if name == "matrix" else ("c", 2))
+        kinds, rank = _ARRAYS.get(name, ("iuf", 1) if name == "matrix" else ("c", 2))
         ranks = (1,) if name == "matrix" else (rank, rank + 1)
         if not isinstance(self.file, np.lib.npyio.NpzFile):
             return checked_dataset(self.file, name, kinds, ranks)
@@ -175,7 +186,8 @@ class _Contents:
         array = self.file[name]
         if array.dtype.kind not in kinds or array.ndim not in ranks or 0 in array.shape:
             raise DataError(
-                f"{self.path.name}: '{name}' has shape {array.shape} of {array.dtype}; docs/data.md says what is read."
+                f"{self.path.name}: '{name}' has shape {array.shape} of {array.dtype}, and {_EXPECTED[name]} is read "
+                "(docs/data.md)."
             )
         return array
 
@@ -234,7 +246,7 @@ def _volume(path: Path) -> _Volume:
     return _Volume(path, slices, (coils, *size))
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _tensor(array: np.ndarray, name: str) -> Tensor:
     if array.dtype.kind == "c":
         return torch.from_numpy(np.ascontiguousarray(array, np.complex64))
-    return torch.from_numpy(np.ascontiguousarray(array, bool if array.dtype.kind == "b" else np.float64))
+    return torch.from_numpy(np.ascontiguousarray(array, bool if name == "mask" else np.float64))

@@ -138,10 +138,13 @@ class SolverSettings(KindSettings):
         The class that does it.
     needs
         The network that it asks, if any.
+    fits_data
+        Whether its image is meant to explain the measurement, so that one that does not is a warning.
     """
 
     solver: ClassVar[type[Solver]]
     needs: ClassVar[Literal["teacher", "student"] | None] = None
+    fits_data: ClassVar[bool] = True
 
     @classmethod
     def gives_samples(cls) -> bool:

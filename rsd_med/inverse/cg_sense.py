@@ -36,6 +36,8 @@ class CGSenseSettings(SolverSettings):
     solver = CGSense
 
     kind: Literal["cg_sense"] = "cg_sense"
-    regularisation: float = Field(1e-2, ge=0, description="λ; the largest eigenvalue of A^H A is 1")
+    regularisation: float = Field(
+        1e-2, ge=0, description="λ, beside an A^H A of largest eigenvalue 1 on the grid, and about as large off it"
+    )
     iterations: PositiveInt = Field(40, description="conjugate-gradient steps, at most")
     tolerance: float = Field(1e-5, ge=0, description="stop at this residual, as a share of the right-hand side")

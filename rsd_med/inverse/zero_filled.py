@@ -21,5 +21,6 @@ class ZeroFilledSettings(SolverSettings):
     """A^H y: what was not sampled counts as zero; gridded with density compensation where samples lie off the grid."""
 
     solver = ZeroFilled
+    fits_data = False
 
     kind: Literal["zero_filled"] = "zero_filled"

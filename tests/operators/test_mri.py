@@ -64,7 +64,7 @@ def test_the_scan_without_shifts_is_the_composition_with_them(size, dtype, patte
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("size", [(6, 5), (7, 8)])
 @pytest.mark.parametrize("lines", [True, False])
-def test_neither_slabs_nor_few_lines_change_what_an_operator_owes(lines, size):
+def test_neither_tiles_nor_few_lines_change_what_an_operator_owes(lines, size):
     mask = few_lines(3, size[1]) if lines else random_tensor((3, 1, *size), torch.float32, 8) > 0
     scan = MultiCoilFourier(mask, random_maps((3, 4, *size), torch.complex128))
     check_operator(scan, (3, 1, *size), (3, 4, *size), torch.complex128)
