@@ -171,7 +171,7 @@ class _Contents:
         flat = [] if values is None else np.asarray(values[()]).ravel().tolist()
         if len(flat) != 2 or not all(8 <= side <= MAX_SIDE and side == int(side) for side in flat):
             raise DataError(
-                f"{self.path.name}: a trajectory needs 'matrix', the two sides (y, x) of the image, whole numbers from 8 "
+                f"{self.path.name}: a trajectory needs 'matrix', the sides (y, x) of the image, whole numbers from 8 "
                 f"to {MAX_SIDE}."
             )
         return int(flat[0]), int(flat[1])
