@@ -16,7 +16,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import calibrate
 from rsd_med.calibration.noncartesian import covered_cells, residual_noise
 from rsd_med.calibration.settings import CalibrationSettings
-from rsd_med.corruptions import MultiCoilUndersampling
+from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.opening import open_scan
 from rsd_med.inverse.kinds import SOLVERS
@@ -171,7 +171,7 @@ def test_what_does_not_go_off_the_grid_is_refused(npz):
     with pytest.raises(DataError, match="no background"):
         calibrate(source[0], CalibrationSettings(noise="background"))
     with pytest.raises(ProtocolError, match="not trained on"):
-        MeasurementDataset(source, MultiCoilUndersampling(2, 4, mask="file"), 0)[0]
+        MeasurementDataset(source, MultiCoilFourierSettings(acceleration=2, acs_lines=4, mask="file").build(), 0)[0]
 
 
 # --- reconstruction -------------------------------------------------------------------------------------------------
