@@ -83,8 +83,8 @@ def time_step(experiment: Experiment, stage: Stage) -> tuple[float, int]:
     order = BatchOrder(experiment.dataset.groups(), stage.batch_size, experiment.protocol.seed, f"{stage.name}/order")
     share = distribution.share(order[0])
     tried = min(len(share), stage.micro_batch or 1)
-    began = time.perf_counter()
     _step(experiment, stage, share[:tried])  # sets up kernels and memory, too
+    began = time.perf_counter()
     while True:
         own = _step(experiment, stage, share[:tried])
         # All ranks go on alike, or they would wait for each other's gradients for ever.

@@ -101,6 +101,7 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
             )
             if given is not None:
                 given.require_agreement(experiment.protocol, base_dir)
+            say_odd_values(experiment)
             shown = dry_run(experiment)
             if distribution.is_main:
                 print(shown)
@@ -108,12 +109,22 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         if distribution.is_main:
             run.lock.acquire()
     try:
+        say_odd_values(experiment)
         experiment, checkpoint = prepare(options, experiment, run)
         command = "python -m rsd_med.train " + shlex.join(arguments)
         train(experiment, run, options.stage, checkpoint, command, options.quiet)
     finally:
         run.lock.release()
     return 0
+
+
+def say_odd_values(experiment: "Experiment") -> None:
+    """Warn of values that are allowed and seldom meant, once for each."""
+    from rsd_med.protocol.hints import odd_values
+
+    if experiment.distribution.is_main:
+        for sentence in odd_values(experiment.protocol):
+            print(f"warning: {sentence}", file=sys.stderr)
 
 
 def prepare(

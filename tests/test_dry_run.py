@@ -52,8 +52,8 @@ def test_a_batch_of_any_size_is_judged_by_part_of_it(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "perf_counter", lambda: clock[0])
         seconds, tried = time_step(experiment, stage)
-    assert (seconds, tried) == (100_000, 1)
-    assert sizes == [1, 1]
+    assert (seconds, tried) == (100_000, 4)
+    assert sizes == [1, 1, 4]
 
 
 @pytest.mark.parametrize(

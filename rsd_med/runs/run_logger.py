@@ -1,10 +1,12 @@
 """What a run says while it works: progress bar, log file, metrics lines, TensorBoard."""
 
+import os
 import sys
 import time
 from types import TracebackType
 from typing import Any, Self
 
+from rsd_med.base.errors import ProtocolError
 from rsd_med.runs.run_folder import RunFolder
 
 
@@ -24,8 +26,15 @@ class RunLogger:
 
         self.run = run
         self.quiet = quiet
-        self._writer = SummaryWriter(str(run.tensorboard), flush_secs=30)
+        # First what fails in a sentence: TensorBoard's writer fails in a thread of its own, with a traceback.
+        for place in (run.path, run.tensorboard):
+            if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+                raise ProtocolError(
+                    f"{place}: permission denied, and what is measured is written there; copy the run folder, or ask "
+                    "its owner."
+                )
         self._log = run.log.open("a", encoding="utf-8")
+        self._writer = SummaryWriter(str(run.tensorboard), flush_secs=30)
         self._bar: Any = None
         self._last_line = 0.0
 
