@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import FirstOf
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +19,8 @@ MAX_PIXELS = 80_000_000
 """Largest image that is decoded: a small file can declare billions of pixels."""
 
 Mode = Literal["rgb", "gray"]
+
+NOTICES = FirstOf()
 
 _ORIENTATION = 0x0112
 _ON_THEIR_SIDE = {5, 6, 7, 8}
@@ -72,9 +74,11 @@ def decode_image(file: Path | IO[bytes], name: str, mode: Mode, page: int | None
     with _opened(file, name, page or 0) as image:
         try:
             if page is None and (pages := _pages(image, name)) > 1:
-                say_once(f"The image file {name} holds {pages} pages or frames, and the first is read.")
+                NOTICES.say("pages", f"The image file {name} holds {pages} pages or frames, and the first is read")
             if _has_deep_colours(image):
-                say_once(f"The image file {name} has 16 bits a colour, of which 8 are read: use arrays to keep them.")
+                NOTICES.say(
+                    "deep", f"The image file {name} has 16 bits a colour, of which 8 are read: use arrays to keep them"
+                )
             deep = image.mode.startswith("I")
             if image.mode == "F":
                 raise image_error(name, "holds floating-point numbers without a known black and white: use arrays")
@@ -86,7 +90,7 @@ def decode_image(file: Path | IO[bytes], name: str, mode: Mode, page: int | None
                 pixels = values.astype(np.uint16)[..., None]
                 return np.repeat(pixels, 3, axis=-1) if mode == "rgb" else pixels
             if "A" in upright.getbands() and upright.getchannel("A").getextrema() != (255, 255):
-                say_once(f"The image file {name} is transparent in places, which is not read.")
+                NOTICES.say("transparent", f"The image file {name} is transparent in places, which is not read")
             pixels = np.asarray(upright.convert("RGB" if mode == "rgb" else "L"))
         except (OSError, ValueError, SyntaxError, EOFError) as problem:
             raise image_error(name, "is damaged or cut short: copy it again") from problem
@@ -107,9 +111,10 @@ def to_unit_range(pixels: np.ndarray, name: str, white: int | None = None) -> Te
         the upper four are never used is said to be nearly black.
     """
     if white is None and pixels.dtype == np.uint16 and (largest := int(pixels.max(initial=0))) < _TWELVE_BITS:
-        say_once(
+        NOTICES.say(
+            "dark",
             f"The image file {name} has 16 bits and no value above {largest}, so that it comes out nearly black: if "
-            f"white is {_TWELVE_BITS - 1} (12 bits), set data.white to it."
+            f"white is {_TWELVE_BITS - 1} (12 bits), set data.white to it",
         )
     scaled = torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)) * (
         2 / (white or np.iinfo(pixels.dtype).max)

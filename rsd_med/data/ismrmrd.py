@@ -172,7 +172,7 @@ class ISMRMRD(Source):
         if not bool(acquired.any()):
             raise DataError(f"{file.path.name}, {item.name}: k-space is zero everywhere; remove it or write it again.")
         kspace, readout = without_oversampling(kspace, sampled_rows(kspace), file.rows)
-        say_where_the_centre_is(kspace, item.name)
+        say_where_the_centre_is(kspace, item.name, str(file.path))
         if calibration is not None and not bool(calibration.any()):
             calibration = None
         if calibration is not None:

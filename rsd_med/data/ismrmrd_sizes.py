@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import FirstOf, say_once
 from rsd_med.data.hdf5 import MAX_READ_BYTES
 from rsd_med.data.ismrmrd_header import EncodingSpace, Header
 from rsd_med.data.ismrmrd_lines import RawFile
@@ -20,6 +20,7 @@ from rsd_med.data.ismrmrd_lines import RawFile
 CARTESIAN = (None, "cartesian")
 """The header's words for samples on the grid."""
 
+NOTICES = FirstOf("other slices of the file are not named")
 _MOST_OVERSAMPLING = 4
 _OFF_CENTRE = 0.04
 """Part of the lines by which the strongest one may be off the declared centre: objects have a phase of their own."""
@@ -169,7 +170,7 @@ def _rows_without_oversampling(header: Header, rows: int) -> int:
     return rows
 
 
-def say_where_the_centre_is(kspace: Tensor, name: str) -> None:
+def say_where_the_centre_is(kspace: Tensor, name: str, file: str) -> None:
     """Say so where the strongest sample is far from the centre that the file declares, on either axis.
 
     Of an image in one place the energy of k-space peaks at its centre. A wrong centre leaves the magnitude as it is and
@@ -179,8 +180,8 @@ def say_where_the_centre_is(kspace: Tensor, name: str) -> None:
     ----------
     kspace
         complex64, (coil, y, x).
-    name
-        Of the item.
+    name, file
+        Of the item, and of its file, whose first slice speaks for all.
     """
     energy = kspace.abs().square().sum(0)
     for axis, what in ((0, "line"), (1, "sample")):
@@ -188,7 +189,8 @@ def say_where_the_centre_is(kspace: Tensor, name: str) -> None:
         strongest, middle = int(profile.argmax()), len(profile) // 2
         away = abs(strongest - middle)
         if away > max(2, _OFF_CENTRE * len(profile)) and float(profile[strongest]) > 4 * float(profile[middle]):
-            say_once(
+            NOTICES.say(
+                f"{file} {what}",
                 f"{name}: the strongest {what} of k-space lies {away} from the centre that the file declares: the "
-                f"image has a phase ramp of {away} cycles; if that is no property of the object, write it again."
+                f"image has a phase ramp of {away} cycles; if that is no property of the object, write it again",
             )
