@@ -155,7 +155,7 @@ def load_autotune(path: Path, device: torch.device) -> ComputeOptions | None:
         return ComputeOptions.model_validate(facts["chosen"]) if facts["device"] == device.type else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise DataError(
             f"{path.name} of the run is damaged; restore it, or remove it and go on in whatever arithmetic is chosen "
             "anew."
