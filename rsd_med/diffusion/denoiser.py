@@ -1,7 +1,7 @@
 """The denoiser D(x; σ, context): a network under EDM's preconditioning (arXiv 2206.00364, section 5, table 1)."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -171,12 +171,18 @@ class Denoiser(nn.Module):
     def run_network(self, scaled: Tensor, label: Tensor) -> Tensor:
         """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""
         network = self._compiled.of(self.network) if self.compute_options.compile else self.network
-        mode = () if self.training_mode is None else (self.training_mode.augmentation, self.training_mode.draws)
         autocast = self.compute_options.autocast
         with torch.autocast(scaled.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             laid = scaled.contiguous(memory_format=self.compute_options.layout)
-            raw: Tensor = network(laid, label, *mode)
+            raw: Tensor = network(laid, label, *self._mode(laid))
         return raw.to(torch.float32)
+
+    def _mode(self, x: Tensor) -> tuple[Tensor | None, Sequence[Tensor]] | tuple[()]:
+        """Return what a network is given besides while it learns: augmentation, and the masks of dropout."""
+        if self.training_mode is None:
+            return ()
+        assert isinstance(self.network, LearningNetwork)
+        return self.training_mode.augmentation, self.network.dropout_masks(x, self.training_mode.draws)
 
 
 def build_denoiser(

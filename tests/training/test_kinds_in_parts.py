@@ -67,9 +67,12 @@ class Pointwise(LearningNetwork):
         super().__init__()
         self.channels, self.gain = channels, nn.Parameter(torch.tensor(0.6))
 
-    def forward(self, x, noise_label, augmentation=None, draws=None):
+    def forward(self, x, noise_label, augmentation=None, masks=None):
         label = noise_label if augmentation is None else noise_label + augmentation.sum(1)
-        return dropped(self.gain * x[:, : self.channels] + 0.01 * label.reshape(-1, 1, 1, 1), 0.2, draws)
+        return dropped(self.gain * x[:, : self.channels] + 0.01 * label.reshape(-1, 1, 1, 1), 0.2, masks and masks[0])
+
+    def dropout_masks(self, x, draws):
+        return [draws.uniform(len(x), self.channels, *x.shape[2:]) >= 0.2]
 
 
 class Rank(Distribution):

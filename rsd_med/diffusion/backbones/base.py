@@ -1,6 +1,7 @@
 """What the networks share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class LearningNetwork(nn.Module, ABC):
         x: Tensor,
         noise_label: Tensor,
         augmentation: Tensor | None = None,
-        draws: Draws | None = None,
+        masks: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Compute the answer.
 
@@ -54,13 +55,20 @@ class LearningNetwork(nn.Module, ABC):
             ``(b,)``.
         augmentation
             How each image was augmented, ``(b, AUGMENTATION_LABELS)``; None: not at all.
-        draws
-            The source of dropout; None: nothing is dropped.
+        masks
+            Which numbers dropout leaves, from `dropout_masks`; None: nothing is dropped.
 
         Returns
         -------
         Tensor
             ``(b, out_channels, y, x)``.
+        """
+
+    @abstractmethod
+    def dropout_masks(self, x: Tensor, draws: Draws) -> Sequence[Tensor]:
+        """Draw which numbers dropout leaves in a pass on ``x``, ``(b, in_channels, y, x)``: boolean tensors ``(b, …)``.
+
+        They are drawn before the pass, so that a compiled network is one graph without random numbers.
         """
 
 

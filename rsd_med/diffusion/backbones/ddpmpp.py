@@ -4,6 +4,7 @@ Written from the descriptions in Song et al. (arXiv 2011.13456, appendix H) and 
 and appendix F).
 """
 
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -111,7 +112,7 @@ class DDPMPlusPlus(LearningNetwork):
         x: Tensor,
         noise_label: Tensor,
         augmentation: Tensor | None = None,
-        draws: Draws | None = None,
+        masks: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``; see the base class."""
         height, width = x.shape[-2:]
@@ -120,15 +121,41 @@ class DDPMPlusPlus(LearningNetwork):
         embedding = embed_level(noise_label, self.features) + self.labels(augmentation)
         embedding = functional.silu(self.embedding2(functional.silu(self.embedding1(embedding))))
         x = self.input(reflected_to_multiple(x, self.multiple))
+        left = iter(masks or ())  # one for each block, in the order of `_blocks`
         shown = [x]
         for block in self.down:
-            x = block(x, embedding, draws)
+            x = block(x, embedding, next(left, None))
             shown.append(x)
         for block in self.middle:
-            x = block(x, embedding, draws)
+            x = block(x, embedding, next(left, None))
         for number, block in enumerate(self.up):
             if number and number % self.blocks_up == 0:
-                x = self.enlarge[number // self.blocks_up - 1](x, embedding, draws)
-            x = block(torch.cat([x, shown.pop()], dim=1), embedding, draws)
+                x = self.enlarge[number // self.blocks_up - 1](x, embedding, next(left, None))
+            x = block(torch.cat([x, shown.pop()], dim=1), embedding, next(left, None))
         answer: Tensor = self.output(functional.silu(self.output_norm(x)))
         return answer[..., :height, :width]
+
+    def dropout_masks(self, x: Tensor, draws: Draws) -> list[Tensor]:
+        """Draw which numbers stay, for each block of a pass on ``x``; see the base class."""
+        height, width = (-(-side // self.multiple) * self.multiple for side in x.shape[-2:])
+        masks = []
+        for block in self._blocks():
+            if block.resample == "down":
+                height, width = height // 2, width // 2
+            elif block.resample == "up":
+                height, width = 2 * height, 2 * width
+            if block.dropout:
+                kept = draws.uniform(len(x), block.outputs, height, width) >= block.dropout
+                masks.append(kept.to(x.device))
+        return masks
+
+    def _blocks(self) -> Iterator[ResidualBlock]:
+        """Yield the blocks in the order in which a pass goes through them."""
+        blocks: list[nn.Module] = [*self.down, *self.middle]
+        for number, block in enumerate(self.up):
+            if number and number % self.blocks_up == 0:
+                blocks.append(self.enlarge[number // self.blocks_up - 1])
+            blocks.append(block)
+        for block in blocks:
+            assert isinstance(block, ResidualBlock)
+            yield block

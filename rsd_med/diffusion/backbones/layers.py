@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsd_med.base.draws import Draws
-
 SKIP_SCALE = math.sqrt(0.5)
 """A sum of two branches of unit variance is brought back to it (arXiv 2011.13456, appendix H)."""
 
@@ -89,6 +87,7 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resample = resample
+        self.outputs = outputs
         self.dropout = dropout
         self.norm1 = group_norm(inputs)
         self.conv1 = Convolution(inputs, outputs, gated=gated)
@@ -98,11 +97,11 @@ class ResidualBlock(nn.Module):
         self.skip = initialised(nn.Conv2d(inputs, outputs, 1)) if resample or inputs != outputs else nn.Identity()
         self.attention = Attention(outputs) if attention else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor, draws: Draws | None = None) -> Tensor:
-        """Map ``(b, inputs, y, x)`` and ``(b, embedding)`` to ``(b, outputs, y', x')``; see ``dropped``."""
+    def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(b, inputs, y, x)`` and ``(b, embedding)`` to ``(b, outputs, y', x')``; ``dropped`` takes the mask."""
         hidden = self.conv1(self._resampled(functional.silu(self.norm1(x))))
         hidden = hidden + self.shift(embedding)[:, :, None, None]
-        hidden = dropped(functional.silu(self.norm2(hidden)), self.dropout, draws)
+        hidden = dropped(functional.silu(self.norm2(hidden)), self.dropout, mask)
         total = (self.skip(self._resampled(x)) + self.conv2(hidden)) * SKIP_SCALE
         answer: Tensor = self.attention(total)
         return answer
@@ -115,7 +114,7 @@ class ResidualBlock(nn.Module):
         return x
 
 
-def dropped(x: Tensor, probability: float, draws: Draws | None) -> Tensor:
+def dropped(x: Tensor, probability: float, mask: Tensor | None) -> Tensor:
     """Drop numbers of ``x`` and enlarge the others, so that the mean stays.
 
     Parameters
@@ -124,13 +123,10 @@ def dropped(x: Tensor, probability: float, draws: Draws | None) -> Tensor:
         ``(b, …)``.
     probability
         Of each number to be dropped.
-    draws
-        The source of randomness while the network learns. None, when it is asked: nothing is dropped.
+    mask
+        Which stay, boolean, of the shape of ``x``. None, while the network does not learn: nothing is dropped.
     """
-    if draws is None or not probability:
-        return x
-    drawn = draws.uniform(*x.shape)
-    return x * (drawn >= probability).to(x.device) * (1 / (1 - probability))
+    return x if mask is None else x * mask * (1 / (1 - probability))
 
 
 def embed_level(label: Tensor, features: int) -> Tensor:
