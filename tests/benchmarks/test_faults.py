@@ -33,7 +33,7 @@ def test_killed_runs_end_as_the_uninterrupted_one_and_every_damage_is_found(camp
     assert outcome(other).keys() == campaign.expected.keys()
     assert outcome(other) != campaign.expected
     half = tmp_path / "half"
-    life = victims.begin(campaign.protocol, half, hook=die_at(30))
+    life = victims.begin(campaign.protocol, half, hook=die_at(50))
     assert life.wait() == -9
     assert 0 < progress(half)[0] < 80
     assert "incomplete" in outcome(half)

@@ -145,8 +145,8 @@ class DDPMPlusPlus(LearningNetwork):
             elif block.resample == "up":
                 height, width = 2 * height, 2 * width
             if block.dropout:
-                kept = draws.uniform(len(x), block.outputs, height, width) >= block.dropout
-                masks.append(kept.to(x.device))
+                mask = draws.uniform(len(x), block.outputs, height, width) >= block.dropout
+                masks.append(mask.to(x.device))
         return masks
 
     def _blocks(self) -> Iterator[ResidualBlock]:
