@@ -171,9 +171,21 @@ def read_frames(path: Path, number: int) -> Contents:
             header, place = _parsed(file)
         instance, series = str(header.get("SOPInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))
         if "Rows" not in header or "Columns" not in header:
-            return Contents(series, instance)
+            raise _without_image(header, number, series, sure)
         return Contents(series, instance, _frames(header, file, place, path, number, series))
     raise AssertionError("unreachable")
+
+
+def _without_image(header: Any, number: int, series: str, sure: bool) -> FileError:
+    """Return what to say of a file without rows and columns: a report, a plan …, or an image cut in its header."""
+    from pydicom.uid import UID
+
+    sort = str(header.get("SOPClassUID", "") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+    if not sort and not sure:
+        return FileError(number, "begins like DICOM and is none, or damaged", foreign=True)
+    if not sort or "Image Storage" in UID(sort).name:
+        return FileError(number, _DAMAGED, series=series)
+    return FileError(number, "holds no image", foreign=True, series=series)
 
 
 def _refuse_deflated(file: BinaryIO, number: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    EnhancedSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -141,13 +142,24 @@ def test_without_a_place_the_orientation_is_unknown(tmp_path, missing):
     assert source[0].image.max() < source[1].image.min()  # in the order of their numbers
 
 
-def test_other_objects_and_other_files_are_passed_over(tmp_path):
+def test_other_objects_and_other_files_are_passed_over(tmp_path, caplog):
     save(tmp_path / "image", image())
-    report = image(Rows=None, Columns=None, PixelData=None)
+    report = image(Rows=None, Columns=None, PixelData=None, SOPClassUID=EnhancedSRStorage)
     save(tmp_path / "report", report)
     save(tmp_path / "DICOMDIR", image(instance=2))
     (tmp_path / "notes.txt").write_text("notes")
     assert len(build(tmp_path)) == 1
+    assert "DICOM file 2 (in the order of their names) holds no image. Left out" in caplog.text
+
+
+@pytest.mark.parametrize("length", [133, 200, 350, 600])
+def test_an_image_cut_in_its_header_is_not_left_out_in_silence(tmp_path, length):
+    save(tmp_path / "a", image())
+    whole = save(tmp_path / "b", image(instance=2)).read_bytes()
+    assert b"\x28\x00\x10\x00US" not in whole[:length]  # its rows are not stated yet
+    (tmp_path / "b").write_bytes(whole[:length])
+    with pytest.raises(DataError, match=r"DICOM file 2 .* is damaged or cut short"):
+        build(tmp_path)
 
 
 def test_what_was_written_comes_back_where_it_was(tmp_path):
