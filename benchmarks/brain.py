@@ -97,7 +97,7 @@ def main() -> int:
     succeed(train, [str(protocol), "--run-dir", str(folder / "run")])
 
     from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
-    from rsd_med.experiment import open_run
+    from rsd_med.opened_run import open_run
     from rsd_med.workflow import load_models
 
     run = RunFolder(folder / "run")

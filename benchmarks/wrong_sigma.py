@@ -20,8 +20,8 @@ from benchmarks.classifier import ClassifierFeatures, accuracy, train_classifier
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
-from rsd_med.experiment import open_run
 from rsd_med.metrics.distances import compare
+from rsd_med.opened_run import open_run
 from rsd_med.runs.run_folder import RunFolder
 from rsd_med.train import main as train
 from rsd_med.workflow import load_models

@@ -18,9 +18,9 @@ import torch
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.scan import Scan
 from rsd_med.evaluation.generation import draw_images, student_draw
-from rsd_med.experiment import newest_checkpoint, open_run
 from rsd_med.inverse.a_dps import ADPSSettings
 from rsd_med.inverse.scans import Undersampling, prepare
+from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.prior import load_prior
 from rsd_med.runs.run_folder import RunFolder
 

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rsd_med.base.errors import ProtocolError
     from rsd_med.base.progress import tell_on_stderr, telling
-    from rsd_med.experiment import open_run
+    from rsd_med.opened_run import open_run
     from rsd_med.reporting.model_card import write_model_card
     from rsd_med.reporting.report import build_report
     from rsd_med.runs.run_folder import RunFolder

@@ -1,10 +1,8 @@
-"""From a protocol to the objects that carry it out, and back from a run folder."""
+"""From a protocol to the objects that carry it out."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +13,7 @@ from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.corruptions.noise_level import LevelFound, NoiseLevelSettings
 from rsd_med.data.measurements import MeasurementDataset
-from rsd_med.data.noise_level import estimate_noise_level
 from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
@@ -26,10 +22,9 @@ from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_channels
-from rsd_med.protocol import Protocol, load_protocol
+from rsd_med.protocol import Protocol
 from rsd_med.runs.checkpoints import Checkpoint
 from rsd_med.runs.distribution import ALONE, Distribution
-from rsd_med.runs.run_folder import RunFolder
 from rsd_med.runs.sampling_operators import load_sampling_operators
 from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
@@ -123,70 +118,6 @@ class Experiment:
         how = (protocol.corruption.model_dump(), protocol.calibration.model_dump(), protocol.seed)
         limit = int(protocol.engine.prepared_gib * 2**30)
         return PreparedMeasurements(how, limit, protocol.calibration.maps.cache_dir)
-
-    def with_noise_level(self, begun: Protocol | None = None) -> "Experiment":
-        """Return the experiment with its noise level known: estimated, where its protocol asks for that.
-
-        Parameters
-        ----------
-        begun
-            The resolved protocol of the run that is gone on with, whose level is taken over.
-
-        Raises
-        ------
-        DataError
-            If the images are too few, or hold no noise that can be found.
-        """
-        corruption = self.protocol.corruption
-        if not isinstance(corruption, NoiseLevelSettings) or corruption.level != "estimate":
-            return self
-        known = None if begun is None else begun.corruption
-        if isinstance(known, type(corruption)) and known.estimated is not None:
-            return self._assuming(known.assumed_sigma, known.estimated)
-        messages = []
-        if self.distribution.is_main:
-            # The level that training assumes changes no measurement: any number will do to read them.
-            estimate = estimate_noise_level(self._assuming(1.0, None).dataset, self.protocol.seed)
-            messages = [
-                json.dumps([estimate.sigma, estimate.error, estimate.images, estimate.excess, estimate.clipped])
-            ]
-        level, error, images, excess, clipped = json.loads(self.distribution.gather_texts(messages)[0])
-        return self._assuming(level, LevelFound(error=error, images=images, excess=excess, clipped=clipped))
-
-    def _assuming(self, level: float, estimate: LevelFound | None) -> "Experiment":
-        corruption = self.protocol.corruption
-        assert isinstance(corruption, NoiseLevelSettings)
-        known = self.protocol.model_copy(update={"corruption": corruption.assuming(level, estimate)})
-        return replace(self, protocol=known)
-
-    def with_estimates(self, begun: Protocol | None = None) -> "Experiment":
-        """Return the experiment with every number known that its protocol asks to be estimated from the measurements.
-
-        Parameters
-        ----------
-        begun
-            The resolved protocol of the run that is gone on with, whose numbers are taken over.
-
-        Raises
-        ------
-        DataError
-            If the images are too few, or hold no noise that can be measured.
-        """
-        known = self.with_noise_level(begun)
-        diffusion = known.protocol.diffusion
-        if diffusion.hidden_std != "auto":
-            return known
-        if begun is not None and begun.diffusion.hidden_std != "auto":
-            hidden = begun.diffusion.hidden_std
-        else:
-            own = [repr(known.hidden_std)] if self.distribution.is_main else []
-            hidden = float(self.distribution.gather_texts(own)[0])
-        return replace(
-            known,
-            protocol=known.protocol.model_copy(
-                update={"diffusion": diffusion.model_copy(update={"hidden_std": hidden})}
-            ),
-        )
 
     @cached_property
     def hidden_std(self) -> float:
@@ -396,70 +327,3 @@ def describe_shape(shape: torch.Size) -> str:
     """Say the shape of an image in channels, (channels, y, x)."""
     sort = {1: "grey", 2: "complex", 3: "in colour"}.get(shape[0], f"of {shape[0]} channels")
     return f"{shape[1]} x {shape[2]}, {sort}"
-
-
-def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
-    """Find the newest checkpoint of ``stage`` in a run; DataError where there is none."""
-    checkpoint, _ = run.checkpoints.newest(stage)
-    if checkpoint is None:
-        raise DataError(
-            f"{run.path.name} holds no {stage} checkpoint; train it first: python -m rsd_med.train"
-            + ("." if stage == "student" else ", or take that of another run with --teacher RUN.")
-        )
-    return checkpoint
-
-
-def open_run(
-    run: RunFolder,
-    reference: Path | None = None,
-    num_samples: int | None = None,
-    seeds: int | None = None,
-    device: Literal["cpu", "cuda"] | None = None,
-) -> Experiment:
-    """Rebuild the experiment of a run from its own protocol.
-
-    Parameters
-    ----------
-    run
-        A folder that ``rsd_med.train`` has filled.
-    reference
-        Root of other clean data for evaluation, read as the protocol reads its reference, or else its data.
-    num_samples
-        Samples behind every distance, in place of the protocol's.
-    seeds
-        How often to measure, in place of the protocol's.
-    device
-        Where to compute, in place of the protocol's ``engine.device``.
-
-    Raises
-    ------
-    DataError
-        Where the folder is no run.
-    ProtocolError
-        Where the protocol's data have no root to replace.
-    """
-    if not run.protocol_resolved.is_file():
-        raise DataError(f"{run.path} is no run folder: it holds no {run.protocol_resolved.name}.")
-    base_dir = run.read_base_dir()
-    protocol = load_protocol(run.protocol_resolved)
-    changes: dict[str, object] = {}
-    if num_samples is not None:
-        changes["num_samples"] = num_samples
-    if seeds is not None:
-        changes["seeds"] = seeds
-    if reference is not None:
-        pattern = protocol.evaluation.reference or protocol.data
-        if not hasattr(pattern, "root"):
-            raise ProtocolError(
-                f"--reference: data of kind {pattern.kind} are simulated and have no folder to replace."
-            )
-        changes["reference"] = pattern.model_copy(update={"root": str(reference.resolve())})
-    opened = protocol.model_copy(
-        update={
-            "evaluation": protocol.evaluation.model_copy(update=changes),
-            # A few samples are drawn in less time than compiling takes.
-            "engine": protocol.engine.model_copy(update={"compile": False, "device": device or protocol.engine.device}),
-        }
-    )
-    stored = run.sampling_operators if run.sampling_operators.exists() else None
-    return Experiment(opened, base_dir, stored, run.autotune)

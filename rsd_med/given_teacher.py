@@ -12,7 +12,8 @@ from typing import Any
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.files import folder_written_aside, write_text
 from rsd_med.data.paths import resolve_root
-from rsd_med.experiment import Experiment, newest_checkpoint, open_run
+from rsd_med.experiment import Experiment
+from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.protocol import Protocol
 from rsd_med.runs.checkpoints import Checkpoint, verify
 from rsd_med.runs.run_folder import RunFolder

@@ -6,8 +6,9 @@ from typing import Literal
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.experiment import Experiment, newest_checkpoint, open_run
+from rsd_med.experiment import Experiment
 from rsd_med.inverse.prior import Prior
+from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.runs.run_folder import RunFolder
 
 

@@ -195,7 +195,7 @@ def _load_run(
     """Load a run's protocol, which says how its scans were prepared, and the network where a method needs one."""
     from dataclasses import replace
 
-    from rsd_med.experiment import newest_checkpoint, open_run
+    from rsd_med.opened_run import newest_checkpoint, open_run
     from rsd_med.prior import prior_of
     from rsd_med.runs.run_folder import RunFolder
 

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rsd_med.base.errors import ProtocolError
     from rsd_med.base.progress import tell_on_stderr, telling
     from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
-    from rsd_med.experiment import newest_checkpoint, open_run
+    from rsd_med.opened_run import newest_checkpoint, open_run
     from rsd_med.operators.channels import to_channels
     from rsd_med.runs.export import require_room, require_unused, write_images
     from rsd_med.runs.run_folder import RunFolder

@@ -93,11 +93,12 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         experiment = Experiment(protocol, base_dir, stored_autotune=run.autotune, distribution=distribution)
         if options.dry_run:
             from rsd_med.dry_run import FEW_IMAGES, dry_run
+            from rsd_med.estimates import with_estimates
             from rsd_med.given_teacher import open_teacher
 
             given = None if options.teacher is None else open_teacher(options.teacher)
-            experiment = replace(experiment, at_most=FEW_IMAGES).with_estimates(
-                None if given is None else given.protocol
+            experiment = with_estimates(
+                replace(experiment, at_most=FEW_IMAGES), None if given is None else given.protocol
             )
             if given is not None:
                 given.require_agreement(experiment.protocol, base_dir)
@@ -137,6 +138,7 @@ def prepare(
     tuple[Experiment, Checkpoint | None]
         The experiment with all that is estimated known, and the checkpoint or None.
     """
+    from rsd_med.estimates import with_estimates
     from rsd_med.protocol import dump_protocol, load_protocol
 
     distribution, seed = experiment.distribution, experiment.protocol.seed
@@ -145,7 +147,7 @@ def prepare(
         given = find_teacher(options, run, checkpoint)
         goes_on = checkpoint is not None and options.resume == "auto" and run.protocol_resolved.exists()
         begun = load_protocol(run.protocol_resolved) if goes_on else None if given is None else given.protocol
-        experiment = experiment.with_estimates(begun)
+        experiment = with_estimates(experiment, begun)
         if goes_on:
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         if given is not None:

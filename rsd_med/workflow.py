@@ -13,8 +13,9 @@ from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.audit import audit_memorisation
 from rsd_med.evaluation.evaluation import evaluate_models
-from rsd_med.experiment import Experiment, newest_checkpoint
+from rsd_med.experiment import Experiment
 from rsd_med.given_teacher import finished_teacher
+from rsd_med.opened_run import newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
 from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts

@@ -25,6 +25,8 @@ ROOMS = (
     "dry_run",
     "prior",
     "given_teacher",
+    "estimates",
+    "opened_run",
     "experiment",
     "reporting",
     "protocol",

@@ -14,6 +14,7 @@ from rsd_med.corruptions.blur import BlurSettings
 from rsd_med.corruptions.noise import NoiseSettings
 from rsd_med.corruptions.noise_level import LevelFound
 from rsd_med.corruptions.rician import RicianSettings
+from rsd_med.estimates import with_estimates
 from rsd_med.experiment import Experiment
 from rsd_med.protocol import dump_protocol, load_protocol
 from rsd_med.train import main
@@ -53,7 +54,7 @@ def write(folder, corruption, images, objective="ambient_tweedie", limits="[-3, 
 
 
 def resolved(protocol, begun=None) -> Experiment:
-    return Experiment(load_protocol(protocol), protocol.parent).with_noise_level(begun)
+    return with_estimates(Experiment(load_protocol(protocol), protocol.parent), begun)
 
 
 def noisy_images(sigma=0.3):

@@ -63,7 +63,7 @@ def make_demo(run: Path, out: Path) -> None:
     import numpy as np
 
     from rsd_med.base.errors import DataError
-    from rsd_med.experiment import newest_checkpoint, open_run
+    from rsd_med.opened_run import newest_checkpoint, open_run
     from rsd_med.runs.run_folder import RunFolder
     from rsd_med.runs.sampling_operators import save_sampling_operators
 

@@ -7,6 +7,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.corruptions.inpainting import InpaintingSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.estimates import with_estimates
 from rsd_med.experiment import Experiment
 from rsd_med.operators import MultiCoilFourier
 from rsd_med.protocol import load_protocol
@@ -80,7 +81,7 @@ evaluation: {monitor_images: 16}
 def test_an_experiment_states_the_number_and_goes_on_with_it(tmp_path):
     (tmp_path / "tiny.yaml").write_text(PROTOCOL)
     protocol = load_protocol(tmp_path / "tiny.yaml")
-    began = Experiment(protocol, tmp_path).with_estimates()
+    began = with_estimates(Experiment(protocol, tmp_path))
     stated = began.protocol.diffusion.hidden_std
     assert isinstance(stated, float)
     assert stated > 0
@@ -88,7 +89,7 @@ def test_an_experiment_states_the_number_and_goes_on_with_it(tmp_path):
     other = began.protocol.model_copy(
         update={"diffusion": began.protocol.diffusion.model_copy(update={"hidden_std": 0.7})}
     )
-    assert Experiment(protocol, tmp_path).with_estimates(other).hidden_std == 0.7
+    assert with_estimates(Experiment(protocol, tmp_path), other).hidden_std == 0.7
 
 
 def test_networks_that_see_whole_images_are_hidden_nothing(tmp_path):
@@ -96,4 +97,4 @@ def test_networks_that_see_whole_images_are_hidden_nothing(tmp_path):
     whole = ["teacher.objective={kind: denoising}", "corruption={kind: none}"]
     made = Experiment(load_protocol(tmp_path / "tiny.yaml", whole), tmp_path)
     assert not made.objective.hides
-    assert made.with_estimates().protocol.diffusion.hidden_std == 0
+    assert with_estimates(made).protocol.diffusion.hidden_std == 0

@@ -21,8 +21,9 @@ from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.samplers.base import SamplerSettings
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import BATCH, Latents, draw_latents
-from rsd_med.experiment import Experiment, newest_checkpoint, open_run
+from rsd_med.experiment import Experiment
 from rsd_med.inverse.prior import Prior
+from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.prior import prior_of
 from rsd_med.reporting.record import RunRecord, read_run
