@@ -101,7 +101,9 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, RsdMedError):
         return str(error), error.exit_code
     if _is_full_disk(error):
-        where = f" while writing {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        # Of a copy the first name is that of the file that was read.
+        written = (error.filename2 or error.filename) if isinstance(error, OSError) else None
+        where = f" while writing {written}" if written else ""
         if any(_is_large_file(link) for link in _chain(error)):
             return (
                 f"a file was larger than may be written{where}: raise the limit (ulimit -f), or choose a file system "

@@ -223,6 +223,8 @@ class Arrays(Source):
                 if max(declared, math.prod(shape) * dtype.itemsize) > MAX_NPZ_BYTES:
                     raise self._error("is larger than what can be held in memory: store it as .npy")
                 return key, shape, dtype, None
+        except PermissionError as problem:
+            raise self._error("may not be read: give yourself permission to read it") from problem
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as problem:
             raise self._error("is no NumPy file, or a damaged one") from problem
         raise self._error("is neither .npy nor .npz")

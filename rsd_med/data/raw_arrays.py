@@ -204,6 +204,8 @@ def _contents(path: Path) -> Iterator[_Contents]:
                 raise DataError(f"{path.name}: an array is too large to be read at once; store it as HDF5.")
         with np.load(path, allow_pickle=False) as file:
             yield _Contents(path, file)
+    except PermissionError as error:
+        raise DataError(f"{path.name}: the file may not be read; give yourself read permission.") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path.name}: not a readable .npz file; copy it again or remove it.") from error
 

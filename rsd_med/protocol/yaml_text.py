@@ -100,7 +100,10 @@ def parse_value(text: str, source: str) -> Any:
         raise ProtocolError(f"{source}, {error}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ProtocolError(f"{source}, line {line}: holds a control character; is this a text file?") from None
+        what = "holds a control character; is this a text file?"
+        if "\ud800" <= text[error.position] <= "\udfff":  # how Python keeps bytes of a command line that are no text
+            what = "is not UTF-8; rename the file or folder that it names"
+        raise ProtocolError(f"{source}, line {line}: {what}") from None
     except yaml.MarkedYAMLError as error:
         wide = "; the text holds a full-width colon, which is none here" if "\uff1a" in text else ""
         raise ProtocolError(f"{source}, {_explain(error)}{wide}") from None

@@ -97,6 +97,11 @@ def test_interruption_is_resumable(capsys):
     assert capsys.readouterr().err == "interrupted; run the same command again to go on\n"
 
 
+def test_a_disk_that_is_full_while_a_file_is_copied_is_that_of_the_copy(capsys):
+    assert run_command(raising(OSError(errno.ENOSPC, "no space", "original", None, "copy"))) == 75
+    assert "while writing copy: free" in capsys.readouterr().err
+
+
 def test_wrong_arguments_and_help_pass_through():
     with pytest.raises(SystemExit) as caught:
         run_command(raising(SystemExit(2)))

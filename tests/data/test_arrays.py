@@ -222,6 +222,18 @@ def test_an_all_zero_complex_image_stays_zero(tmp_path):
     assert torch.equal(image, torch.zeros(1, 4, 4, dtype=torch.complex64))
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch, name):
+    (tmp_path / name).touch()
+
+    def refuse(path, *_arguments, **_names):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "open", refuse)  # root may read everything
+    with pytest.raises(DataError, match=rf"{name} may not be read: give yourself permission"):
+        build(tmp_path / name)
+
+
 def test_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.npy does not exist"):
         build(tmp_path / "nothing.npy")

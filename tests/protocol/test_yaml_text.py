@@ -66,6 +66,7 @@ def test_values_are_read_as_a_person_means_them(text, value):
         ("? [a]\n: b", "f.yaml, line 1: a key must be a word"),
         ("a: " + "9" * 5000, "f.yaml, line 1: this number has too many digits"),
         ("a: 1\nb: \x00", "f.yaml, line 2: holds a control character"),
+        ("a: 1\nb: M\udcfcller", "f.yaml, line 2: is not UTF-8; rename"),
         ("a: 'x", "f.yaml, line 1: the text ends inside quotes or brackets"),
         ("a: [1, 2", "f.yaml, line 1: the text ends inside quotes or brackets"),
         ("include: *_T1w.nii.gz", "f.yaml, line 1: a value cannot begin with `*`; put it in quotes"),
