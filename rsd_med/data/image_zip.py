@@ -126,7 +126,7 @@ class ImageZip(Source):
                 except FileNotFoundError as problem:
                     raise DataError(f"The archive {self.path.name} does not exist: check data.root.") from problem
                 except PermissionError as problem:
-                    raise self._error("it may not be read: give yourself permission to read it") from problem
+                    raise self._error("give yourself permission to read it") from problem
                 except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
                     raise self._error("it is no zip archive, or a damaged one: copy it again") from problem
             return self._archive

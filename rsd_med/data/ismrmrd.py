@@ -239,17 +239,17 @@ def _index(path: Path, settings: ISMRMRDSettings) -> list[list[_Item]]:
     if not groups:
         raise DataError(f"{path.name}: there are no acquisitions ('dataset/data') in this file; is it an ISMRMRD file?")
     volumes: list[list[_Item]] = []
-    refused: list[NotReadError] = []
+    refused: list[tuple[int, NotReadError]] = []
     for number, group in enumerate(groups, 1):
         stem = path.stem if len(groups) == 1 else f"{path.stem}_measurement{number}"
         try:
             volumes += _measurement(path, group, stem, settings)
         except NotReadError as error:
-            refused.append(error)
+            refused.append((number, error))
     if not volumes:
-        raise refused[0]
-    for left_out in refused:
-        say_once(f"Left out, of {len(groups)} measurements in the file: {left_out}")
+        raise refused[0][1]
+    for number, why in refused:
+        say_once(f"Measurement {number} of {len(groups)} in {path.name} is left out. {why}")
     return volumes
 
 
