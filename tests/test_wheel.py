@@ -20,7 +20,7 @@ PARTS = {
 }
 """Where what is installed lies in the checkout, and in the wheel."""
 
-CHANGES = ("data.num_images=4", "evaluation.reference.num_images=4", "teacher.batch_size=2", "student.batch_size=2")
+CHANGES = ("data.num_images=8", "evaluation.reference.num_images=8", "teacher.batch_size=2", "student.batch_size=2")
 SMALL = [f"--set={change}" for change in CHANGES]
 
 

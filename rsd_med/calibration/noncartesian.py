@@ -21,6 +21,9 @@ from rsd_med.operators.nonuniform import MultiCoilNonUniformFourier
 FIT_WEIGHT, FIT_ITERATIONS = 1e-4, 50
 """Of the least-squares fit: its regularisation as a share of the largest eigenvalue, and its steps at most."""
 
+MARGIN = 1.5
+"""Sides of the grid that coil maps are estimated on, in sides of the image."""
+
 LEAST_LEFT = 0.1
 """A fit that takes up more of the noise than all but this says little of it."""
 
@@ -63,7 +66,8 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
     lines = min(lines, size[1])
     scale = acs_scale(grid, lines)
     sigma = 0.0 if noise is None else noise.sigma / scale
-    maps, kind = chosen_maps(grid / scale, covered, settings.maps, None if scan.maps is None else coils.maps(scan.maps))
+    given = None if scan.maps is None else coils.maps(scan.maps)
+    maps, kind = _maps(kspace / scale, trajectory, size, settings, given)
     report: dict[str, Any] = {
         "sampling": _sampling_report(trajectory, covered, size),
         "noise": noise_report(noise),
@@ -82,6 +86,23 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
         coils=coils,
         report=report,
     )
+
+
+def _maps(
+    kspace: Tensor, trajectory: Tensor, size: tuple[int, int], settings: CalibrationSettings, given: Tensor | None
+) -> tuple[Tensor, str]:
+    """Return coil maps ``(coil, y, x)`` and their kind; estimated on a larger field of view, and cut to the image.
+
+    Estimated maps are periodic: at the edge of their field of view they lead over to the opposite edge. On the grid so
+    does the image. Off the grid it does not, and an object that reaches the edge would be scanned by wrong maps there.
+    """
+    if given is not None:
+        return chosen_maps(gridded(kspace, trajectory, size), covered_cells(trajectory, size), settings.maps, given)
+    wide = (2 * round(MARGIN * size[0] / 2), 2 * round(MARGIN * size[1] / 2))
+    finer = trajectory * torch.tensor([wide[0] / size[0], wide[1] / size[1]])
+    maps, kind = chosen_maps(gridded(kspace, finer, wide), covered_cells(finer, wide), settings.maps, None)
+    top, left = wide[0] // 2 - size[0] // 2, wide[1] // 2 - size[1] // 2
+    return maps[..., top : top + size[0], left : left + size[1]].contiguous(), kind
 
 
 def gridded(kspace: Tensor, trajectory: Tensor, size: tuple[int, int]) -> Tensor:
