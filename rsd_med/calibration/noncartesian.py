@@ -14,7 +14,7 @@ from rsd_med.calibration.scale import acs_scale, central_width
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.calibration.virtual_coils import virtual_coils
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
-from rsd_med.operators.fourier import fft2c
+from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.linear import Scaled
 from rsd_med.operators.nonuniform import MultiCoilNonUniformFourier
 
@@ -22,7 +22,10 @@ FIT_WEIGHT, FIT_ITERATIONS = 1e-4, 50
 """Of the least-squares fit: its regularisation as a share of the largest eigenvalue, and its steps at most."""
 
 MARGIN = 1.5
-"""Sides of the grid that coil maps are estimated on, in sides of the image."""
+"""Sides of the grid that coil maps are estimated on where the object reaches the edge, in sides of the image."""
+
+EDGE, DARK = 1 / 16, 0.1
+"""Width of the edge as a share of a side, and its mean power beside the image's where no object reaches it."""
 
 LEAST_LEFT = 0.1
 """A fit that takes up more of the noise than all but this says little of it."""
@@ -91,18 +94,29 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
 def _maps(
     kspace: Tensor, trajectory: Tensor, size: tuple[int, int], settings: CalibrationSettings, given: Tensor | None
 ) -> tuple[Tensor, str]:
-    """Return coil maps ``(coil, y, x)`` and their kind; estimated on a larger field of view, and cut to the image.
+    """Return coil maps ``(coil, y, x)`` and their kind.
 
     Estimated maps are periodic: at the edge of their field of view they lead over to the opposite edge. On the grid so
-    does the image. Off the grid it does not, and an object that reaches the edge would be scanned by wrong maps there.
+    does the image. Off the grid it does not, and where an object reaches the edge it would be scanned by wrong maps.
+    Then they are estimated on a larger field of view and cut to the image. Elsewhere the smaller one is better: of its
+    k-space more cells have samples.
     """
-    if given is not None:
-        return chosen_maps(gridded(kspace, trajectory, size), covered_cells(trajectory, size), settings.maps, given)
+    grid = gridded(kspace, trajectory, size)
+    if given is not None or not _reaches_edge(grid):
+        return chosen_maps(grid, covered_cells(trajectory, size), settings.maps, given)
     wide = (2 * round(MARGIN * size[0] / 2), 2 * round(MARGIN * size[1] / 2))
     finer = trajectory * torch.tensor([wide[0] / size[0], wide[1] / size[1]])
     maps, kind = chosen_maps(gridded(kspace, finer, wide), covered_cells(finer, wide), settings.maps, None)
     top, left = wide[0] // 2 - size[0] // 2, wide[1] // 2 - size[1] // 2
     return maps[..., top : top + size[0], left : left + size[1]].contiguous(), kind
+
+
+def _reaches_edge(grid: Tensor) -> bool:
+    power = ifft2c(grid).abs().square().sum(0)
+    inner = torch.zeros_like(power, dtype=torch.bool)
+    y, x = (max(1, round(EDGE * side)) for side in power.shape)
+    inner[y:-y, x:-x] = True
+    return bool(power[~inner].mean() > DARK * power.mean())
 
 
 def gridded(kspace: Tensor, trajectory: Tensor, size: tuple[int, int]) -> Tensor:
