@@ -157,7 +157,7 @@ def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, comm
     if student is not None:
         run_logger.say(
             f"student against the teacher's best sampler ({metrics['best_teacher']}): "
-            f"{metrics['ratio']:.2f} x its distance, {metrics['speedup']:.0f} x as fast"
+            f"{metrics['ratio']:.2g} x its distance, {metrics['speedup']:.0f} x as fast"
         )
     return metrics
 

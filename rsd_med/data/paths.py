@@ -40,7 +40,8 @@ def resolve_path(text: str, base_dir: Path | None, what: str, advice: str) -> Pa
     Raises
     ------
     DataError
-        If the path is empty or names an environment variable that is not set.
+        If the path is empty, names an environment variable that is not set, or leads through a folder that may not be
+        entered.
     """
     if not text.strip():
         raise DataError(f"The {what} is empty: write where it lies; {advice}.")
@@ -58,7 +59,16 @@ def resolve_path(text: str, base_dir: Path | None, what: str, advice: str) -> Pa
     path = Path(_VARIABLE.sub(value, text.strip())).expanduser()
     if not path.is_absolute():
         path = (base_dir if base_dir is not None else Path()) / path
-    return Path(os.path.abspath(path))  # abspath rather than resolve: links stay as the user named them
+    path = Path(os.path.abspath(path))  # abspath rather than resolve: links stay as the user named them
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise DataError(
+            f"The {what} '{text}' lies in a folder that may not be entered: give yourself permission, or copy the data."
+        ) from error
+    except OSError:
+        pass  # reading will say what is wrong
+    return path
 
 
 def file_identity(path: Path) -> tuple[str, int, int] | None:

@@ -39,3 +39,12 @@ def test_an_unset_variable_is_explained(monkeypatch, value):
 def test_an_empty_root_is_refused():
     with pytest.raises(DataError, match="empty"):
         resolve_root("  ")
+
+
+def test_a_folder_that_may_not_be_entered_is_named_as_such(monkeypatch, tmp_path):
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DataError, match="may not be entered"):
+        resolve_root("locked/scans", tmp_path)
