@@ -85,5 +85,8 @@ def test_a_terminal_that_closes_is_a_request_to_stop(tmp_path):
         pass
     os.close(master)
     process.send_signal(signal.SIGHUP)  # which a shell does for its jobs
-    assert process.wait(60) == 0
+    assert process.wait(60) in (
+        0,
+        -signal.SIGHUP,
+    )  # the kernel says once more that the terminal has gone, maybe after the end
     assert (tmp_path / "saved").read_text() == "SIGHUP"
