@@ -40,7 +40,10 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            # Shell and kernel each say that a terminal has gone. The second time may come while the process ends, and
+            # must not change its exit code.
+            gone = number == signal.SIGHUP and self.name == "SIGHUP"
+            signal.signal(number, signal.SIG_IGN if gone else handler)  # type: ignore[arg-type]
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
