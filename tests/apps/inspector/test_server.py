@@ -1,5 +1,7 @@
 """What the server keeps of pages that come and go."""
 
+import asyncio
+
 import pytest
 
 pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
@@ -10,7 +12,12 @@ from apps.inspector.server import PAGES, ServerSettings, build_server
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_pages_that_were_closed_are_forgotten(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # the server sets it: monkeypatch puts it back
-    gate, store, queue = build_server(ServerSettings(run=tmp_path))
+
+    async def build():
+        """Build where a loop runs: without one, Gradio makes a loop for each of its locks and closes none."""
+        return build_server(ServerSettings(run=tmp_path))
+
+    gate, store, queue = asyncio.run(build())
     mounted = [getattr(route, "app", None) for route in gate.app.routes]
     (holder,) = (app.state_holder for app in mounted if hasattr(app, "state_holder"))
     try:
