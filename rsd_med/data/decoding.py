@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+UNREAD_SUFFIXES = frozenset({".gif", ".bmp", ".jp2", ".avif", ".heic", ".ppm", ".pgm", ".jxl"})
+"""Pictures that are left out, which is said."""
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
 MAX_PIXELS = 80_000_000
 """Largest image that is decoded: a small file can declare billions of pixels."""
 
@@ -26,6 +29,17 @@ _ORIENTATION = 0x0112
 _ON_THEIR_SIDE = {5, 6, 7, 8}
 """EXIF's orientations whose rows are columns."""
 _TWELVE_BITS = 1 << 12
+
+
+def is_tiff(start: bytes) -> bool:
+    """Whether a file that begins so is TIFF, which may have several pages."""
+    return start.startswith(_TIFF_STARTS)
+
+
+def is_picture(start: bytes) -> bool:
+    """Whether a file that begins so, with 12 bytes or more, is a picture of a format that is read."""
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return webp or is_tiff(start) or start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
 
 
 def image_size(file: Path | IO[bytes], name: str, page: int = 0) -> tuple[int, int]:

@@ -3,40 +3,37 @@
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.data.decoding import SUFFIXES, Mode, count_pages, decode_image, image_error, image_size, to_unit_range
+from rsd_med.base.notices import say_once
+from rsd_med.data.decoding import (
+    SUFFIXES,
+    UNREAD_SUFFIXES,
+    count_pages,
+    decode_image,
+    image_error,
+    image_size,
+    is_picture,
+    is_tiff,
+    to_unit_range,
+)
 from rsd_med.data.fitting import fit
 from rsd_med.data.listing import files_below
 from rsd_med.data.paths import resolve_root
+from rsd_med.data.pictures import PictureSettings, Side
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source, SourceSettings
-
-Side = Annotated[int, Field(ge=1, le=8192)]
-_PAGED = {".tif", ".tiff"}
+from rsd_med.data.source import Source
 
 
-class ImageFolderSettings(SourceSettings):
+class ImageFolderSettings(PictureSettings):
     """Images in a folder and the folders below it; each page of a TIFF file is one."""
 
     kind: Literal["image_folder"] = "image_folder"
     root: str = Field(description="the folder")
-    mode: Mode = Field(
-        "rgb",
-        description='"rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey '
-        "images",
-    )
-    white: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        description="the value that becomes 1, for files that do not use all their bits: 4095 for 12 bits in 16; null: "
-        "the largest of the file's type",
-    )
     include: str = Field("*", description="which files to take, as a pattern of their names, for example `train_*.png`")
     tile: tuple[Side, Side] | None = Field(
         None,
@@ -44,13 +41,7 @@ class ImageFolderSettings(SourceSettings):
         "one image",
     )
     crop: Side | None = Field(None, description="keep a central square of this side first")
-    resize: Side | None = Field(
-        None,
-        description="resample to a square of this side (antialiased); an image that is not square is cut to its "
-        "centre first",
-    )
     pad: Side | None = Field(None, description="place in the middle of a square of this side, on black")
-    limit: int | None = Field(None, ge=1, description="take at most this many images, in the order of their names")
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "ImageFolder":
         """Return the source; the folder is listed, and of sheets of tiles the sizes are read."""
@@ -121,17 +112,20 @@ class ImageFolder(Source):
     def _listed(self) -> list[Path]:
         if not self.folder.is_dir():
             raise DataError(f"The image folder {self.folder.name} does not exist: check data.root.")
-        found = [
-            path
-            for path in files_below(self.folder)
-            if fnmatchcase(path.name, self.settings.include) and path.suffix.lower() in SUFFIXES
-        ]
-        if not found:
+        files = [path for path in files_below(self.folder) if fnmatchcase(path.name, self.settings.include)]
+        pictures = [path for path in files if path.suffix.lower() in SUFFIXES or is_picture(_start(path))]
+        unread = [path.name for path in files if path.suffix.lower() in UNREAD_SUFFIXES and path not in pictures]
+        if unread:
+            say_once(
+                f"{self.folder.name}: pictures left out: {len(unread)}, {unread[0]} the first; what is read is png, "
+                "jpg, webp and tif."
+            )
+        if not pictures:
             raise DataError(
                 f"The image folder {self.folder.name} holds no png, jpg, webp or tif file whose name matches "
                 f"'{self.settings.include}': check data.root and data.include."
             )
-        return found
+        return pictures
 
     def _listed_items(self) -> list[tuple[int, int | None, int | None]]:
         """Return (file, page, tile), None where there is one alone."""
@@ -139,7 +133,7 @@ class ImageFolder(Source):
         for file, path in enumerate(self.files):
             if self.settings.tile is not None:
                 items.extend((file, None, tile) for tile in range(self._tiles(path, self.settings.tile)))
-            elif path.suffix.lower() in _PAGED and (pages := count_pages(path, path.name)) > 1:
+            elif is_tiff(_start(path)) and (pages := count_pages(path, path.name)) > 1:
                 items.extend((file, page, None) for page in range(pages))
             else:
                 items.append((file, None, None))
@@ -155,3 +149,14 @@ class ImageFolder(Source):
 
 def _size(path: Path, page: int | None = None) -> tuple[int, int]:
     return image_size(path, path.name, page or 0)
+
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file, which say what it is whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except PermissionError as error:
+        raise DataError(f"{path.name}: the file may not be read; give yourself read permission.") from error
+    except OSError:
+        return b""  # reading it will say what is wrong

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rsd_med.base.errors import DataError
-from rsd_med.data.decoding import SUFFIXES, Mode, decode_image, image_size, to_unit_range
+from rsd_med.data.decoding import SUFFIXES, decode_image, image_size, to_unit_range
 from rsd_med.data.fitting import fit
-from rsd_med.data.image_folder import Side
 from rsd_med.data.listing import is_hidden
 from rsd_med.data.paths import resolve_root
+from rsd_med.data.pictures import PictureSettings
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source
 
 MAX_BYTES = 32 * 2**20
 """Largest entry that is unpacked: a few bytes of an archive can stand for any number."""
@@ -26,29 +26,11 @@ MAX_BYTES = 32 * 2**20
 PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
-class ImageZipSettings(SourceSettings):
+class ImageZipSettings(PictureSettings):
     """Images of one size in a zip archive; a ``dataset.json`` beside them, with labels, is not needed and not read."""
 
     kind: Literal["image_zip"] = "image_zip"
     root: str = Field(description="the archive")
-    mode: Mode = Field(
-        "rgb",
-        description='"rgb" (three channels) or "gray" (one). 8 bits are mapped to [-1, 1]; so are the 16 of grey '
-        "images",
-    )
-    white: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        description="the value that becomes 1, for files that do not use all their bits: 4095 for 12 bits in 16; null: "
-        "the largest of the file's type",
-    )
-    resize: Side | None = Field(
-        None,
-        description="resample to a square of this side (antialiased); an image that is not square is cut to its "
-        "centre first",
-    )
-    limit: int | None = Field(None, ge=1, description="take at most this many images, in the order of their names")
 
     def build(self, base_dir: Path | None = None, seed: int = 0) -> "ImageZip":
         """Return the source; the archive's directory and the size of its first image are read."""

@@ -192,3 +192,19 @@ def test_real_cifar_sheets(shared_data):
     assert images.std() > 0.3
     assert images.min() == -1
     assert images.max() == 1
+
+
+@pytest.mark.parametrize(("kind", "pages"), [("PNG", 1), ("JPEG", 1), ("WEBP", 1), ("TIFF", 3)])
+@pytest.mark.parametrize("name", ["slice", "slice.001", "slice.dat"])
+def test_pictures_are_known_by_their_content(tmp_path, kind, pages, name):
+    images = [Image.new("L", (6, 4), 40 * page) for page in range(pages)]
+    images[0].save(tmp_path / name, kind, **({"save_all": True, "append_images": images[1:]} if pages > 1 else {}))
+    (tmp_path / "notes").write_text("no picture")
+    assert len(ImageFolderSettings(root=str(tmp_path), mode="gray").build()) == pages
+
+
+def test_pictures_of_other_formats_are_left_out_and_that_is_said(tmp_path, caplog):
+    Image.new("L", (6, 4)).save(tmp_path / "a.png")
+    Image.new("L", (6, 4)).save(tmp_path / "b.gif")
+    assert len(ImageFolderSettings(root=str(tmp_path)).build()) == 1
+    assert "pictures left out: 1, b.gif the first" in caplog.text
