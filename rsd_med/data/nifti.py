@@ -21,6 +21,9 @@ from rsd_med.data.scan import Geometry, Picture
 from rsd_med.data.source import Source, SourceSettings
 
 SUFFIXES = (".nii", ".nii.gz")
+
+LIKELY_VOXELS = (1e-3, 100.0)
+"""Smallest and largest side of a voxel in mm that is read without a word: from microscopy to coarse surveys."""
 """Endings of names that promise this kind of file."""
 
 _ENDING = re.compile(r"\.nii(\.gz|\.gzip)?$|\.gz(ip)?$", re.IGNORECASE)
@@ -241,6 +244,14 @@ def _say_what_contradicts(files: list[NiftiVolume]) -> None:
         say_once(
             f"{len(names)} of {len(files)} NIfTI files, the first {names[0]}, state voxel sizes that are not those of "
             "their affine; the affine is taken."
+        )
+    least, most = LIKELY_VOXELS
+    odd = [file for file in files if file.zooms and not least <= min(file.zooms) <= max(file.zooms) <= most]
+    if odd:
+        sizes = " x ".join(f"{size:.3g}" for size in odd[0].zooms or ())
+        say_once(
+            f"{len(odd)} of {len(files)} NIfTI files, the first {odd[0].name}, declare voxels of {sizes} mm; check "
+            "their unit (xyzt_units) and sform. They are read as declared."
         )
 
 

@@ -115,3 +115,11 @@ def test_the_given_cases(shared_data):
 def test_the_usual_header_says_nothing(tmp_path, caplog):
     build(save(tmp_path / "head.nii", volume(4, 5, 3), AFFINE))
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("unit", "said"), [(1, "2e+03 x 2e+03 x 2e+03"), (2, None), (3, None), (0, None)])
+def test_voxels_of_an_unlikely_size_are_said(tmp_path, caplog, unit, said):
+    """A header that declares metres while its numbers are millimetres."""
+    build(header(tmp_path, np.diag([2.0, 2, 2, 1]), xyzt_units=unit))
+    assert (said is None) == ("check their unit" not in caplog.text)
+    assert said is None or said in caplog.text
