@@ -197,7 +197,9 @@ def test_a_dicom_series_is_sent_looked_at_whole_and_reconstructed_by_keyboard(pa
     page.keyboard.press("Enter")
     frame.locator(".title", has_text="CG-SENSE").wait_for()
     assert "explain" in page.locator("#result .verdict").inner_text()
-    assert frame.locator(".mark.left").first.text_content() == "R"
+    letter = frame.locator(".mark.left").first
+    letter.filter(has_text="R").wait_for()  # it is written once the pixels of the slice are here
+    assert letter.text_content() == "R"
     link = page.get_by_role("link", name="result-dicom.zip")
     link.focus()
     with page.expect_download() as download:
