@@ -12,29 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.limits import MAX_COILS, MAX_SIDE
+from rsd_med.data.ismrmrd_acquisitions import (
+    INDEX,
+    MAX_ACQUISITIONS,
+    entries_of,
+    has_numbers,
+    line_of,
+    positions_of,
+    require_positions,
+    require_sizes,
+)
 
 if TYPE_CHECKING:
     import h5py
-
-MAX_ACQUISITIONS = 1 << 20
-
-NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = (1 << bit for bit in (18, 19, 20, 21))
-# Navigators, phase correction, feedback, dummies, coil correction, phase stabilisation: no lines of the image.
-NO_IMAGE = sum(1 << bit for bit in (22, 23, 25, 26, 27, 28, 29, 30))
-
-_COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase", "repetition", "set")
-_SIZES = (
-    *("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref"),
-    "trajectory_dimensions",
-)
-_VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
-INDEX = np.dtype(
-    [("record", "i8"), ("flags", "u8"), ("sample_time_us", "f4"), ("positions", "i8")]
-    + [(name, "i4") for name in (*_SIZES, *_COUNTERS)]
-    + [(name, "f4", (3,)) for name in _VECTORS]
-)
-"""What is kept of an acquisition's header: numbers without which there is no image. Time stamps are not."""
 
 _BLOCK = 1 << 14  # records parsed at once
 _READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
@@ -108,7 +98,8 @@ def table_of(group: "h5py.Group") -> "h5py.Dataset":
         names = [kind.get_member_name(number).decode("ascii", "replace") for number in range(kind.get_nmembers())]
         if not _is_list(kind, names, "data"):
             raise DataError(f"{where} has no samples in single precision; is it an ISMRMRD file?")
-        _check_head(table.dtype["head"] if "head" in names else np.dtype("f4"), where)
+        if "head" not in names or not has_numbers(table.dtype["head"]):
+            raise DataError(f"{where} has no acquisition headers of version 1; is it an ISMRMRD file?")
     except _READ_ERRORS as error:
         raise DataError(f"{where} cannot be opened, the file is damaged; copy it again or remove it.") from error
     return table
@@ -146,12 +137,7 @@ def read_index(table: "h5py.Dataset") -> np.ndarray:
             size = path.stat().st_size
             for numbers, records in _records(table, raw, kind.get_size(), size):
                 head = np.ascontiguousarray(records[:, head_at : head_at + head_type.itemsize]).view(head_type)[:, 0]
-                entries = np.zeros(len(records), INDEX)
-                entries["record"] = numbers
-                for name in ("flags", "sample_time_us", *_SIZES, *_VECTORS):
-                    entries[name] = head[name]
-                for name in _COUNTERS:
-                    entries[name] = head["idx"][name]
+                entries = entries_of(head, numbers)
                 _check_lengths(entries, _lengths(records, data_at), size, where)
                 if traj_at is not None:
                     entries["positions"] = _lengths(records, traj_at)
@@ -164,80 +150,47 @@ def read_index(table: "h5py.Dataset") -> np.ndarray:
     return index
 
 
-def read_samples(table: "h5py.Dataset", entry: np.void) -> np.ndarray:
-    """Read one acquisition.
+class StoredAcquisitions:
+    """The samples of an open file's acquisitions.
 
     Parameters
     ----------
     table
-        From :func:`table_of`.
-    entry
-        One entry of :func:`read_index`, of the same file.
-
-    Returns
-    -------
-    numpy.ndarray
-        complex64, (coil, samples), in the order of time, without what the header says to discard.
-
-    Raises
-    ------
-    DataError
-        If the data are damaged, or NaN or infinite.
+        From :func:`table_of`; its file stays open as long as this is used.
     """
-    number, coils, samples = int(entry["record"]), int(entry["active_channels"]), int(entry["number_of_samples"])
-    where = _where(table.parent)
-    try:
-        values = np.asarray(table.fields("data")[number], dtype=np.float32)
-    except _READ_ERRORS as error:
-        raise DataError(f"{where}: acquisition {number} is damaged; copy the file again or remove it.") from error
-    if values.size != 2 * coils * samples:
-        raise DataError(f"{where}: the file has changed since it was indexed; start again.")
-    if not np.isfinite(values).all():
-        raise DataError(f"{where}: acquisition {number} holds NaN or infinite values; repair or remove the file.")
-    line = values.view(np.complex64).reshape(coils, samples)
-    return line[:, int(entry["discard_pre"]) : samples - int(entry["discard_post"])]
 
+    def __init__(self, table: "h5py.Dataset") -> None:
+        self._table = table
+        self.where = _where(table.parent)
 
-def read_positions(table: "h5py.Dataset", entry: np.void) -> np.ndarray:
-    """Read the positions of one acquisition's samples in k-space, as `read_samples` reads its data.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, (samples, dimensions), in the units of the file.
-    """
-    number, samples, dimensions = (int(entry[key]) for key in ("record", "number_of_samples", "trajectory_dimensions"))
-    where = _where(table.parent)
-    if dimensions < 2 or int(entry["positions"]) != samples * dimensions:
-        raise DataError(
-            f"{where}: acquisition {number} does not say where in k-space it measured; write 'traj' as well."
+    def samples(self, entry: np.void) -> np.ndarray:
+        """Read one acquisition, complex64 (coil, samples); DataError if it is damaged, or NaN or infinite."""
+        return line_of(
+            self._list("data", entry, 2 * int(entry["active_channels"]) * int(entry["number_of_samples"])),
+            entry,
+            self.where,
         )
-    try:
-        values = np.asarray(table.fields("traj")[number], dtype=np.float32)
-    except _READ_ERRORS as error:
-        raise DataError(f"{where}: acquisition {number} is damaged; copy the file again or remove it.") from error
-    if values.size != samples * dimensions:
-        raise DataError(f"{where}: the file has changed since it was indexed; start again.")
-    return values.reshape(samples, dimensions)[int(entry["discard_pre"]) : samples - int(entry["discard_post"])]
+
+    def positions(self, entry: np.void) -> np.ndarray:
+        """Read where its samples lie, float32 (samples, dimensions); DataError if the file does not say."""
+        require_positions(entry, self.where)
+        return positions_of(self._list("traj", entry, int(entry["positions"])), entry)
+
+    def _list(self, member: str, entry: np.void, size: int) -> np.ndarray:
+        number = int(entry["record"])
+        try:
+            values = np.asarray(self._table.fields(member)[number], dtype=np.float32)
+        except _READ_ERRORS as error:
+            raise DataError(
+                f"{self.where}: acquisition {number} is damaged; copy the file again or remove it."
+            ) from error
+        if values.size != size:
+            raise DataError(f"{self.where}: the file has changed since it was indexed; start again.")
+        return values
 
 
 def _where(group: "h5py.Group") -> str:
     return f"{Path(group.file.filename).name}: '{str(group.name).lstrip('/')}/data'"
-
-
-def _check_head(head: np.dtype[Any], where: str) -> None:
-    def number(kind: np.dtype[Any], name: str, kinds: str, shape: tuple[int, ...]) -> bool:
-        return name in (kind.names or ()) and kind[name].base.kind in kinds and kind[name].shape == shape
-
-    counters = head["idx"] if "idx" in (head.names or ()) else head
-    complete = (
-        all(number(head, name, "iu", ()) for name in ("flags", *_SIZES))
-        and number(head, "sample_time_us", "f", ())
-        and all(number(head, name, "f", (3,)) for name in _VECTORS)
-        and all(number(counters, name, "iu", ()) for name in _COUNTERS)
-    )
-    if not complete or head.hasobject:
-        raise DataError(f"{where} has no acquisition headers of version 1; is it an ISMRMRD file?")
 
 
 def _records(table: "h5py.Dataset", raw: Any, width: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -297,8 +250,4 @@ def _check_lengths(entries: np.ndarray, floats: np.ndarray, size: int, where: st
             f"{where}: acquisition {number} declares another amount of data than its header; the file is damaged, copy "
             "it again or remove it."
         )
-    if samples.max(initial=0) > 4 * MAX_SIDE or coils.max(initial=0) > MAX_COILS:
-        raise DataError(
-            f"{where}: an acquisition has {samples.max()} samples and {coils.max()} channels; at most {4 * MAX_SIDE} "
-            f"and {MAX_COILS} are read."
-        )
+    require_sizes(entries, where)

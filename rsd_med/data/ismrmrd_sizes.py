@@ -5,7 +5,6 @@ the user is told; where nothing settles it, the measurement is not read.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +14,7 @@ from rsd_med.base.limits import MAX_SIDE
 from rsd_med.base.notices import FirstOf, say_once
 from rsd_med.data.hdf5 import MAX_READ_BYTES
 from rsd_med.data.ismrmrd_header import EncodingSpace, Header
-from rsd_med.data.ismrmrd_lines import RawFile
+from rsd_med.data.ismrmrd_lines import Encoding
 
 CARTESIAN = (None, "cartesian")
 """The header's words for samples on the grid."""
@@ -30,15 +29,15 @@ class NotReadError(DataError):
     """A measurement without an image that is read; others of the same file may have one."""
 
 
-def settled(path: Path, group: str, header: Header, lines: np.ndarray, *, crop: bool) -> RawFile:
+def settled(name: str, header: Header, lines: np.ndarray, *, crop: bool) -> Encoding:
     """Refuse what is not a two-dimensional scan, and settle its sizes.
 
     Parameters
     ----------
-    path, group
-        The file, and the measurement in it.
+    name
+        What messages call the measurement.
     header
-        The measurement's.
+        Its own.
     lines
         Entries of the index that are lines of the image; ``noise`` of the result is empty.
     crop
@@ -49,7 +48,6 @@ def settled(path: Path, group: str, header: Header, lines: np.ndarray, *, crop: 
     NotReadError
         If the scan has no lines, or is encoded or stored in a way that is not read.
     """
-    name = path.name
     if header.trajectory == "epi":
         raise NotReadError(f"{name}: the scan is echo-planar; its lines need a phase correction first.")
     if not len(lines):
@@ -61,7 +59,7 @@ def settled(path: Path, group: str, header: Header, lines: np.ndarray, *, crop: 
     if coils < 1 or (lines["active_channels"] != coils).any():
         raise NotReadError(f"{name}: the number of channels changes from line to line; split the file.")
     if header.trajectory not in CARTESIAN:
-        return _along_trajectory(path, group, header, coils, lines)
+        return _along_trajectory(name, header, coils, lines)
     header = _with_oversampling(name, header, lines)
     longest = int(lines["number_of_samples"].max())
     columns = int(lines["kspace_encode_step_1"].max()) + 1
@@ -73,7 +71,7 @@ def settled(path: Path, group: str, header: Header, lines: np.ndarray, *, crop: 
         )
     centre = _central_step(name, header, lines["kspace_encode_step_1"], columns)
     target = _rows_without_oversampling(header, rows) if crop else rows
-    return RawFile(path, group, header, coils, (rows, columns), target, centre, lines[:0])
+    return Encoding(name, header, coils, (rows, columns), target, centre, lines[:0])
 
 
 def _central_step(name: str, header: Header, steps: np.ndarray, columns: int) -> int:
@@ -135,12 +133,12 @@ def _with_oversampling(name: str, header: Header, lines: np.ndarray) -> Header:
     )
 
 
-def _along_trajectory(path: Path, group: str, header: Header, coils: int, lines: np.ndarray) -> RawFile:
+def _along_trajectory(name: str, header: Header, coils: int, lines: np.ndarray) -> Encoding:
     """Settle the sizes of a scan off the grid: pixels as fine as it was encoded, over the reconstructed field of view.
 
     Positions per pixel are of the encoded space. A reconstructed matrix that was interpolated has other pixels.
     """
-    encoded, recon, name = header.encoded, header.recon, path.name
+    encoded, recon = header.encoded, header.recon
     matrix = recon.matrix or encoded.matrix
     if encoded.matrix is not None and encoded.fov_mm is not None and recon.fov_mm is not None:
         rows, columns = (round(encoded.matrix[n] * recon.fov_mm[n] / encoded.fov_mm[n]) for n in (0, 1))
@@ -156,7 +154,7 @@ def _along_trajectory(path: Path, group: str, header: Header, coils: int, lines:
         )
     if coils * int(lines["number_of_samples"].sum()) * 8 > MAX_READ_BYTES:
         raise NotReadError(f"{name}: the scan is too large to be read at once; split the file.")
-    return RawFile(path, group, header, coils, matrix[:2], matrix[0], 0, lines[:0])
+    return Encoding(name, header, coils, matrix[:2], matrix[0], 0, lines[:0])
 
 
 def _rows_without_oversampling(header: Header, rows: int) -> int:
