@@ -12,6 +12,7 @@ SOURCES: "Kinds[SourceSettings]" = Kinds(
     Kind("fastmri_hdf5", "rsd_med.data.fastmri_hdf5:FastMRIHDF5Settings"),
     Kind("ismrmrd", "rsd_med.data.ismrmrd:ISMRMRDSettings"),
     Kind("raw_arrays", "rsd_med.data.raw_arrays:RawArraySettings"),
+    Kind("bart", "rsd_med.data.bart:BartSettings"),
     Kind("arrays", "rsd_med.data.arrays:ArraysSettings"),
     Kind("image_folder", "rsd_med.data.image_folder:ImageFolderSettings"),
     Kind("image_zip", "rsd_med.data.image_zip:ImageZipSettings"),

@@ -7,6 +7,7 @@ import numpy as np
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.notices import say_once
+from rsd_med.data.cfl import cfl_of
 from rsd_med.data.recognition import kind_of_file, kind_of_folder
 from rsd_med.data.source import Source
 
@@ -17,10 +18,12 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
     Parameters
     ----------
     path
-        A file or a folder. Slices of NIfTI and DICOM are cut as they are stored; of a four-dimensional NIfTI file all
-        volumes are taken. Numbers of an array go from its smallest (or 0) to its largest value.
+        A file or a folder; a pair of BART's may be named as BART does, without an ending. Slices of NIfTI and DICOM are
+        cut as they are stored; of a four-dimensional NIfTI file all volumes are taken. Numbers of an array go from its
+        smallest (or 0) to its largest value.
     kind
-        ``fastmri_hdf5``, ``ismrmrd``, ``raw_arrays``, ``nifti``, ``dicom`` or ``arrays``; None looks at the content.
+        ``fastmri_hdf5``, ``ismrmrd``, ``raw_arrays``, ``bart``, ``nifti``, ``dicom`` or ``arrays``; None looks at the
+        content.
 
     Returns
     -------
@@ -36,6 +39,7 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
     """
     if kind is not None and kind not in READERS:
         raise ProtocolError(f"There is no reader '{kind}'; choose one of {', '.join(sorted(READERS))}.")
+    path = cfl_of(path) or path
     if not path.exists():
         raise DataError(f"{path.name}: there is no such file or folder; check the path.")
     found = kind or (kind_of_folder(path) if path.is_dir() else kind_of_file(path))
@@ -43,7 +47,7 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
         what = "the folder holds no file" if path.is_dir() else "the file is nothing"
         raise DataError(
             f"{path.name}: {what} that is recognised; fastMRI HDF5, ISMRMRD, raw arrays, "
-            "NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
+            "BART's files, NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
         )
     return READERS[found](path)
 
@@ -76,6 +80,12 @@ def _raw_arrays(path: Path) -> Source:
     from rsd_med.data.raw_arrays import RawArrays, RawArraySettings
 
     return RawArrays(path, RawArraySettings(root="."))
+
+
+def _bart(path: Path) -> Source:
+    from rsd_med.data.bart import Bart, BartSettings
+
+    return Bart(path, BartSettings(root="."))
 
 
 def _arrays(path: Path) -> Source:
@@ -111,5 +121,6 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "nifti": _nifti,
     "dicom": _dicom,
     "raw_arrays": _raw_arrays,
+    "bart": _bart,
     "arrays": _arrays,
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsd_med.base.errors import DataError
+from rsd_med.data.cfl import cfl_of
 from rsd_med.data.listing import files_below
 
 if TYPE_CHECKING:
@@ -63,11 +64,15 @@ def kind_of_folder(path: Path) -> str | None:
 def kind_of_file(path: Path) -> str | None:
     """Return who reads a file, from its first bytes; None if nobody does.
 
+    A ``.cfl`` of BART's is numbers from the first byte: its name alone tells.
+
     Raises
     ------
     DataError
         If the file may not be read, or is HDF5 and damaged.
     """
+    if cfl_of(path) is not None:
+        return "bart"
     try:
         start = unpacked_start(path)
     except PermissionError as error:
