@@ -1,0 +1,278 @@
+"""How a reconstruction is chosen and made ready: the same for the command and for the server at a scanner.
+
+Light to import: torch and the methods are imported when a reconstruction is made ready.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.inverse.kinds import SOLVERS
+
+if TYPE_CHECKING:
+    from rsd_med.calibration.settings import CalibrationSettings
+    from rsd_med.data.scan import Scan
+    from rsd_med.experiment import Experiment
+    from rsd_med.inverse.base import SolverSettings
+    from rsd_med.inverse.prior import Prior
+    from rsd_med.inverse.scans import Prepared, Undersampling
+    from rsd_med.protocol import Protocol
+
+NOISE_SOURCES = ("auto", "scan", "edges", "background", "none")
+_LIMITS = {"samples": 1, "coils": 1, "seed": 0}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How scans are to be reconstructed.
+
+    Attributes
+    ----------
+    method
+        One of `SOLVERS`; None takes ``a_dps`` with a run and ``l1_wavelet`` without.
+    options
+        The method's, by name; text is read as the option's type.
+    samples
+        Posterior samples; None takes the method's.
+    seed
+        The same seed gives the same result.
+    crop_kspace, any_size
+        What to do with scans of another matrix than the prior's.
+    coils, noise
+        Of calibration; None takes the run's.
+    """
+
+    method: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    samples: int | None = None
+    seed: int = 0
+    crop_kspace: bool = False
+    any_size: bool = False
+    coils: int | None = None
+    noise: str | None = None
+
+    def check(self, *, with_run: bool) -> None:
+        """Refuse choices that do not go together, before anything is read.
+
+        Raises
+        ------
+        ProtocolError
+            If so.
+        """
+        for name, least in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < 1e9:
+                raise ProtocolError(f"--{name} must be at least {least}, not {value:g}.")
+        if self.method is not None and self.method not in SOLVERS:
+            raise ProtocolError(f"--method {self.method}: there is no such method; choose one of {', '.join(SOLVERS)}.")
+        method = None if self.method is None else SOLVERS[self.method]
+        if not with_run and method is not None and method.needs:
+            raise ProtocolError(f"--method {self.method} needs a prior: give a run folder in place of -.")
+        if not with_run and self.crop_kspace:
+            raise ProtocolError("--crop-kspace brings a scan to the prior's size: it needs a run in place of -.")
+        if not with_run and self.any_size:
+            raise ProtocolError("--any-size is about a prior: it needs a run in place of -.")
+        if self.any_size and self.crop_kspace:
+            raise ProtocolError("--any-size keeps the scan's matrix and --crop-kspace takes the prior's; choose one.")
+        if self.samples is not None and method is not None and not method.gives_samples():
+            raise ProtocolError(f"--method {self.method} gives one image; leave --samples out.")
+
+    def solver_settings(self, *, with_run: bool) -> "SolverSettings":
+        """Return the settings of the method.
+
+        Raises
+        ------
+        ProtocolError
+            If an option is none of the method's, or has a value that it cannot have.
+        """
+        from pydantic import ValidationError
+
+        method = self.method or ("a_dps" if with_run else "l1_wavelet")
+        settings, values = SOLVERS[method], dict(self.options)
+        if self.samples is not None and settings.gives_samples():
+            values["samples"] = self.samples
+        try:
+            return settings.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            known = ", ".join(name for name in settings.model_fields if name != "kind") or "none"
+            raise ProtocolError(f"--set {name}: {first['msg']}; the options of {method} are: {known}.") from error
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the run folder to a command."""
+    parser.add_argument("run", metavar="RUN", help="run folder that rsd_med.train has filled; - for none")
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `choices_of` reads to a command."""
+    parser.add_argument(
+        "--method",
+        choices=list(SOLVERS),
+        help="default: a_dps with a run, l1_wavelet without; what each needs: docs/reconstruction.md",
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="posterior samples (default: the method's, 8)")
+    parser.add_argument(
+        "--set", dest="options", action="append", default=[], metavar="NAME=VALUE", help="an option of the method"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="default %(default)s: the GPU if there is one",
+    )
+    parser.add_argument(
+        "--crop-kspace", action="store_true", help="reconstruct at the prior's matrix: keep the centre of k-space"
+    )
+    parser.add_argument(
+        "--any-size",
+        action="store_true",
+        help="apply the prior at the scan's own matrix, whatever that of its training images: out of its domain",
+    )
+    raw = parser.add_argument_group("calibration (default: the run's, so that the prior meets what it was trained on)")
+    raw.add_argument("--coils", type=int, metavar="N", help="compress to N virtual coils")
+    raw.add_argument("--noise", choices=NOISE_SOURCES, help="where σ comes from")
+
+
+def choices_of(options: argparse.Namespace) -> Choices:
+    """Return what was chosen on the command line.
+
+    Raises
+    ------
+    ProtocolError
+        If ``--set`` is not followed by NAME=VALUE.
+    """
+    values: dict[str, object] = {}
+    for text in options.options:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ProtocolError(f"--set {text}: write NAME=VALUE.")
+        values[name] = value
+    same = ("method", "samples", "seed", "crop_kspace", "any_size", "coils", "noise")
+    return Choices(options=values, **{name: getattr(options, name) for name in same})
+
+
+class PriorRun:
+    """A run folder, opened when it is needed, whose networks are loaded once each; several threads may ask for them.
+
+    Parameters
+    ----------
+    folder
+        Run folder that ``rsd_med.train`` has filled.
+    device
+        Where its networks are to lie.
+    """
+
+    def __init__(self, folder: Path, device: Literal["cpu", "cuda"]) -> None:
+        self.folder = folder
+        self.device = device
+        self._priors: dict[str, Prior] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def _experiment(self) -> "Experiment":
+        from rsd_med.opened_run import open_run
+        from rsd_med.runs.run_folder import RunFolder
+
+        return open_run(RunFolder(self.folder), device=self.device)
+
+    @property
+    def protocol(self) -> "Protocol":
+        """Says how the run's scans were prepared; DataError where the folder is no run."""
+        with self._lock:
+            return self._experiment.protocol
+
+    def prior(self, name: Literal["teacher", "student"]) -> "Prior":
+        """Return teacher or student.
+
+        Raises
+        ------
+        DataError
+            If the folder is no run, or holds no such checkpoint.
+        ProtocolError
+            If the run's images are not complex, so that it knows nothing of k-space.
+        """
+        from rsd_med.opened_run import newest_checkpoint
+        from rsd_med.prior import prior_of
+        from rsd_med.runs.run_folder import RunFolder
+
+        with self._lock:
+            if name not in self._priors:
+                checkpoint = newest_checkpoint(RunFolder(self.folder), name)
+                self._priors[name] = prior_of(self._experiment, self._experiment.load_network(checkpoint, name), name)
+            return self._priors[name]
+
+
+class Reconstructor:
+    """A method with its prior and calibration, ready for scans.
+
+    Parameters
+    ----------
+    choices
+        What was chosen.
+    run
+        Where its prior and its calibration come from; None for neither.
+
+    Raises
+    ------
+    ProtocolError
+        If the choices do not go together.
+    DataError
+        If the run cannot be used.
+    """
+
+    def __init__(self, choices: Choices, run: PriorRun | None) -> None:
+        from dataclasses import replace
+
+        choices.check(with_run=run is not None)
+        self.choices = choices
+        self.settings = choices.solver_settings(with_run=run is not None)
+        self._protocol = None if run is None else run.protocol
+        self.prior: Prior | None = None
+        if run is not None and self.settings.needs is not None:
+            self.prior = replace(run.prior(self.settings.needs), any_size=choices.any_size)
+        self.solver = self.settings.build(self.prior)
+        self.calibration = self._calibration()
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.settings.kind
+
+    def prepare(self, scan: "Scan", undersampling: "Undersampling") -> "Prepared":
+        """Turn a scan into the measurement that the solver takes; see `rsd_med.inverse.scans.prepare`."""
+        from rsd_med.inverse.scans import prepare
+
+        size = self.prior.size if self.prior is not None and self.choices.crop_kspace else None
+        return prepare(scan, undersampling, self.calibration, size=size, acs_lines=self._scale_lines(scan))
+
+    def _calibration(self) -> "CalibrationSettings":
+        """Return the run's calibration, with the choices that were made in place of its own; say where these differ."""
+        from rsd_med.calibration.settings import CalibrationSettings
+
+        settings = CalibrationSettings() if self._protocol is None else self._protocol.calibration
+        given = {"noise": self.choices.noise, "virtual_coils": self.choices.coils}
+        changed = {name: value for name, value in given.items() if value not in (None, getattr(settings, name))}
+        if self._protocol is not None:
+            for name, value in changed.items():
+                print(
+                    f"note: the run was trained with calibration.{name}: {getattr(settings, name) or 'null'}; this "
+                    f"scan is prepared with {value}, so that the prior meets other images than it knows.",
+                    file=sys.stderr,
+                )
+        return settings.model_copy(update=changed)
+
+    def _scale_lines(self, scan: "Scan") -> int | None:
+        """Return the central lines that give a scan its scale: of another width, the same share as in training."""
+        lines = None if self._protocol is None else self._protocol.acs_lines
+        if lines is None or self.prior is None or not self.prior.any_size:
+            return lines
+        return round(lines * scan.matrix[1] / self.prior.size[1])
