@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("rsd_med.evaluate", "measure a trained run again"),
     "reconstruct": ("rsd_med.reconstruct", "raw k-space to images, uncertainty and a verdict"),
     "simulate": ("rsd_med.simulate", "images to multi-coil k-space"),
+    "import-weights": ("rsd_med.import_weights", "a run of weights that others have trained"),
     "schema": ("rsd_med.schema", "print the JSON schema of a protocol"),
     "doctor": ("rsd_med.doctor", "check that this machine can train"),
     "inspector": ("rsd_med_inspector.__main__", "the browser app"),
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         usage="%(prog)s COMMAND …",
         description="Clean medical images from corrupted scans alone. COMMAND --help says more of each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n" + "\n".join(f"  {name:13}{what}" for name, (_, what) in COMMANDS.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:15}{what}" for name, (_, what) in COMMANDS.items()),
     )
     parser.add_argument("--version", action="version", version=f"rsd_med {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")

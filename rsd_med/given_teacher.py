@@ -70,6 +70,8 @@ class GivenTeacher:
         write_text(run.teacher, json.dumps(self.identity(run), indent=2) + "\n")
         if self.run.autotune.is_file() and not run.autotune.exists():
             write_text(run.autotune, self.run.autotune.read_text(encoding="utf-8"))
+        if self.run.imported.is_file():
+            write_text(run.imported, self.run.imported.read_text(encoding="utf-8"))
         run.checkpoints.folder.mkdir(exist_ok=True)
         target = run.checkpoints.folder / self.checkpoint.folder.name
         with folder_written_aside(target, durable=True) as side:

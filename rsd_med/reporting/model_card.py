@@ -115,6 +115,9 @@ def _model(record: RunRecord) -> list[str]:
     given = record.describe_given_teacher()
     if given is not None:
         items.append(f"Teacher: {_plain(given)}")
+    imported = record.describe_imported()
+    if imported is not None:
+        items.append(f"Weights trained elsewhere, whose licence binds these: {_plain(imported)}")
     for stage in ("teacher", "student") if given is None else ("student",):
         images, asked = record.images_seen(stage), number(mapping(record.protocol, stage), "images")
         seconds = stage_seconds(record).get(stage)

@@ -41,6 +41,8 @@ class RunRecord:
         Content of ``environment.json``.
     given_teacher
         Content of ``teacher.json``: where the teacher is from, if it was not trained here.
+    imported
+        Content of ``imported.json``: where a network is from that was trained elsewhere.
     gallery
         Images in channels by name (``measurements``, ``teacher.<sampler>``, ``student``, ``reference``): float32
         ``(n, channels, y, x)``, scaled units, finite.
@@ -60,6 +62,7 @@ class RunRecord:
     protocol_text: str
     environment: Mapping[str, Any]
     given_teacher: Mapping[str, Any]
+    imported: Mapping[str, Any]
     gallery: Mapping[str, Tensor]
     audit: Mapping[str, Tensor]
     grids: Mapping[str, Mapping[int, Path]]
@@ -86,6 +89,14 @@ class RunRecord:
             f"trained in another run, {Path(str(facts['run'])).name}: checkpoint {facts['checkpoint']}, "
             f"{facts['images']} images, SHA-256 {facts['sha256']}"
         )
+
+    def describe_imported(self) -> str | None:
+        """Say which network was taken over from elsewhere; None where all were trained with rsd_med."""
+        if not self.imported:
+            return None
+        facts = {key: self.imported.get(key, "not recorded") for key in ("network", "file", "images", "sha256")}
+        images = f"{facts['images']} images" if facts["images"] else "images not recorded"
+        return f"the {facts['network']}, from {Path(str(facts['file'])).name}: {images}, SHA-256 {facts['sha256']}"
 
     def models(self) -> dict[str, Mapping[str, Any]]:
         """Return the figures of each model measured: ``teacher.<sampler>`` in their order, then ``student``."""
@@ -161,6 +172,7 @@ def read_run(run: RunFolder) -> RunRecord:
         protocol_text=protocol_text,
         environment=reader.json(run.environment),
         given_teacher=reader.json(run.teacher),
+        imported=reader.json(run.imported),
         gallery=reader.gallery(run.samples / "gallery"),
         audit=reader.gallery(run.samples / "audit"),
         grids=_find_grids(run.samples),

@@ -47,6 +47,7 @@ class RunFolder:
         self.autotune = path / "autotune.json"
         self.environment = path / "environment.json"
         self.teacher = path / "teacher.json"
+        self.imported = path / "imported.json"
 
     def create(self, protocol: str, resolved: str, seed: int, base_dir: Path) -> None:
         """Make the folder, lock it against other processes and write what is known before the first step.

@@ -19,7 +19,10 @@ from rsd_med.diffusion.backbones.base import (
     LearningNetwork,
     reflected_to_multiple,
 )
-from rsd_med.diffusion.backbones.layers import Convolution, ResidualBlock, embed_level, group_norm, initialised
+from rsd_med.diffusion.backbones.layers import ResidualBlock, convolution, embed_level, group_norm, initialised
+
+PUBLISHED_SIGMA_DATA = 0.5
+"""σ_d of all published networks (arXiv 2206.00364, table 1)."""
 
 
 class DDPMPlusPlusSettings(BackboneSettings):
@@ -37,7 +40,11 @@ class DDPMPlusPlusSettings(BackboneSettings):
     )
     residual_blocks: PositiveInt = Field(4, description="residual blocks per level")
     dropout: float = Field(0.0, ge=0, lt=1, description="probability, while a network learns")
-    gated: bool = Field(False, description="gated convolutions, for networks that are shown images with holes")
+    gated: bool | Literal["published"] = Field(
+        False,
+        description="gated convolutions, for networks that are shown images with holes; published: gates and mask as "
+        "in the checkpoints of Ambient Diffusion, which rsd_med.import_weights reads",
+    )
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
@@ -85,7 +92,9 @@ class DDPMPlusPlus(LearningNetwork):
             )
 
         widths = [settings.features * multiplier for multiplier in settings.multipliers]
-        self.input = Convolution(in_channels, settings.features, gated=settings.gated)
+        self.published_context = settings.gated == "published" and in_channels > out_channels
+        self.image_channels = out_channels
+        self.input = convolution(in_channels + self.published_context, settings.features, settings.gated)
         self.down = nn.ModuleList()
         shown = [width := settings.features]  # features of each answer on the way down
         for level, features in enumerate(widths):
@@ -105,7 +114,9 @@ class DDPMPlusPlus(LearningNetwork):
                 self.up.append(block(width + shown.pop(), features, attention=last and settings.attention[level]))
                 width = features
         self.output_norm = group_norm(width)
-        self.output = Convolution(width, out_channels, gain=0.0)
+        self.output = convolution(
+            width, out_channels, "published" if settings.gated == "published" else False, gain=0.0
+        )
 
     def forward(
         self,
@@ -120,6 +131,8 @@ class DDPMPlusPlus(LearningNetwork):
             augmentation = noise_label.new_zeros(len(x), AUGMENTATION_LABELS)
         embedding = embed_level(noise_label, self.features) + self.labels(augmentation)
         embedding = functional.silu(self.embedding2(functional.silu(self.embedding1(embedding))))
+        if self.published_context:
+            x = published_input(x, noise_label, self.image_channels)
         x = self.input(reflected_to_multiple(x, self.multiple))
         left = iter(masks or ())  # one for each block, in the order of `_blocks`
         shown = [x]
@@ -159,3 +172,29 @@ class DDPMPlusPlus(LearningNetwork):
         for block in blocks:
             assert isinstance(block, ResidualBlock)
             yield block
+
+
+def published_input(x: Tensor, noise_label: Tensor, channels: int) -> Tensor:
+    """Show the context of an image as the published networks of Ambient Diffusion see it.
+
+    They know no channels apart from the image's: EDM's c_in scales the mask too, and a channel of ones beside it.
+
+    Parameters
+    ----------
+    x
+        The image, scaled by c_in already, and its context, not scaled: ``(b, channels + context, y, x)``.
+    noise_label
+        ``ln(σ) / 4``, ``(b,)``, which tells c_in: σ_d is 0.5 in all of their networks.
+    channels
+        Of the image.
+
+    Returns
+    -------
+    Tensor
+        With the context scaled, and one channel more.
+    """
+    c_in = (
+        ((8 * noise_label.to(torch.float32)).exp() + PUBLISHED_SIGMA_DATA**2).rsqrt().to(x.dtype).reshape(-1, 1, 1, 1)
+    )
+    image, context = x[:, :channels], x[:, channels:]
+    return torch.cat([image, c_in * context, c_in * torch.ones_like(context[:, :1])], dim=1)

@@ -10,6 +10,9 @@ from torch.nn import functional
 SKIP_SCALE = math.sqrt(0.5)
 """A sum of two branches of unit variance is brought back to it (arXiv 2011.13456, appendix H)."""
 
+Gates = bool | Literal["published"]
+"""Which convolutions have gates: none, those of 3×3, or all of them as in the published checkpoints."""
+
 
 class Convolution(nn.Module):
     """3×3 convolution, plain or gated.
@@ -38,15 +41,48 @@ class Convolution(nn.Module):
         return answer if self.gates is None else answer * self.gates(x).sigmoid()
 
 
+class PublishedConvolution(nn.Module):
+    """Gated convolution as in the published networks of Ambient Diffusion (arXiv 2305.19256, 2403.08728).
+
+    It answers ``(W_f * x) ⊙ s(s(W_g * x)) + b``. The logistic s is taken twice, so that no gate leaves (½, ¾), and the
+    bias passes no gate. Their public code does so; it is here for the sake of their weights.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weights = initialised(nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False), gain)
+        self.gates = initialised(nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(b, inputs, y, x)`` to ``(b, outputs, y, x)``."""
+        answer: Tensor = self.weights(x) * self.gates(x).sigmoid().sigmoid()
+        return answer + self.bias.to(answer.dtype)[:, None, None]
+
+
+def convolution(inputs: int, outputs: int, gated: Gates, gain: float = 1.0) -> nn.Module:
+    """Return a 3×3 convolution with the gates that are asked for."""
+    if gated == "published":
+        return PublishedConvolution(inputs, outputs, 3, gain)
+    return Convolution(inputs, outputs, gated=gated, gain=gain)
+
+
+def pointwise(inputs: int, outputs: int, gated: Gates, gain: float = 1.0) -> nn.Module:
+    """Return a 1×1 convolution, which only published networks give gates."""
+    if gated == "published":
+        return PublishedConvolution(inputs, outputs, 1, gain)
+    return initialised(nn.Conv2d(inputs, outputs, 1), gain)
+
+
 class Attention(nn.Module):
     """Self-attention over all places with one head, added to its input."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, gated: Gates = False) -> None:
         super().__init__()
         self.norm = group_norm(features)
         # The variance of arXiv 2011.13456 (a tenth of Xavier's) for three matrices in one.
-        self.query_key_value = initialised(nn.Conv2d(features, 3 * features, 1), math.sqrt(0.2))
-        self.answer = initialised(nn.Conv2d(features, features, 1), 0.0)
+        self.query_key_value = pointwise(features, 3 * features, gated, math.sqrt(0.2))
+        self.answer = pointwise(features, features, gated, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, features, y, x)`` to the same shape."""
@@ -71,7 +107,7 @@ class ResidualBlock(nn.Module):
     dropout
         Probability with which a feature of a pixel is dropped while the network learns.
     gated
-        Whether the convolutions have gates.
+        Which convolutions have gates.
     """
 
     def __init__(
@@ -83,19 +119,19 @@ class ResidualBlock(nn.Module):
         resample: Literal["down", "up"] | None = None,
         attention: bool = False,
         dropout: float = 0.0,
-        gated: bool = False,
+        gated: Gates = False,
     ) -> None:
         super().__init__()
         self.resample = resample
         self.outputs = outputs
         self.dropout = dropout
         self.norm1 = group_norm(inputs)
-        self.conv1 = Convolution(inputs, outputs, gated=gated)
+        self.conv1 = convolution(inputs, outputs, gated)
         self.shift = initialised(nn.Linear(embedding, outputs))
         self.norm2 = group_norm(outputs)
-        self.conv2 = Convolution(outputs, outputs, gated=gated, gain=0.0)
-        self.skip = initialised(nn.Conv2d(inputs, outputs, 1)) if resample or inputs != outputs else nn.Identity()
-        self.attention = Attention(outputs) if attention else nn.Identity()
+        self.conv2 = convolution(outputs, outputs, gated, gain=0.0)
+        self.skip = pointwise(inputs, outputs, gated) if resample or inputs != outputs else nn.Identity()
+        self.attention = Attention(outputs, gated) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map ``(b, inputs, y, x)`` and ``(b, embedding)`` to ``(b, outputs, y', x')``; ``dropped`` takes the mask."""
