@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
-from rsd_med.diffusion.backbones import BackboneSettings, LearningNetwork
+from rsd_med.diffusion.backbones import BackboneSettings, Encoder, LearningNetwork
 from rsd_med.diffusion.compute import ComputeOptions
 
 
@@ -163,10 +163,34 @@ class Denoiser(nn.Module):
         variance = s2 + self.sigma_data**2
         c_skip = self.sigma_data**2 / variance
         c_out = s2.sqrt() * self.sigma_data / variance.sqrt()
-        c_in = 1 / (noise2 + self.sigma_data**2).sqrt()
-        c_noise = sigma.to(torch.float32).log() / 4
+        return c_skip * x + c_out * self.run_network(*self._network_input(x, sigma, context))
+
+    def features(self, x: Tensor, sigma: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the features of the network's middle, ``(b, features, y', x')`` float32; see `Encoder`.
+
+        Parameters
+        ----------
+        x, sigma, context
+            As for the estimate.
+
+        Raises
+        ------
+        TypeError
+            If the network has no such method.
+        """
+        if not isinstance(self.network, Encoder):
+            raise TypeError(f"{type(self.network).__name__} has no method `features`: see Encoder.")
+        scaled, label = self._network_input(x, sigma, context)
+        autocast = self.compute_options.autocast
+        with torch.autocast(scaled.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            middle = self.network.features(scaled.contiguous(memory_format=self.compute_options.layout), label)
+        return middle.to(torch.float32)
+
+    def _network_input(self, x: Tensor, sigma: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what the network is given: the scaled image with its context, and the label of the level."""
+        c_in = 1 / (sigma.to(torch.float32).reshape(-1, 1, 1, 1).square() + self.sigma_data**2).sqrt()
         scaled = c_in * x if context is None else torch.cat([c_in * x, context], dim=1)
-        return c_skip * x + c_out * self.run_network(scaled, c_noise)
+        return scaled, sigma.to(torch.float32).log() / 4
 
     def run_network(self, scaled: Tensor, label: Tensor) -> Tensor:
         """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""

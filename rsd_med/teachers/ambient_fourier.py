@@ -55,11 +55,19 @@ class AmbientFourier(Objective):
         further = self.further(operator, draws)
         sigma = self.levels.draw(len(measurement), draws)
         target = operator.H(measurement.data)
-        noise = complex_or_real_noise(target, sigma, draws)
-        # Ã^H (Ã x + σ Ã n): one adjoint for signal and noise. Its mask hides the lines of y that Ã leaves out.
-        noisy = to_channels(further.H(further(noise).add_(measurement.data)))
+        noisy = self.noised(measurement, further, sigma, draws)
         estimate = to_complex(denoiser(noisy, sigma, mask_context(further)))
         return weighted_error(denoiser, torch.view_as_real(operator.normal(estimate) - target), sigma)
+
+    def noised(
+        self, measurement: Measurement, further: LinearOperator, sigma: Float[Tensor, " b"], draws: Draws
+    ) -> Float[Tensor, "b c y x"]:
+        """Return ``Ã^H (y + σ Ã n)``: its mask hides the lines of y that Ã leaves out."""
+        further = _multicoil(further)
+        height, width = further.maps.shape[-2:]
+        like = measurement.data[:, :1, :height, :width]
+        noise = complex_or_real_noise(like, sigma, draws)
+        return to_channels(further.H(further(noise).add_(measurement.data)))
 
     def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return the image itself: given the mask, the score describes the whole clean image."""

@@ -16,9 +16,8 @@ from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels
 from rsd_med.operators.linear import LinearOperator
-from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.operators.sampling import SamplingMask
-from rsd_med.teachers.base import Objective, ObjectiveSettings, weighted_error
+from rsd_med.teachers.base import Objective, ObjectiveSettings, raised, weighted_error
 
 LossMask = Literal["acquired", "shown"]
 Compared = Literal["shown", "everywhere"]
@@ -81,11 +80,17 @@ class AmbientMasked(Objective):
         y = to_channels(measurement.data)
         sigma_n = measurement.sigma.to(y.device)
         sigma = self.levels.draw(len(y), draws, above=sigma_n)
-        noisy = further(y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), draws))
+        noisy = self.noised(measurement, further, sigma, draws)
         share = further.mask * ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
         predicted = (1 - share) * denoiser(noisy, sigma, further.mask.float()) + share * noisy
         asked = measurement.operator if self.loss_mask == "acquired" else further
         return weighted_error(denoiser, asked(predicted - y), sigma)
+
+    def noised(
+        self, measurement: Measurement, further: LinearOperator, sigma: Float[Tensor, " b"], draws: Draws
+    ) -> Float[Tensor, "b c y x"]:
+        """Return ``Ã ⊙ (y + √(σ² − σ_n²) n)``."""
+        return further(raised(to_channels(measurement.data), measurement.sigma, sigma, draws))
 
     def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return the image itself: what is compared of it is for the view to say."""

@@ -17,8 +17,7 @@ from rsd_med.diffusion.samplers.ancestral import ancestral_step
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators.channels import to_channels
 from rsd_med.operators.linear import LinearOperator
-from rsd_med.operators.noise import complex_or_real_noise
-from rsd_med.teachers.base import Objective, ObjectiveSettings, apply, weighted_error
+from rsd_med.teachers.base import Objective, ObjectiveSettings, apply, raised, weighted_error
 
 Below = Literal["resample", "clamp"]
 
@@ -95,6 +94,12 @@ class AmbientTweedie(Objective):
             loss = loss + self.consistency.coefficient * self.consistency_loss(denoiser, y, sigma_n, draws)
         return loss
 
+    def noised(
+        self, measurement: Measurement, further: LinearOperator, sigma: Float[Tensor, " b"], draws: Draws
+    ) -> Float[Tensor, "b c y x"]:
+        """Return ``y + √(σ² − σ_n²) n``."""
+        return raised(to_channels(measurement.data), measurement.sigma, sigma, draws)
+
     def consistency_loss(self, denoiser: Denoiser, y: Tensor, sigma_n: Tensor, draws: Draws) -> Float[Tensor, " b"]:
         """Return ``w(σ_n) ‖E[D(x'; σ')] − D(y; σ_n)‖²`` of each item, ``(b,)``; 0 for items without noise.
 
@@ -153,7 +158,7 @@ def tweedie_loss(
     sigma_n, sigma
         Noise in the data, and total noise, of each item, ``(b,)``; with σ_n = 0 this is ``w(σ) ‖D(y + σn; σ) − y‖²``.
     """
-    noisy = y + complex_or_real_noise(y, (sigma**2 - sigma_n**2).sqrt(), draws)
+    noisy = raised(y, sigma_n, sigma, draws)
     share = ((sigma_n / sigma) ** 2).reshape(-1, 1, 1, 1)
     predicted = (1 - share) * denoiser(noisy, sigma) + share * noisy
     return weighted_error(denoiser, predicted - y, sigma)

@@ -20,6 +20,7 @@ from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.noise import complex_or_real_noise
 
 Transforms = Literal["none", "permutations", "all"]
 """Of images, before something is learned from them; permutations of pixels change no value."""
@@ -75,6 +76,29 @@ class Objective(ABC):
         """Return how the networks are shown images of which ``operator``, an Ã, is known; by default they see all."""
         return View()
 
+    @abstractmethod
+    def noised(
+        self, measurement: Measurement, further: LinearOperator, sigma: Float[Tensor, " b"], draws: Draws
+    ) -> Float[Tensor, "b c y x"]:
+        """Return measurements as the networks see them at level σ: with noise of σ in all, and through Ã.
+
+        Parameters
+        ----------
+        measurement
+            Of b items, with the noise that they have.
+        further
+            Ã of each item; ``show`` tells the networks about it.
+        sigma
+            σ of each item, ``(b,)``. Where it is below the noise of the item, nothing is added.
+        draws
+            The source of noise.
+
+        Returns
+        -------
+        Tensor
+            In channels, ``(b, channels, y, x)``; gradients pass.
+        """
+
     def draw_view(self, like: Measurement, draws: Draws) -> View:
         """Draw how the networks see images that are measured afresh, as those of ``like`` were."""
         return self.show(self.further(self.corruption.draw(like, draws), draws))
@@ -83,6 +107,14 @@ class Objective(ABC):
 def apply(operator: LinearOperator, image: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
     """Apply an image-to-image operator to an image in channels, ``(b, channels, y, x)``: two are a complex image's."""
     return to_channels(operator(to_complex(image))) if image.shape[1] == 2 else operator(image)
+
+
+def raised(
+    y: Float[Tensor, "b c y x"], sigma_n: Float[Tensor, " b"], sigma: Float[Tensor, " b"], draws: Draws
+) -> Float[Tensor, "b c y x"]:
+    """Add noise to data that have σ_n of it, until it is σ: ``y + √(σ² − σ_n²) n``, and nothing where σ < σ_n."""
+    missing = (sigma**2 - sigma_n.to(sigma.device) ** 2).clamp_min(0).sqrt()
+    return y + complex_or_real_noise(y, missing, draws)
 
 
 def weighted_error(

@@ -37,8 +37,15 @@ class Denoising(Objective):
         """Return the loss of each item; see the class."""
         y = to_channels(measurement.image())
         sigma = self.levels.draw(len(y), draws)
-        noisy = y + complex_or_real_noise(y, sigma, draws)
+        noisy = self.noised(measurement, measurement.operator, sigma, draws)
         return weighted_error(denoiser, denoiser(noisy, sigma) - y, sigma)
+
+    def noised(
+        self, measurement: Measurement, further: LinearOperator, sigma: Float[Tensor, " b"], draws: Draws
+    ) -> Float[Tensor, "b c y x"]:
+        """Return ``y + σn``: the noise of the data is a part of what is learned."""
+        y = to_channels(measurement.image())
+        return y + complex_or_real_noise(y, sigma, draws)
 
     def observe(self, image: Float[Tensor, "b c y x"], operator: LinearOperator) -> Float[Tensor, "b c y x"]:
         """Return ``A(x)``, or the zero-filled image ``A^H A x`` of a scan."""

@@ -3,10 +3,10 @@
 import copy
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
@@ -18,6 +18,7 @@ from rsd_med.evaluation.diagnostics import compare_scores
 from rsd_med.evaluation.generation import draw_images, student_draw
 from rsd_med.evaluation.monitor import ProximalMonitor, corrupt_generation
 from rsd_med.operators.channels import to_channels
+from rsd_med.students.adversarial import AdversarialSettings, Adversary
 from rsd_med.students.base import LossSettings
 from rsd_med.students.kinds import LOSSES
 from rsd_med.students.sid import SiDSettings
@@ -38,6 +39,9 @@ class StudentSettings(Settings):
 
     loss: Annotated[LossSettings, LOSSES] = Field(
         default_factory=SiDSettings, description="what moves the generator towards the teacher"
+    )
+    adversarial: AdversarialSettings | None = Field(
+        None, description="a critic of corrupted generations beside the loss, which learns from the measurements"
     )
     images: PositiveInt = Field(description="length of the stage, in generated images per network")
     batch_size: PositiveInt = Field(32, description="images in a step")
@@ -65,6 +69,15 @@ class StudentSettings(Settings):
     early_stopping: EarlyStoppingSettings | None = Field(
         default_factory=EarlyStoppingSettings, description="when a distillation counts as lost; null: never"
     )
+
+    @model_validator(mode="after")
+    def _critic_has_a_network(self) -> Self:
+        if self.adversarial is not None and not self.loss.build().uses_fake:
+            raise ValueError(
+                f"adversarial: its critic is the fake score, and {self.loss.kind} trains none; use loss.kind: sid "
+                "or dmd"
+            )
+        return self
 
     @property
     def one_step(self) -> OneStep:
@@ -98,6 +111,9 @@ class StudentStage(Stage):
         self.monitor = monitor
         self.seed = seed
         self.loss = settings.loss.build()
+        self.adversary = (
+            None if settings.adversarial is None else Adversary(settings.adversarial, settings.loss, objective)
+        )
         self.teacher = copy.deepcopy(teacher).requires_grad_(False)
         self.fake = copy.deepcopy(teacher).requires_grad_(True) if self.loss.uses_fake else self.teacher
         self.generator = copy.deepcopy(teacher).requires_grad_(True)
@@ -127,7 +143,8 @@ class StudentStage(Stage):
                 figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
                 skipped |= not finite
 
-        loss = self.accumulate(batch, draws, lambda microbatch: self._generator_losses(microbatch, draws))
+        adversary = self._heard(images)
+        loss = self.accumulate(batch, draws, lambda microbatch: self._generator_losses(microbatch, draws, adversary))
         loss = self.distribution.average_gradients(self.generator, loss)
         norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
         if finite:
@@ -135,6 +152,12 @@ class StudentStage(Stage):
             self.ema.update(self.generator, images + images_in_step, images_in_step)
         skipped |= not finite
         return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
+
+    def _heard(self, images: int) -> Adversary | None:
+        """Return the critic once the generator is to hear it; before, it has to learn what measurements look like."""
+        if self.adversary is None or images < self.adversary.settings.start * self.images:
+            return None
+        return self.adversary
 
     def _generate(self, network: Denoiser, batch: Measurement, draws: Draws) -> Tensor:
         """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
@@ -154,9 +177,12 @@ class StudentStage(Stage):
         with torch.no_grad():
             images = self._generate(self.generator, batch, draws)
             measurement = corrupt_generation(self.objective.corruption, images, batch, draws)
-        return self.learn(self.fake, self.objective, measurement, draws)
+        losses = self.learn(self.fake, self.objective, measurement, draws)
+        if self.adversary is not None:
+            losses = losses + self.adversary.critic_losses(self.fake, batch, measurement, draws)
+        return losses
 
-    def _generator_losses(self, batch: Measurement, draws: Draws) -> Tensor:
+    def _generator_losses(self, batch: Measurement, draws: Draws, adversary: Adversary | None = None) -> Tensor:
         corruption = self.objective.corruption
         operator = corruption.draw(batch, draws)
         view = self.objective.show(self.objective.further(operator, draws))
@@ -165,7 +191,11 @@ class StudentStage(Stage):
         # The fake score is compared, not trained, here: without weight gradients its backward pass is cheaper.
         self.fake.requires_grad_(False)
         try:
-            return self.loss(observed, view, self.teacher, self.fake, corruption.sigma, draws)
+            losses = self.loss(observed, view, self.teacher, self.fake, corruption.sigma, draws)
+            if adversary is not None:
+                generated = corrupt_generation(corruption, images, batch, draws)
+                losses = losses + adversary.generator_losses(self.fake, generated, draws)
+            return losses
         finally:
             self.fake.requires_grad_(self.fake_optimiser is not None)
 

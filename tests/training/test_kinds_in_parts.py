@@ -18,6 +18,7 @@ from rsd_med.diffusion.backbones.layers import dropped
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators import Identity, MultiCoilFourier
 from rsd_med.runs.distribution import Distribution
+from rsd_med.students.adversarial import AdversarialSettings
 from rsd_med.students.kinds import LOSSES
 from rsd_med.teachers.augmentation import AugmentationSettings
 from rsd_med.teachers.kinds import OBJECTIVES
@@ -71,6 +72,9 @@ class Pointwise(LearningNetwork):
         label = noise_label if augmentation is None else noise_label + augmentation.sum(1)
         return dropped(self.gain * x[:, : self.channels] + 0.01 * label.reshape(-1, 1, 1, 1), 0.2, masks and masks[0])
 
+    def features(self, x, noise_label):
+        return self.gain * x[:, : self.channels] + 0.01 * noise_label.reshape(-1, 1, 1, 1)
+
     def dropout_masks(self, x, draws):
         return [draws.uniform(len(x), self.channels, *x.shape[2:]) >= 0.2]
 
@@ -103,7 +107,9 @@ def measured(corruption):
 
 def stage_for(loss, objective, channels):
     teacher = Denoiser(Pointwise(channels))
-    stage = StudentStage(StudentSettings(loss=loss, images=8), teacher, objective, monitor=None, seed=0)
+    adversarial = AdversarialSettings() if loss.kind == "sid" else None
+    settings = StudentSettings(loss=loss, adversarial=adversarial, images=8)
+    stage = StudentStage(settings, teacher, objective, monitor=None, seed=0)
     if isinstance(objective.corruption, ImageCorruption) and objective.transforms != "none":
         stage.augmentation = AugmentationSettings(probability=0.5).build(objective)
     return stage
@@ -114,7 +120,7 @@ def drawn_and_lost(stage, batch, phase):
     draws, losses = Recorded().manual_seed(5), []
 
     def noted(part):
-        losses.append(getattr(stage, phase)(part, draws) if phase != "learn" else learnt(stage, part, draws))
+        losses.append(PHASES[phase](stage, part, draws))
         return losses[-1]
 
     stage.accumulate(batch, draws, noted)
@@ -123,8 +129,11 @@ def drawn_and_lost(stage, batch, phase):
     return [torch.cat(call) for call in calls], torch.cat(losses).detach(), draws.get_state()
 
 
-def learnt(stage, part, draws):
-    return stage.learn(stage.generator, stage.objective, part, draws)
+PHASES = {
+    "learn": lambda stage, part, draws: stage.learn(stage.generator, stage.objective, part, draws),
+    "generator": lambda stage, part, draws: stage._generator_losses(part, draws, stage.adversary),
+    "fake": lambda stage, part, draws: stage._fake_losses(part, draws),
+}
 
 
 @pytest.mark.parametrize(("corruption", "objective"), [*accepted()])
@@ -133,9 +142,9 @@ def test_parts_draw_and_lose_what_the_whole_batch_does(corruption, objective):
     batch = measured(objective.corruption)
     channels = 2 if batch.data.is_complex() else batch.data.shape[1]
     for loss in (kind() for kind in LOSSES.values()):
-        phases = ["learn", "_generator_losses"]
+        phases = ["learn", "generator"]
         stage = stage_for(loss, objective, channels)
-        for phase in phases if stage.fake_optimiser is None else [*phases, "_fake_losses"]:
+        for phase in phases if stage.fake_optimiser is None else [*phases, "fake"]:
             whole = drawn_and_lost(stage, batch, phase)
             assert len(whole[0]) >= 2, "levels and noise at least are drawn"
             stage.micro_batch = 3

@@ -1,6 +1,12 @@
 """Networks behind the preconditioning: tensor and noise label in, tensor out."""
 
-from rsd_med.diffusion.backbones.base import AUGMENTATION_LABELS, BackboneSettings, LearningNetwork, count_parameters
+from rsd_med.diffusion.backbones.base import (
+    AUGMENTATION_LABELS,
+    BackboneSettings,
+    Encoder,
+    LearningNetwork,
+    count_parameters,
+)
 from rsd_med.diffusion.backbones.ddpmpp import DDPMPlusPlus, DDPMPlusPlusSettings
 from rsd_med.diffusion.backbones.monai_unet import MonaiUNet, MonaiUNetSettings
 
@@ -9,6 +15,7 @@ __all__ = [
     "BackboneSettings",
     "DDPMPlusPlus",
     "DDPMPlusPlusSettings",
+    "Encoder",
     "LearningNetwork",
     "MonaiUNet",
     "MonaiUNetSettings",

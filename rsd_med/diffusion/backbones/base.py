@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,6 +28,30 @@ class BackboneSettings(KindSettings):
     @abstractmethod
     def build(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build the network with fresh weights, drawn from the global generator (see ``build_denoiser``)."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A network that can be asked for its first half alone, by which a critic judges images (``student.adversarial``).
+
+    A backbone needs no more than this one method to serve as a critic.
+    """
+
+    def features(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """Return what the middle of the network makes of an image, as it does without dropout or augmentation.
+
+        Parameters
+        ----------
+        x
+            ``(b, in_channels, y, x)``.
+        noise_label
+            ``(b,)``.
+
+        Returns
+        -------
+        Tensor
+            ``(b, features, y', x')`` at the lowest resolution.
+        """
 
 
 class LearningNetwork(nn.Module, ABC):

@@ -70,7 +70,7 @@ class DDPMPlusPlus(LearningNetwork):
     def __init__(self, settings: DDPMPlusPlusSettings, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.multiple = 2 ** (len(settings.multipliers) - 1)
-        self.features = settings.features
+        self.width = settings.features
         self.blocks_up = settings.residual_blocks + 1  # per level
         length = 4 * settings.features
         self.labels = nn.Linear(AUGMENTATION_LABELS, settings.features, bias=False)
@@ -127,26 +127,37 @@ class DDPMPlusPlus(LearningNetwork):
     ) -> Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``; see the base class."""
         height, width = x.shape[-2:]
-        if augmentation is None:
-            augmentation = noise_label.new_zeros(len(x), AUGMENTATION_LABELS)
-        embedding = embed_level(noise_label, self.features) + self.labels(augmentation)
-        embedding = functional.silu(self.embedding2(functional.silu(self.embedding1(embedding))))
-        if self.published_context:
-            x = published_input(x, noise_label, self.image_channels)
-        x = self.input(reflected_to_multiple(x, self.multiple))
         left = iter(masks or ())  # one for each block, in the order of `_blocks`
-        shown = [x]
-        for block in self.down:
-            x = block(x, embedding, next(left, None))
-            shown.append(x)
-        for block in self.middle:
-            x = block(x, embedding, next(left, None))
+        x, embedding, shown = self._encode(x, noise_label, augmentation, left)
         for number, block in enumerate(self.up):
             if number and number % self.blocks_up == 0:
                 x = self.enlarge[number // self.blocks_up - 1](x, embedding, next(left, None))
             x = block(torch.cat([x, shown.pop()], dim=1), embedding, next(left, None))
         answer: Tensor = self.output(functional.silu(self.output_norm(x)))
         return answer[..., :height, :width]
+
+    def features(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """Return what the middle makes of ``(b, in_channels, y, x)``; see `Encoder`."""
+        return self._encode(x, noise_label, None, iter(()))[0]
+
+    def _encode(
+        self, x: Tensor, noise_label: Tensor, augmentation: Tensor | None, left: Iterator[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Go down and through the middle; return its answer, the embedding, and the answers on the way down."""
+        if augmentation is None:
+            augmentation = noise_label.new_zeros(len(x), AUGMENTATION_LABELS)
+        embedding = embed_level(noise_label, self.width) + self.labels(augmentation)
+        embedding = functional.silu(self.embedding2(functional.silu(self.embedding1(embedding))))
+        if self.published_context:
+            x = published_input(x, noise_label, self.image_channels)
+        x = self.input(reflected_to_multiple(x, self.multiple))
+        shown = [x]
+        for block in self.down:
+            x = block(x, embedding, next(left, None))
+            shown.append(x)
+        for block in self.middle:
+            x = block(x, embedding, next(left, None))
+        return x, embedding, shown
 
     def dropout_masks(self, x: Tensor, draws: Draws) -> list[Tensor]:
         """Draw which numbers stay, for each block of a pass on ``x``; see the base class."""

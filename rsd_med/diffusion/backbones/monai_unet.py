@@ -56,8 +56,9 @@ class MonaiUNet(nn.Module):
     def __init__(self, settings: MonaiUNetSettings, in_channels: int, out_channels: int) -> None:
         super().__init__()
         # MONAI takes seconds to import: only those who build a network wait for it.
-        from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
+        from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet, get_timestep_embedding
 
+        self._embed_time = get_timestep_embedding
         self.multiple = 2 ** (len(settings.channels) - 1)
         self.net = DiffusionModelUNet(
             spatial_dims=2,
@@ -75,3 +76,14 @@ class MonaiUNet(nn.Module):
         height, width = x.shape[-2:]
         out: Tensor = self.net(reflected_to_multiple(x, self.multiple), noise_label)
         return out[..., :height, :width]
+
+    def features(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """Return what the middle makes of ``(b, in_channels, y, x)``: ``(b, channels[-1], y', x')``; see `Encoder`."""
+        net = self.net
+        padded = reflected_to_multiple(x, self.multiple)
+        embedding = net.time_embed(self._embed_time(noise_label, net.block_out_channels[0]).to(x.dtype))
+        hidden: Tensor = net.conv_in(padded)
+        for block in net.down_blocks:
+            hidden, _ = block(hidden_states=hidden, temb=embedding, context=None)
+        middle: Tensor = net.middle_block(hidden_states=hidden, temb=embedding, context=None)
+        return middle

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.diffusion.backbones import DDPMPlusPlus, DDPMPlusPlusSettings, count_parameters
+from rsd_med.diffusion.backbones import DDPMPlusPlus, DDPMPlusPlusSettings, Encoder, count_parameters
 from rsd_med.diffusion.backbones.layers import Attention, Convolution, ResidualBlock, dropped, embed_level, group_norm
 from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser
 from tests.diffusion.gaussian import generator
@@ -276,3 +276,14 @@ def test_a_network_that_learns_compiles_to_one_graph(network):
     masks = network.dropout_masks(x, generator(1))
     explained = torch._dynamo.explain(network.forward)(x, levels, None, masks)
     assert (explained.graph_count, explained.graph_break_count) == (1, 0)
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (5, 7)])
+def test_features_are_what_the_middle_answers(network, sides):
+    assert isinstance(network, Encoder)
+    x, label, answers = images(*sides), torch.tensor([0.3, -0.7]), []
+    hook = network.middle[-1].register_forward_hook(lambda module, args, answer: answers.append(answer))
+    network(x, label)
+    hook.remove()
+    assert torch.equal(network.features(x, label), answers[0])
+    assert answers[0].shape == (2, 16, 2, 2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rsd_med.diffusion.backbones import MonaiUNet, MonaiUNetSettings
+from rsd_med.diffusion.backbones import Encoder, MonaiUNet, MonaiUNetSettings
 from tests.diffusion.gaussian import generator
 
 
@@ -81,3 +81,14 @@ def test_settings_that_are_accepted_can_be_built(channels, attention):
 def test_the_defaults_can_be_built():
     settings = MonaiUNetSettings()
     assert isinstance(settings.build(3, 2), MonaiUNet)
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (5, 7)])
+def test_features_are_what_the_middle_answers(network, sides):
+    assert isinstance(network, Encoder)
+    x, label, answers = torch.randn(2, 3, *sides, generator=generator()), torch.tensor([0.3, -0.7]), []
+    hook = network.net.middle_block.register_forward_hook(lambda module, args, answer: answers.append(answer))
+    network(x, label)
+    hook.remove()
+    assert torch.equal(network.features(x, label), answers[0])
+    assert answers[0].shape == (2, 16, 2, 2)
