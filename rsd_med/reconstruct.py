@@ -132,9 +132,10 @@ def _tell(method: str, volumes: list[dict[str, Any]], unexplained: int, out: Pat
                 line += f", 90 % interval covers {volume['uncertainty']['coverage_of_90_percent_interval']:.0%} inside"
             print(line)
     if unexplained:
+        causes = dict.fromkeys(volume["likely_cause"] for volume in volumes if volume["likely_cause"])
         print(
             f"warning: {unexplained} of {slices} results do not explain the measurement: do not trust them "
-            "(see 'residual' in metrics.json).",
+            f"(see 'residual' in metrics.json). Likely cause: {' '.join(causes)}",
             file=sys.stderr,
         )
 

@@ -19,6 +19,7 @@ from rsd_med.data.source import Source
 from rsd_med.data.writing.nifti import NiftiWriter
 from rsd_med.data.writing.png import write_png
 from rsd_med.inverse.base import Progress, Reconstruction, Solver
+from rsd_med.inverse.causes import likely_cause
 from rsd_med.inverse.scans import Prepared
 from rsd_med.inverse.uncertainty import coverage, rank_correlation
 from rsd_med.metrics.image_quality import reconstructed_part, volume_quality
@@ -42,11 +43,14 @@ class VolumeResult:
         The content of metrics.json for this volume.
     unexplained
         Numbers of the slices whose result does not explain the measurement.
+    cause
+        The likeliest cause for the first of them, and what to do.
     """
 
     slices: int
     figures: dict[str, Any]
     unexplained: list[int] = field(default_factory=list)
+    cause: str | None = None
 
 
 def reconstruct_volume(
@@ -119,6 +123,9 @@ def reconstruct_volume(
             residuals.append(asdict(reconstruction.residual) | {"explains": reconstruction.residual.explains})
             seconds.append(reconstruction.seconds)
             if not reconstruction.residual.explains:
+                if not result.unexplained and solver.settings.fits_data:
+                    learned = solver.settings.needs is not None
+                    result.cause = likely_cause(prepared.measurement, prepared.report, learned=learned)
                 result.unexplained.append(number)
             if number == 0:
                 calibration = prepared.report
@@ -135,6 +142,7 @@ def reconstruct_volume(
             "seconds_per_slice": sum(seconds) / len(seconds),
             "residual": residuals,
             "explains": not result.unexplained,
+            "likely_cause": result.cause,
             "calibration_of_first_slice": calibration,
         } | scratch.quality()
     return result

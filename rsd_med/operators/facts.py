@@ -51,6 +51,34 @@ class Facts(MadeOfTensors):
         """Return how many numbers of each item of ``data`` ``(b, ...)`` are measured, int64 ``(b,)``."""
         return self.entries(data).expand_as(data).flatten(1).sum(1)
 
+    def frequencies(self, data: Tensor) -> Tensor | None:
+        """Return where in k-space each number of ``data`` was measured.
+
+        Returns
+        -------
+        Tensor or None
+            Real, (k_y, k_x) along one more axis at the end, and broadcasting to ``data`` without it: 0 is the centre,
+            1 the highest frequency of the image along each axis. None where the data are no k-space.
+        """
+        return None
+
+    def restricted(self, data: Tensor, chosen: Tensor) -> tuple[Any, Tensor] | None:
+        """Return the same scan with a part of its numbers alone: its operator and its data.
+
+        Parameters
+        ----------
+        data
+            A batch ``(b, ...)``.
+        chosen
+            Boolean, broadcasts to ``data``, the same for all items of the batch and all coils: what stays.
+
+        Returns
+        -------
+        tuple of operator and Tensor, or None
+            None where the operator knows no such scan.
+        """
+        return None
+
     def support(self) -> Tensor:
         """Return the pixels outside of which nothing is measured: boolean, broadcasts to images; by default all."""
         return torch.ones(1, 1, 1, dtype=torch.bool, device=self.device)

@@ -158,6 +158,9 @@ class _Wrapper(LinearOperator):
     def entries(self, data: Tensor) -> Tensor:
         return self.parts[0].entries(data)
 
+    def frequencies(self, data: Tensor) -> Tensor | None:
+        return self.parts[0].frequencies(data)
+
     def support(self) -> Tensor:
         return self.parts[-1].support()
 
@@ -167,6 +170,9 @@ class _OfImages(_Wrapper):
 
     def entries(self, data: Tensor) -> Tensor:
         return Facts.entries(self, data)
+
+    def frequencies(self, data: Tensor) -> Tensor | None:
+        return None
 
     def support(self) -> Tensor:
         return Facts.support(self)
@@ -340,6 +346,11 @@ class Scaled(_Wrapper):
     def largest_eigenvalue(self, image: Tensor) -> Tensor:
         """Return that of the operator times the squared factor."""
         return self.parts[0].largest_eigenvalue(image) * self.factor.to(image.real.dtype).square()
+
+    def restricted(self, data: Tensor, chosen: Tensor) -> tuple[LinearOperator, Tensor] | None:
+        """Return that of the operator, times the factor."""
+        part = self.parts[0].restricted(data, chosen)
+        return None if part is None else (Scaled(part[0], self.factor), part[1])
 
     def approximate_image(self, data: Tensor) -> Tensor:
         """Return that of the operator for undivided data."""

@@ -144,6 +144,15 @@ class MultiCoilFourier(LinearOperator):
         """Return the mask."""
         return self.mask
 
+    def frequencies(self, data: Tensor) -> Float[Tensor, "y x 2"]:
+        """Return where the cells of k-space lie, ``(y, x, 2)``: from -1 to 1 along each axis."""
+        axes = [(torch.arange(n, device=data.device) - n // 2) / (n / 2) for n in self.maps.shape[-2:]]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+    def restricted(self, data: Tensor, chosen: Bool[Tensor, "*b 1 y x"]) -> tuple["MultiCoilFourier", Tensor]:
+        """Return the scan of the chosen cells, a mask ``(*batch, 1, 1 or y, x)``, and its data."""
+        return type(self)(self.mask & chosen, self.maps), data.masked_fill(~chosen, 0)
+
     def support(self) -> Bool[Tensor, "*b 1 y x"]:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
         return (self.maps != 0).any(-3, keepdim=True)

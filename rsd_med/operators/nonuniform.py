@@ -75,6 +75,16 @@ class MultiCoilNonUniformFourier(LinearOperator):
         """The maps."""
         return self.maps
 
+    def frequencies(self, data: Tensor) -> Tensor:
+        """Return where the samples lie, ``(*batch, 1, 1, samples, 2)``: from -1 to 1 along each axis."""
+        half = torch.tensor(self.maps.shape[-2:], dtype=self.trajectory.dtype, device=self.trajectory.device) / 2
+        return (self.trajectory / half)[..., None, None, :, :]
+
+    def restricted(self, data: Tensor, chosen: Tensor) -> tuple["MultiCoilNonUniformFourier", Tensor]:
+        """Return the scan along the chosen samples, boolean ``(…, samples)``, and its data."""
+        samples = chosen.reshape(-1, chosen.shape[-1])[0]
+        return type(self)(self.trajectory[..., samples, :], self.maps), data[..., samples]
+
     def support(self) -> Tensor:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``."""
         return (self.maps != 0).any(-3, keepdim=True)
