@@ -27,9 +27,10 @@ from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.operators.linear import Identity
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, Below
+from rsd_med.training.adam import AdamSettings
 from rsd_med.training.ema import EMA
-from rsd_med.training.optim import build_optimiser, take_step
-from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.optim import take_step
+from rsd_med.training.settings import EMASettings
 
 SIGMA = 0.4
 BOUND = 1.4
@@ -38,7 +39,7 @@ HELD_OUT = 500
 EVALUATE_EVERY = 1000
 BACKBONE = MonaiUNetSettings(channels=(16, 32), attention=(False, False))
 DIFFUSION = DiffusionSettings(precision="float32")
-OPTIMISER = OptimiserSettings(learning_rate=1e-3, warmup_images=1000)
+OPTIMISER = AdamSettings(learning_rate=1e-3, warmup_images=1000)
 AVERAGE = EMASettings(half_life=2000, ramp_up=0.1)
 
 
@@ -95,7 +96,7 @@ def curve(
     objective, judge = AmbientTweedie(corruption, levels, below), AmbientTweedie(corruption, levels)
     denoiser = build_denoiser(BACKBONE, DIFFUSION, 1, 0, generator_for(seed, "weights"))
     average = EMA(denoiser, AVERAGE)
-    optimiser = build_optimiser(denoiser, OPTIMISER)
+    optimiser = OPTIMISER.build(denoiser)
     found: list[tuple[int, float]] = []
     for images in range(0, options.images, options.batch_size):
         generator = generator_for(seed, "step", images)

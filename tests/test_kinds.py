@@ -24,6 +24,7 @@ LISTS = [
         "rsd_med.diffusion.kinds": ["BACKBONES", "SAMPLERS"],
         "rsd_med.metrics.kinds": ["FEATURES"],
         "rsd_med.inverse.kinds": ["SOLVERS"],
+        "rsd_med.training.kinds": ["OPTIMISERS"],
     }.items()
     for name in names
 ]
@@ -180,6 +181,17 @@ class Moments:
         flat = images.flatten(1).double().cpu()
         return torch.stack([flat.mean(1), flat.std(1)], 1)
 '''),
+    "training/still.py": ("training/kinds.py", "OPTIMISERS", '''
+from typing import Literal
+import torch
+from rsd_med.training.optim import OptimiserSettings
+
+class NewSettings(OptimiserSettings):
+    """Plain steps along the gradient."""
+    kind: Literal["still"] = "still"
+    def build(self, module):
+        return torch.optim.SGD(module.parameters(), lr=self.learning_rate)
+'''),
     "inverse/half.py": ("inverse/kinds.py", "SOLVERS", '''
 from typing import Literal
 from rsd_med.inverse.base import Solver, SolverSettings
@@ -201,7 +213,7 @@ name: new_kinds
 data: {kind: stripes}
 corruption: {kind: dark}
 backbone: {kind: single}
-teacher: {objective: {kind: plain}, images: 4, batch_size: 4}
+teacher: {objective: {kind: plain}, images: 4, batch_size: 4, optimiser: {kind: still}}
 student: {loss: {kind: pull}, images: 4, batch_size: 4}
 evaluation:
   {num_samples: 8, monitor_images: 16, audited_samples: 0, samplers: [{kind: leap}], features: {kind: moments}}
@@ -219,7 +231,7 @@ assert "torch" not in sys.modules and "pydantic" not in sys.modules
 import json
 from pathlib import Path
 from rsd_med import schema
-for kind in "stripes dark plain pull single leap moments".split():
+for kind in "stripes dark plain pull single still leap moments".split():
     assert f'"const": "{kind}"' in schema.schema_text(), kind
 
 from rsd_med.inverse.kinds import SOLVERS

@@ -18,5 +18,6 @@ SAMPLERS: "Kinds[SamplerSettings]" = Kinds(
 )
 BACKBONES: "Kinds[BackboneSettings]" = Kinds(
     Kind("monai_unet", "rsd_med.diffusion.backbones.monai_unet:MonaiUNetSettings"),
+    Kind("patch_unet", "rsd_med.diffusion.backbones.patch_unet:PatchUNetSettings"),
     Kind("ddpmpp", "rsd_med.diffusion.backbones.ddpmpp:DDPMPlusPlusSettings"),
 )

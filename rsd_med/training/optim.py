@@ -1,20 +1,41 @@
-"""Adam, and one step of it: clipped, at the rate of the moment, and left out where a gradient is not finite."""
+"""One step of an optimiser: clipped, at the rate of the moment, and left out where a gradient is not finite."""
 
 import math
+from abc import abstractmethod
+from typing import Literal
 
 import torch
+from pydantic import Field, NonNegativeInt
 from torch import nn
 
-from rsd_med.training.settings import OptimiserSettings
+from rsd_med.base.settings import KindSettings
 
 
-def build_optimiser(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
-    """Build Adam over the parameters of ``module``."""
-    optimiser = torch.optim.Adam(
-        module.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True
+class OptimiserSettings(KindSettings):
+    """How the weights of a network move: at a rate that depends on the images seen."""
+
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
+    warmup_images: NonNegativeInt = Field(0, description="images of linear ramp-up")
+    decay: Literal["constant", "cosine"] = Field("constant", description="after the ramp, to the end of the stage")
+    max_gradient_norm: float | None = Field(
+        1.0, gt=0, description="gradients are scaled down to this norm; null: never"
     )
-    optimiser.register_load_state_dict_post_hook(_lay_out_as_parameters)
-    return optimiser
+
+    @abstractmethod
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimiser of all parameters of ``module``.
+
+        A group of parameters may have a ``rate_share``: its rate is that share of the rate of the moment.
+        """
+
+    def rate(self, images: int, total: int) -> float:
+        """Return the learning rate after ``images`` of ``total`` images."""
+        rate = self.learning_rate
+        if self.warmup_images:
+            rate *= min(1.0, images / self.warmup_images)
+        if self.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, images / total)))
+        return rate
 
 
 def take_step(
@@ -39,16 +60,8 @@ def take_step(
     finite = math.isfinite(norm)
     if finite:
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate(images, total)
+            group["lr"] = settings.rate(images, total) * group.get("rate_share", 1.0)
         optimiser.step()
     for parameter in parameters:
         parameter.grad = None
     return norm, finite
-
-
-def _lay_out_as_parameters(optimiser: torch.optim.Optimizer) -> None:
-    """Lay a loaded state out in memory as its parameters are: the fused kernel goes through both in the same order."""
-    for parameter, state in optimiser.state.items():
-        for name, value in state.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter).copy_(value)

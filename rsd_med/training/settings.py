@@ -1,6 +1,5 @@
-"""Settings of the loop itself and of optimisation, shared by both stages."""
+"""Settings of the loop itself and of the average of weights, shared by both stages."""
 
-import math
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -35,28 +34,6 @@ class EngineSettings(Settings):
         description="disk for the prepared scans of files, in GiB, beside the cached coil maps: a second epoch, or "
         "run, reads them; 0: none",
     )
-
-
-class OptimiserSettings(Settings):
-    """Adam with a learning rate that depends on the images seen."""
-
-    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decay rates")
-    epsilon: float = Field(1e-8, gt=0, description="Adam's ε")
-    warmup_images: NonNegativeInt = Field(0, description="images of linear ramp-up")
-    decay: Literal["constant", "cosine"] = Field("constant", description="after the ramp, to the end of the stage")
-    max_gradient_norm: float | None = Field(
-        1.0, gt=0, description="gradients are scaled down to this norm; null: never"
-    )
-
-    def rate(self, images: int, total: int) -> float:
-        """Return the learning rate after ``images`` of ``total`` images."""
-        rate = self.learning_rate
-        if self.warmup_images:
-            rate *= min(1.0, images / self.warmup_images)
-        if self.decay == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, images / total)))
-        return rate
 
 
 class EMASettings(Settings):

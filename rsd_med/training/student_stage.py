@@ -23,10 +23,12 @@ from rsd_med.students.base import LossSettings
 from rsd_med.students.kinds import LOSSES
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.base import Objective
+from rsd_med.training.adam import AdamSettings
 from rsd_med.training.early_stopping import EarlyStopping, EarlyStoppingSettings
 from rsd_med.training.ema import EMA
-from rsd_med.training.optim import build_optimiser, take_step
-from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.kinds import OPTIMISERS
+from rsd_med.training.optim import OptimiserSettings, take_step
+from rsd_med.training.settings import EMASettings
 from rsd_med.training.stage import SIMPLE, Execution, Stage
 
 
@@ -53,12 +55,12 @@ class StudentSettings(Settings):
     fake_steps: PositiveInt = Field(
         1, description="steps of the fake score, if the loss asks it, for each of the generator"
     )
-    generator: OptimiserSettings = Field(
-        default_factory=lambda: OptimiserSettings(learning_rate=2e-4, betas=(0.0, 0.999), decay="cosine"),
+    generator: Annotated[OptimiserSettings, OPTIMISERS] = Field(
+        default_factory=lambda: AdamSettings(learning_rate=2e-4, betas=(0.0, 0.999), decay="cosine"),
         description="how the generator learns",
     )
-    fake: OptimiserSettings = Field(
-        default_factory=lambda: OptimiserSettings(learning_rate=6e-4, betas=(0.0, 0.999), decay="cosine"),
+    fake: Annotated[OptimiserSettings, OPTIMISERS] = Field(
+        default_factory=lambda: AdamSettings(learning_rate=6e-4, betas=(0.0, 0.999), decay="cosine"),
         description="how the fake score learns",
     )
     ema: EMASettings = Field(
@@ -128,8 +130,8 @@ class StudentStage(Stage):
             else None
         )
         self._shapes: dict[torch.Size, torch.Size] = {}
-        self.fake_optimiser = build_optimiser(self.fake, settings.fake) if self.loss.uses_fake else None
-        self.generator_optimiser = build_optimiser(self.generator, settings.generator)
+        self.fake_optimiser = settings.fake.build(self.fake) if self.loss.uses_fake else None
+        self.generator_optimiser = settings.generator.build(self.generator)
 
     def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
         """Take ``fake_steps`` steps of the fake score, then one of the generator."""

@@ -16,9 +16,11 @@ from rsd_med.evaluation.generation import draw_images, teacher_draw
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.teachers.base import Objective, ObjectiveSettings
 from rsd_med.teachers.kinds import OBJECTIVES
+from rsd_med.training.adam import AdamSettings
 from rsd_med.training.ema import EMA
-from rsd_med.training.optim import build_optimiser, take_step
-from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.kinds import OPTIMISERS
+from rsd_med.training.optim import OptimiserSettings, take_step
+from rsd_med.training.settings import EMASettings
 from rsd_med.training.stage import SIMPLE, Execution, Stage
 
 
@@ -28,7 +30,9 @@ class TeacherSettings(Settings):
     objective: Annotated[ObjectiveSettings, OBJECTIVES] = Field(description="what is learned from the measurements")
     images: PositiveInt = Field(description="length of the stage, in images")
     batch_size: PositiveInt = Field(32, description="images in a step")
-    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="how the network learns")
+    optimiser: Annotated[OptimiserSettings, OPTIMISERS] = Field(
+        default_factory=AdamSettings, description="how the network learns"
+    )
     ema: EMASettings = Field(
         default_factory=EMASettings, description="moving average of the weights, which is the teacher"
     )
@@ -59,7 +63,7 @@ class TeacherStage(Stage):
         self.monitor = monitor
         self.seed = seed
         self.ema = EMA(denoiser, settings.ema)
-        self.optimiser = build_optimiser(denoiser, settings.optimiser)
+        self.optimiser = settings.optimiser.build(denoiser)
 
     def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
         """Take one step on measurements."""

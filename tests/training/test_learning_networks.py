@@ -14,7 +14,7 @@ from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
 from rsd_med.teachers.augmentation import Augmentation
-from rsd_med.training.settings import OptimiserSettings
+from rsd_med.training.adam import AdamSettings
 from rsd_med.training.student_stage import StudentSettings, StudentStage
 from rsd_med.training.teacher_stage import TeacherSettings, TeacherStage
 from tests.training.test_teacher_stage import equal, state
@@ -37,7 +37,7 @@ def denoiser():
 
 
 # Adam's first step is the sign of a gradient, rounding errors included, unless ε is far above them.
-RATE = OptimiserSettings(learning_rate=1e-3, epsilon=1e-3)
+RATE = AdamSettings(learning_rate=1e-3, epsilon=1e-3)
 
 
 def monitor():

@@ -5,17 +5,16 @@ import copy
 import torch
 from torch import nn
 
-from rsd_med.training.optim import build_optimiser
-from rsd_med.training.settings import OptimiserSettings
+from rsd_med.training.adam import AdamSettings
 
-SETTINGS = OptimiserSettings(learning_rate=1e-2, betas=(0.9, 0.99), epsilon=1e-8)
+SETTINGS = AdamSettings(learning_rate=1e-2, betas=(0.9, 0.99), epsilon=1e-8)
 
 
 def test_a_state_from_another_layout_in_memory_is_laid_out_as_the_weights_are():
     """The kernel goes through weights and moments side by side: a run may go on with its channels innermost."""
     plain, inner = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     inner.load_state_dict(plain.state_dict())
-    optimisers = [build_optimiser(module, SETTINGS) for module in (plain, inner)]
+    optimisers = [SETTINGS.build(module) for module in (plain, inner)]
     x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     plain(x).square().sum().backward()
     optimisers[0].step()

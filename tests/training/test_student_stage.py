@@ -16,7 +16,8 @@ from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.ambient_fourier import AmbientFourier
 from rsd_med.teachers.ambient_masked import AmbientMasked
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie
-from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.adam import AdamSettings
+from rsd_med.training.settings import EMASettings
 from rsd_med.training.student_stage import StudentSettings, StudentStage
 from tests.training.test_teacher_stage import equal, state
 from tests.training.toys import UNDERSAMPLING, Pixels, generator, pictures, scans, tiny_denoiser
@@ -62,8 +63,8 @@ def gaussian_stage(rate=0.02, images=100_000, alpha=1.2, loss=None, **settings):
     settings = StudentSettings(
         images=images,
         loss=loss or SiDSettings(alpha=alpha),
-        generator=OptimiserSettings(learning_rate=rate, betas=(0.0, 0.99), decay="cosine"),
-        fake=OptimiserSettings(learning_rate=2 * rate, betas=(0.0, 0.99), decay="cosine"),
+        generator=AdamSettings(learning_rate=rate, betas=(0.0, 0.99), decay="cosine"),
+        fake=AdamSettings(learning_rate=2 * rate, betas=(0.0, 0.99), decay="cosine"),
         ema=EMASettings(half_life=2000),
         evaluate_samples=64,
         **settings,

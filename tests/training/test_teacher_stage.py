@@ -12,9 +12,10 @@ from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
+from rsd_med.training.adam import AdamSettings
 from rsd_med.training.loop import Loop
-from rsd_med.training.optim import build_optimiser, take_step
-from rsd_med.training.settings import EMASettings, EngineSettings, OptimiserSettings
+from rsd_med.training.optim import take_step
+from rsd_med.training.settings import EMASettings, EngineSettings
 from rsd_med.training.signals import StopRequest
 from rsd_med.training.teacher_stage import TeacherSettings, TeacherStage
 from tests.training.toys import Kept, Pixels, QuietJournal, generator, pictures, run_folder, tiny_denoiser
@@ -27,7 +28,7 @@ def teacher_stage(images=400, batch_size=8, **optimiser):
         objective=AmbientTweedieSettings(),
         images=images,
         batch_size=batch_size,
-        optimiser=OptimiserSettings(learning_rate=1e-2, **optimiser),
+        optimiser=AdamSettings(learning_rate=1e-2, **optimiser),
         ema=EMASettings(half_life=40),
         evaluate_samples=16,
     )
@@ -59,7 +60,7 @@ def equal(one, other):
 @pytest.mark.parametrize("limit", [0.01, 1e6, None])
 def test_gradients_are_scaled_to_the_limit(limit):
     module = nn.Linear(3, 3)
-    settings = OptimiserSettings(learning_rate=1.0, max_gradient_norm=limit)
+    settings = AdamSettings(learning_rate=1.0, max_gradient_norm=limit)
     optimiser = torch.optim.SGD(module.parameters(), lr=0)
     before = copy.deepcopy(module.state_dict())
     for parameter in module.parameters():
@@ -76,8 +77,8 @@ def test_gradients_are_scaled_to_the_limit(limit):
 @pytest.mark.parametrize("limit", [1.0, None])
 def test_a_gradient_that_is_not_finite_changes_nothing(value, limit):
     module = nn.Linear(2, 2)
-    settings = OptimiserSettings(max_gradient_norm=limit, warmup_images=10)
-    optimiser = build_optimiser(module, settings)
+    settings = AdamSettings(max_gradient_norm=limit, warmup_images=10)
+    optimiser = settings.build(module)
     module(torch.ones(1, 2)).sum().backward()
     take_step(module, optimiser, settings, 5, 100)
     before = copy.deepcopy((module.state_dict(), optimiser.state_dict()))
@@ -92,8 +93,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value, limit):
 
 def test_the_rate_follows_the_images():
     module = nn.Linear(1, 1)
-    settings = OptimiserSettings(learning_rate=1e-2, warmup_images=100)
-    optimiser = build_optimiser(module, settings)
+    settings = AdamSettings(learning_rate=1e-2, warmup_images=100)
+    optimiser = settings.build(module)
     module(torch.ones(1, 1)).sum().backward()
     take_step(module, optimiser, settings, 25, 1000)
     assert optimiser.param_groups[0]["lr"] == pytest.approx(2.5e-3)

@@ -9,6 +9,7 @@ from rsd_med.diffusion.backbones.base import (
 )
 from rsd_med.diffusion.backbones.ddpmpp import DDPMPlusPlus, DDPMPlusPlusSettings
 from rsd_med.diffusion.backbones.monai_unet import MonaiUNet, MonaiUNetSettings
+from rsd_med.diffusion.backbones.patch_unet import PatchUNet, PatchUNetSettings
 
 __all__ = [
     "AUGMENTATION_LABELS",
@@ -19,5 +20,7 @@ __all__ = [
     "LearningNetwork",
     "MonaiUNet",
     "MonaiUNetSettings",
+    "PatchUNet",
+    "PatchUNetSettings",
     "count_parameters",
 ]
