@@ -76,12 +76,12 @@ class Muon(torch.optim.Optimizer):
         """Move every parameter that has a gradient."""
         assert closure is None, "the loop computes the gradients before it asks for a step"
         for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            moved: list[Tensor] = [parameter for parameter in group["params"] if parameter.grad is not None]
             if moved:
                 (self._move_matrices if group["matrices"] else self._move_others)(moved, group)
         return None
 
-    def _move_matrices(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _move_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Move along Nesterov's momentum, orthogonalised; matrices of one shape together."""
         gradients = [_gradient(parameter) for parameter in parameters]
         moments = [self._state(parameter, "moment") for parameter in parameters]
@@ -97,7 +97,7 @@ class Muon(torch.optim.Optimizer):
             for (parameter, direction), step in zip(pairs, stacked, strict=True):
                 parameter.add_(step.reshape(direction.shape), alpha=-rate)
 
-    def _move_others(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _move_others(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Move by Adam (arXiv 1412.6980, algorithm 1)."""
         first, second = group["betas"]
         group["steps"] = group.get("steps", 0) + 1
@@ -112,7 +112,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(scales, 1e-8)
         torch._foreach_addcdiv_(parameters, means, scales, -group["lr"] / (1 - first ** group["steps"]))
 
-    def _state(self, parameter: nn.Parameter, name: str) -> Tensor:
+    def _state(self, parameter: Tensor, name: str) -> Tensor:
         state = self.state[parameter]
         if name not in state:
             state[name] = torch.zeros_like(parameter)
@@ -149,6 +149,6 @@ def _is_matrix(parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and min(len(parameter), parameter[0].numel()) >= LEAST_SIDE
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad

@@ -123,6 +123,8 @@ class PatchUNet(LearningNetwork):
     also gets what the blocks of its level gave on the way down. The first answer is zero.
     """
 
+    frequencies: Tensor
+
     def __init__(self, settings: PatchUNetSettings, in_channels: int, out_channels: int) -> None:
         super().__init__()
         widths = settings.channels
