@@ -168,25 +168,18 @@ class PatchUNet(LearningNetwork):
     ) -> Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``; see the base class."""
         height, width = x.shape[-2:]
-        embedding = self._embed(noise_label, augmentation)
-        folded = functional.pixel_unshuffle(reflected_to_multiple(x, self.multiple), self.patch)
-        # Folding leaves the features of a place apart in memory; all that follows wants them side by side.
-        x = self.input(folded.contiguous(memory_format=torch.channels_last))
         left = iter(masks or ())  # one for each block, in the order of `_blocks`
-        shown = [x]
-        for number, block in enumerate(self.down):
-            if number and number % self.blocks_down == 0:
-                x = functional.avg_pool2d(x, 2)
-                shown.append(x)
-            x = block(x, embedding, next(left, None))
-            shown.append(x)
-        x = self.middle(x, embedding, next(left, None))
+        x, embedding, shown = self._encode(x, noise_label, augmentation, left)
         for number, block in enumerate(self.up):
             if number and number % self.blocks_up == 0:
                 x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, shown.pop()], dim=1), embedding, next(left, None))
         answer = functional.pixel_shuffle(self.output(functional.silu(self.output_norm(x))), self.patch)
         return answer[..., :height, :width]
+
+    def features(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """Return what the middle makes of ``(b, in_channels, y, x)``; see `Encoder`."""
+        return self._encode(x, noise_label, None, iter(()))[0]
 
     def dropout_masks(self, x: Tensor, draws: Draws) -> list[Tensor]:
         """Draw which numbers stay, for each block of a pass on ``x``; see the base class."""
@@ -197,6 +190,23 @@ class PatchUNet(LearningNetwork):
                 sides = height >> level, width >> level
                 masks.append((draws.uniform(len(x), block.outputs, *sides) >= block.dropout).to(x.device))
         return masks
+
+    def _encode(
+        self, x: Tensor, noise_label: Tensor, augmentation: Tensor | None, left: Iterator[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Go down and through the middle; return its answer, the embedding, and the answers on the way down."""
+        embedding = self._embed(noise_label, augmentation)
+        folded = functional.pixel_unshuffle(reflected_to_multiple(x, self.multiple), self.patch)
+        # Folding leaves the features of a place apart in memory; all that follows wants them side by side.
+        x = self.input(folded.contiguous(memory_format=torch.channels_last))
+        shown = [x]
+        for number, block in enumerate(self.down):
+            if number and number % self.blocks_down == 0:
+                x = functional.avg_pool2d(x, 2)
+                shown.append(x)
+            x = block(x, embedding, next(left, None))
+            shown.append(x)
+        return self.middle(x, embedding, next(left, None)), embedding, shown
 
     def _embed(self, noise_label: Tensor, augmentation: Tensor | None) -> Tensor:
         """Embed noise labels ``(b,)`` and augmentations: ``(b, length)``."""
