@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": ("rsd_med.sample", "draw images from a trained run"),
     "evaluate": ("rsd_med.evaluate", "measure a trained run again"),
     "reconstruct": ("rsd_med.reconstruct", "raw k-space to images, uncertainty and a verdict"),
+    "serve": ("rsd_med.serve", "at the scanner: raw lines in, images out (MRD streaming protocol)"),
     "simulate": ("rsd_med.simulate", "images to multi-coil k-space"),
     "import-weights": ("rsd_med.import_weights", "a run of weights that others have trained"),
     "schema": ("rsd_med.schema", "print the JSON schema of a protocol"),

@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     device = device_kind(options.device, "--device")
     chosen = Reconstructor(choices, None if options.run == "-" else PriorRun(Path(options.run), device))
+    for note in chosen.notes:
+        print(note, file=sys.stderr)
     method = chosen.method
     source = open_scan(options.scan)
     stacks = [_central(stack, options.slices) for stack in source.stacks()]

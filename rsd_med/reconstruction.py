@@ -4,7 +4,6 @@ Light to import: torch and the methods are imported when a reconstruction is mad
 """
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -212,7 +211,7 @@ class PriorRun:
 
 
 class Reconstructor:
-    """A method with its prior and calibration, ready for scans.
+    """A method with its prior and calibration, ready for scans; ``notes`` are sentences that the user should read.
 
     Parameters
     ----------
@@ -240,6 +239,7 @@ class Reconstructor:
         if run is not None and self.settings.needs is not None:
             self.prior = replace(run.prior(self.settings.needs), any_size=choices.any_size)
         self.solver = self.settings.build(self.prior)
+        self.notes: list[str] = []
         self.calibration = self._calibration()
 
     @property
@@ -263,10 +263,9 @@ class Reconstructor:
         changed = {name: value for name, value in given.items() if value not in (None, getattr(settings, name))}
         if self._protocol is not None:
             for name, value in changed.items():
-                print(
+                self.notes.append(
                     f"note: the run was trained with calibration.{name}: {getattr(settings, name) or 'null'}; this "
-                    f"scan is prepared with {value}, so that the prior meets other images than it knows.",
-                    file=sys.stderr,
+                    f"scan is prepared with {value}, so that the prior meets other images than it knows."
                 )
         return settings.model_copy(update=changed)
 

@@ -21,6 +21,7 @@ APP = "apps.inspector"
 # that can be run with python -m; a new room or a new file beside them is entered here, in its place.
 ROOMS = (
     "commands",
+    "scanner",
     "reconstruction",
     "workflow",
     "dry_run",

@@ -68,7 +68,7 @@ def run_command(main: Callable[[], int | None]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
             traceback.print_exc()
-        return _say(*_explain(error))
+        return _say(*explain(error))
     return DONE if code is None else code
 
 
@@ -96,7 +96,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
-def _explain(error: Exception) -> tuple[str, int]:
+def explain(error: Exception) -> tuple[str, int]:
     """Return the sentence and the exit code of an error."""
     if isinstance(error, RsdMedError):
         return str(error), error.exit_code

@@ -172,28 +172,37 @@ def _volumes(
     encoding: Encoding, stem: str, lines: np.ndarray, calibration: np.ndarray, central: int | None
 ) -> list[list[RawImage]]:
     varying = [key for key in _KEYS[:-1] if len(np.unique(lines[key])) > 1]
+    apart = {int(value["slice"]): group for value, group in _grouped(calibration, ["slice"])}
     volumes = []
-    for group in np.unique(lines[list(_KEYS[:-1])]):
-        volume = lines[lines[list(_KEYS[:-1])] == group]
-        firsts = {int(number): volume[volume["slice"] == number][0] for number in np.unique(volume["slice"])}
-        heights = group_numbers(np.array([_height(first) for first in firsts.values()]), _SAME_PLACE)
-        order = [number for _, number in sorted(zip(heights.tolist(), firsts, strict=True))]
+    for group, volume in _grouped(lines, list(_KEYS[:-1])):
+        slices = {int(value["slice"]): group for value, group in _grouped(volume, ["slice"])}
+        heights = group_numbers(np.array([_height(some[0]) for some in slices.values()]), _SAME_PLACE)
+        order = [number for _, number in sorted(zip(heights.tolist(), slices, strict=True))]
         taken = len(order) if central is None else min(central, len(order))
         start = (len(order) - taken) // 2
-        step = _step([firsts[number] for number in order], encoding)
+        step = _step([slices[number][0] for number in order], encoding)
         volumes.append(
             [
                 RawImage(
                     encoding,
                     "_".join([f"{stem}_{number:03d}", *(f"{key}{int(group[key])}" for key in varying)]),
-                    volume[volume["slice"] == number],
-                    calibration[calibration["slice"] == number],
-                    _geometry(encoding, firsts[number], step),
+                    slices[number],
+                    apart.get(number, calibration[:0]),
+                    _geometry(encoding, slices[number][0], step),
                 )
                 for number in order[start : start + taken]
             ]
         )
     return volumes
+
+
+def _grouped(lines: np.ndarray, keys: list[str]) -> list[tuple[np.void, np.ndarray]]:
+    """Return the entries that have the same values of some keys, in their order; one sorting for all of them."""
+    if not len(lines):
+        return []
+    values, inverse = np.unique(lines[keys], return_inverse=True)
+    ordered = lines[np.argsort(inverse, kind="stable")]
+    return list(zip(values, np.split(ordered, np.cumsum(np.bincount(inverse))[:-1]), strict=True))
 
 
 def _height(entry: np.void) -> float:

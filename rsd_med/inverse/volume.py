@@ -110,10 +110,10 @@ def reconstruct_volume(
         source.expect(items)
         for number, item in enumerate(items):
             report_slice = _part(progress, number, len(items))
-            prepared, reconstruction = _one_slice(source, item, prepare, solver, seed, report_slice, device)
+            prepared, reconstruction = reconstruct_slice(source, item, prepare, solver, seed, report_slice, device)
             scale = float(prepared.measurement.scale[0])
             unit = max(unit, scale)
-            images = _images(reconstruction, scale)
+            images = magnitudes(reconstruction, scale)
             for name, image in images.items():
                 if name not in files:
                     files[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
@@ -148,7 +148,7 @@ def reconstruct_volume(
     return result
 
 
-def _one_slice(
+def reconstruct_slice(
     source: Source,
     item: int,
     prepare: Callable[[Scan], Prepared],
@@ -157,6 +157,18 @@ def _one_slice(
     progress: Progress,
     device: torch.device | str,
 ) -> tuple[Prepared, Reconstruction]:
+    """Read one slice, prepare it and reconstruct it; the parameters are those of :func:`reconstruct_volume`.
+
+    Returns
+    -------
+    tuple
+        The measurement with what is known of it, and what the solver made of it, on the CPU.
+
+    Raises
+    ------
+    DataError
+        If the item is no raw scan, or cannot be used.
+    """
     scan = source[item]
     if not isinstance(scan, Scan):
         raise DataError(
@@ -168,7 +180,7 @@ def _one_slice(
     return prepared, solver(prepared.measurement.to(device), generator, progress).to("cpu")
 
 
-def _images(reconstruction: Reconstruction, scale: float) -> dict[str, Tensor]:
+def magnitudes(reconstruction: Reconstruction, scale: float) -> dict[str, Tensor]:
     """Return the magnitudes to be written, ``(y, x)`` in the units of the file."""
     images = {"mean": reconstruction.mean.abs()}
     if reconstruction.std is not None and reconstruction.interval is not None:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import forget_what_was_said
 
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
@@ -59,4 +59,4 @@ def write_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def _say_again() -> None:
     """Let every test hear what is said once in a process."""
-    say_once.cache_clear()
+    forget_what_was_said()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import forget_what_was_said
 from rsd_med.data.cfl import read_cfl_maps
 from rsd_med.data.opening import open_scan
 from rsd_med.data.writing.cfl import CflWriter
@@ -51,7 +51,7 @@ def test_a_plane_of_two_phase_encodings_keeps_its_mask_and_is_said(tmp_path, cap
     array = complex_noise(1, 16, 12, 3)
     mask = np.arange(16)[:, None] * 5 % 3 != np.arange(12) % 3
     array *= mask[None, :, :, None]
-    say_once.cache_clear()
+    forget_what_was_said()
     (scan,) = open_scan(write(tmp_path / "scan.cfl", array))
     assert np.array_equal(scan.sampled, mask)
     assert np.array_equal(scan.kspace, np.moveaxis(array[0], -1, 0))

@@ -7,8 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from rsd_med.base.notices import say_once
-from rsd_med.data.decoding import NOTICES
+from rsd_med.base.notices import forget_what_was_said
 from rsd_med.data.image_folder import ImageFolderSettings
 from rsd_med.data.image_zip import ImageZipSettings
 
@@ -30,8 +29,7 @@ TURNS = {
 
 @pytest.fixture
 def said(caplog):
-    say_once.cache_clear()
-    NOTICES.said.clear()
+    forget_what_was_said()
     caplog.set_level(logging.WARNING)
     return lambda: [record.getMessage() for record in caplog.records]
 
@@ -92,7 +90,7 @@ def test_frames_that_are_not_read_are_said(tmp_path, said):
     archive = ImageZipSettings(root=str(tmp_path / "all.zip"), mode="gray").build()
     sheets = build(tmp_path, mode="gray", include="*.tif", tile=(4, 4))
     for source, item in ((build(tmp_path, mode="gray", include="*.png"), 0), (sheets, 0), (archive, 0), (archive, 1)):
-        NOTICES.said.clear()
+        forget_what_was_said()
         source[item], source[item]
     assert ["holds 3 pages or frames, and the first is read" in sentence for sentence in said()] == [True] * 4
 
@@ -130,7 +128,7 @@ def test_twelve_bits_in_sixteen_are_said_and_can_be_told(tmp_path, said, largest
     pack(tmp_path / "a.zip", {"a.png": (tmp_path / "a.png").read_bytes()})
     assert build(tmp_path, mode="gray")[0].image.max() == pytest.approx(2 * largest / 65535 - 1, abs=1e-6)
     assert [f"no value above {largest}" in sentence for sentence in said()] == [True] * dark
-    NOTICES.said.clear()
+    forget_what_was_said()
     for source in (build(tmp_path, mode="gray", white=4095), ImageZipSettings(
             root=str(tmp_path / "a.zip"), mode="gray", white=4095).build()):  # fmt: skip
         wanted = np.clip(values / 4095, 0, 1) * 2 - 1

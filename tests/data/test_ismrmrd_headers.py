@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import forget_what_was_said
 from rsd_med.data.ismrmrd import ISMRMRDSettings
-from rsd_med.data.ismrmrd_sizes import NOTICES
 from rsd_med.operators.fourier import fft2c, ifft2c
 
 from .conftest import complex_noise
@@ -36,8 +35,7 @@ def blob(rows, columns, coils=2):
 
 @pytest.fixture
 def said(caplog):
-    say_once.cache_clear()
-    NOTICES.said.clear()
+    forget_what_was_said()
     caplog.set_level(logging.WARNING)
     return lambda: [record.getMessage() for record in caplog.records]
 

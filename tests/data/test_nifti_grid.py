@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import forget_what_was_said
 from rsd_med.data.nifti import NiftiSettings
 from rsd_med.data.orientation import stack_geometry
 
@@ -27,7 +27,7 @@ def only_qform(sizes, qfac):
 
 @pytest.fixture(autouse=True)
 def _nothing_said_before():
-    say_once.cache_clear()
+    forget_what_was_said()
 
 
 @pytest.mark.parametrize(

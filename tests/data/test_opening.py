@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsd_med.base.errors import DataError, ProtocolError
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import forget_what_was_said
 from rsd_med.data.opening import READERS, open_scan
 from rsd_med.data.scan import Picture, Scan
 
@@ -121,7 +121,7 @@ def test_three_axes_without_a_header_are_slices_by_a_guess_that_is_said(tmp_path
         file["kspace"] = complex_noise(*shape)
         if header is not None:
             file["ismrmrd_header"] = header
-    say_once.cache_clear()
+    forget_what_was_said()
     assert len(open_scan(tmp_path / "bare.h5")) == 8
     said = [record.getMessage() for record in caplog.records]
     assert ["bare.h5: 'kspace' has three axes and no header" in sentence for sentence in said] == [True] * guess
@@ -130,7 +130,7 @@ def test_three_axes_without_a_header_are_slices_by_a_guess_that_is_said(tmp_path
 @pytest.mark.parametrize("dtype", [np.complex64, np.float32])
 def test_an_array_of_complex_numbers_is_images_by_a_guess_that_is_said(tmp_path, caplog, dtype):
     np.save(tmp_path / "bare.npy", complex_noise(8, 16, 12).astype(dtype) if dtype == np.complex64 else np.eye(8)[None])
-    say_once.cache_clear()
+    forget_what_was_said()
     open_scan(tmp_path / "bare.npy")
     said = [record.getMessage() for record in caplog.records]
     assert ["(8, 16, 12), is taken for 8 images" in sentence for sentence in said] == [True] * (dtype == np.complex64)
