@@ -1,8 +1,9 @@
-"""Which kind of device a wish means on this machine."""
+"""Which kind of device a wish means on this machine, and how small things get there."""
 
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from rsd_med.base.errors import ProtocolError
 
@@ -26,3 +27,10 @@ def device_kind(wanted: Literal["auto", "cpu", "cuda"], option: str) -> Literal[
     if wanted == "cuda" and not there:
         raise ProtocolError(f"{option}: cuda is asked for but this machine has no usable GPU; use auto or cpu.")
     return "cuda" if wanted != "cpu" and there else "cpu"
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Return a tensor of the CPU on a device. A GPU fetches it from pinned memory, and nobody waits."""
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

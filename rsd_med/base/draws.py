@@ -33,11 +33,35 @@ class Draws(torch.Generator):
 
     _part: _Part | None = None
     _drawing = False
+    _host: "Draws | None" = None
 
     def manual_seed(self, seed: int) -> Self:
         """Start afresh from a seed, and return the generator itself."""
         super().manual_seed(seed)
+        self._host = None
         return self
+
+    @property
+    def host(self) -> "Draws":
+        """Draws on the CPU, for what the host must know without waiting for a GPU: masks, the order of a batch.
+
+        On a CPU this is the generator itself; beside a GPU's it is one of the same seed, part and state.
+        """
+        if self.device.type == "cpu":
+            return self
+        if self._host is None:
+            self._host = type(self)(device="cpu").manual_seed(self.initial_seed())
+        self._host._part = self._part
+        return self._host
+
+    def mark(self) -> tuple[Tensor, ...]:
+        """Return the state, to come back to by `rewind`."""
+        return (self.get_state(),) if self.host is self else (self.get_state(), self.host.get_state())
+
+    def rewind(self, mark: tuple[Tensor, ...]) -> None:
+        """Draw again what was drawn after a `mark`."""
+        for draws, state in zip((self, self.host), mark, strict=False):
+            draws.set_state(state)
 
     @contextmanager
     def part(self, index: int, count: int, items: int) -> Iterator[None]:
@@ -80,9 +104,13 @@ class Draws(torch.Generator):
         """Draw whole numbers from 0 to ``bound - 1``, int64, of a shape ``(items, …)``."""
         return self._items(shape[0], lambda whole: self._ask(torch.randint, bound, (whole, *shape[1:])))
 
-    def permutation(self, items: int) -> Tensor:
-        """Draw an order of the items of the *whole* batch, int64, and return the places of this part in it."""
-        return self._items(items, lambda whole: self._ask(torch.randperm, whole))
+    def permutations(self, items: int) -> Tensor:
+        """Draw an order of the items of the *whole* batch; return the places of each part, ``(parts, items)``, int64.
+
+        They lie on the CPU: every part knows those of all.
+        """
+        host, parts = self.host, 1 if self._part is None else self._part.count
+        return host._ask(torch.randperm, parts * items).reshape(parts, items)
 
     def poisson(self, mean: Tensor) -> Tensor:
         """Draw counts of expectation ``mean``, ``(items, …)``, on its device and in its dtype.
@@ -90,7 +118,7 @@ class Draws(torch.Generator):
         How many random numbers a count takes depends on its mean, and the other parts' means are not here. Each item
         therefore draws from a generator of its own, whose seed is this one's draw.
         """
-        seeds = self.integers(2**62, len(mean)).tolist()
+        seeds = self.host.integers(2**62, len(mean)).tolist()
         sources = [type(self)(device=self.device).manual_seed(seed) for seed in seeds]
         counts = [source._ask(torch.poisson, item.to(self.device)) for item, source in zip(mean, sources, strict=True)]
         return torch.stack(counts).to(mean.device) if counts else mean.clone()

@@ -1,8 +1,11 @@
 """Gaussian blur, alone or with noise."""
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, field_validator
+from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
@@ -38,12 +41,19 @@ class GaussianBlur(ImageCorruption):
 
     def __init__(self, settings: BlurSettings) -> None:
         super().__init__(settings.assumed_sigma, settings.simulated_sigma)
-        self.kernel = gaussian_kernel(settings.side, settings.std)
+        self.side, self.std = settings.side, settings.std
 
     def draw_items(self, items: int, size: tuple[int, int], draws: Draws) -> Blur:
         """Return the blur: the same for every item."""
-        require_room(self.kernel.shape[-1], size)
-        return Blur(self.kernel.to(draws.device).expand(items, -1, -1, -1))
+        require_room(self.side, size)
+        return Blur(_kernel(self.side, self.std, draws.device).expand(items, -1, -1, -1))
+
+
+@lru_cache(maxsize=8)
+def _kernel(side: int, std: float, device: torch.device) -> Tensor:
+    """Return the kernel where it is needed: a GPU is sent it once."""
+    with torch.inference_mode(mode=False):
+        return gaussian_kernel(side, std).to(device)
 
 
 def require_odd(side: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
+from rsd_med.base.devices import sent
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.tensors import require_batch_index
 
@@ -35,7 +36,7 @@ class Measurement:
         The name of each item.
     acquired
         The columns of k-space that exist at all, boolean ``(b, x)``: others are zero in the file, and no mask may
-        measure them. None is all.
+        measure them. None is all. They stay on the CPU, where masks are drawn.
 
     Raises
     ------
@@ -75,7 +76,7 @@ class Measurement:
 
     @property
     def device(self) -> torch.device:
-        """Where the data lie, and all else with them."""
+        """Where the data lie, and operator, sigma and scale with them."""
         return self.data.device
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
@@ -87,14 +88,13 @@ class Measurement:
         return self.with_tensors(Tensor.pin_memory)
 
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Return the measurement with ``change(tensor)`` in place of every tensor."""
+        """Return the measurement with ``change(tensor)`` in place of every tensor but ``acquired``."""
         return replace(
             self,
             data=change(self.data),
             operator=self.operator.with_tensors(change),
             sigma=change(self.sigma),
             scale=change(self.scale),
-            acquired=None if self.acquired is None else change(self.acquired),
         )
 
     def __getitem__(self, index: slice | Tensor) -> Self:
@@ -107,13 +107,15 @@ class Measurement:
         """
         require_batch_index(index)
         numbers = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
+        if isinstance(index, Tensor):
+            index = sent(numbers, self.device) if index.device.type == "cpu" else index
         return replace(
             self,
             data=self.data[index],
             operator=self.operator[index],
             sigma=self.sigma[index],
             scale=self.scale[index],
-            acquired=None if self.acquired is None else self.acquired[index],
+            acquired=None if self.acquired is None else self.acquired[numbers],
             ids=tuple(self.ids[number] for number in numbers.tolist()),
         )
 
@@ -147,7 +149,7 @@ class Measurement:
 
     def _columns(self) -> Tensor:
         """Return the columns that exist, written out."""
-        whole = torch.ones(len(self), self.data.shape[-1], dtype=torch.bool, device=self.data.device)
+        whole = torch.ones(len(self), self.data.shape[-1], dtype=torch.bool)
         return whole if self.acquired is None else self.acquired
 
     def image(self) -> Inexact[Tensor, "b c y x"]:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Inexact
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base import later
+from rsd_med.base.devices import sent
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.base import Corruption, CorruptionSettings
@@ -181,8 +182,10 @@ class MultiCoilUndersampling(Corruption):
         if self.mask == "file" or maps is None:
             return _multicoil(like.operator)
         # The same for all of a batch: its files come from one scanner protocol as a rule.
-        acquired = None if like.acquired is None else like.acquired.all(0).to(draws.device)
-        drawn = self._draw_masks(len(like), maps.shape[-1], draws, acquired, maps.shape[-2]).to(maps.device)
+        acquired = None if like.acquired is None else like.acquired.all(0)
+        # On the CPU: a pattern asks for its own numbers as it goes, and a GPU would be waited for each time.
+        drawn = self._draw_masks(len(like), maps.shape[-1], draws.host, acquired, maps.shape[-2])
+        drawn = sent(drawn, maps.device)
         mask = drawn[:, None] if self.in_the_plane else drawn[:, None, None]
         measured = like.operator.entries(like.data)
         if measured.shape[-2] != 1 and not self.in_the_plane:
@@ -200,22 +203,19 @@ class MultiCoilUndersampling(Corruption):
         operator = _multicoil(operator)
         rows, width = operator.mask.shape[-2:]
         columns = operator.mask.any(-2, keepdim=True)
-        whole = rows == 1 or torch.equal(operator.mask, columns & operator.mask.any(-1, keepdim=True))
-        if not whole and not self.in_the_plane:
-            raise ProtocolError(
-                "corruption: further undersampling removes whole k-space columns, and this mask varies along y."
-            )
+        if rows > 1 and not self.in_the_plane:
+            later.require((operator.mask == (columns & operator.mask.any(-1, keepdim=True))).all(), _varies_along_y)
         try:
             if not self.in_the_plane:
                 removed = self.settings.further_lines
                 removed = further_lines(width, self.settings.acceleration) if removed is None else removed
-                mask = operator.mask & further_mask(columns, self.settings.acs_lines, removed, draws)
+                mask = operator.mask & further_mask(columns, self.settings.acs_lines, removed, draws, _refused)
             else:
                 removed = None if self.settings.further_lines is None else self.settings.further_lines * rows
                 removed = further_lines(rows * width, self.settings.acceleration) if removed is None else removed
-                mask = further_entries(operator.mask, self.settings.acs_lines, removed, draws)
+                mask = further_entries(operator.mask, self.settings.acs_lines, removed, draws, _refused)
         except ValueError as error:
-            raise ProtocolError(f"corruption.further_lines: {error}") from error
+            raise _refused(str(error)) from error
         return MultiCoilFourier(mask, operator.maps)
 
     def add_noise(
@@ -259,6 +259,16 @@ def draw_lines(pattern: LinePattern) -> Callable[..., Tensor]:
         "partial_fourier": partial_fourier_masks,
     }
     return known[pattern]
+
+
+def _refused(reason: str) -> ProtocolError:
+    return ProtocolError(f"corruption.further_lines: {reason}")
+
+
+def _varies_along_y() -> ProtocolError:
+    return ProtocolError(
+        "corruption: further undersampling removes whole k-space columns, and this mask varies along y."
+    )
 
 
 def _multicoil(operator: LinearOperator) -> MultiCoilFourier:

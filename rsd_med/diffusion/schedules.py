@@ -50,8 +50,11 @@ class LogNormalLevels(Settings):
         batch at σ_n = 0.2, and 59 % at σ_n = 0.4, on terms without a gradient (docs/method.md).
         """
         u = draws.uniform(count, dtype=torch.float64)
-        lowest = torch.as_tensor(above, dtype=torch.float64, device=u.device)
-        highest = torch.as_tensor(below, dtype=torch.float64, device=u.device)
+        # A number stays on the CPU, which every device takes it from as an argument.
+        lowest, highest = (
+            edge.to(u.device, torch.float64) if isinstance(edge, Tensor) else torch.tensor(edge, dtype=torch.float64)
+            for edge in (above, below)
+        )
         low, high = (torch.special.ndtr((edge.log() - self.mean) / self.std) for edge in (lowest, highest))
         u = (low + u * (high - low)).clamp(1e-12, 1 - 1e-12)
         levels = (self.mean + self.std * torch.special.ndtri(u)).exp()

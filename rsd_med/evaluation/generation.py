@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rsd_med.base import later
 from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Conditions
@@ -98,4 +99,5 @@ def draw_images(
     for start in watched(distribution.deal(range(0, count, BATCH)), f"drawing images, {BATCH} at a time"):
         latents = draw_latents(objective, conditions, seed, start)
         batches.append(draw(latents.view, latents.noise, latents.fresh).cpu())
+        later.check(wait=True)
     return torch.cat(distribution.gather(batches))[:count]

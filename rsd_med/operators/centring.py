@@ -40,6 +40,11 @@ def centring_phases(size: tuple[int, int], dtype: torch.dtype, device: torch.dev
         return image.to(device, dtype), spectrum.to(device, dtype)
 
 
+def are_signs(size: tuple[int, int]) -> bool:
+    """Say whether all phases of a size ``(y, x)`` are +1 or -1; known without asking a GPU for the numbers."""
+    return all(n == 1 or n % 2 == 0 for n in size)
+
+
 def _roots(exponents: Tensor, n: int) -> Tensor:
     """Return exp(2 pi i exponents / n), exact where it is +1 or -1."""
     exponents = exponents % n

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from rsd_med.operators.centring import are_signs
 from rsd_med.operators.weights import KSpaceWeights
 
 FEW_COLUMNS = 0.6
@@ -44,7 +45,10 @@ def sampled_fourier(mask: Tensor, phase: Tensor) -> SampledFourier:
     phase
         q ``(y, x)``, complex64 or complex128.
     """
+    height, width = phase.shape
     phase = phase / math.sqrt(phase.numel())
+    if are_signs((height, width)):
+        phase = phase.real
     if mask.shape[-2] == 1 and mask.device.type == "cpu":
         most = int(mask.sum(dim=-1).max())
         if 0 < most <= FEW_COLUMNS * mask.shape[-1]:

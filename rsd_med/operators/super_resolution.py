@@ -50,7 +50,7 @@ class Downsampling(LinearOperator):
         return rows.mT @ y @ columns
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        rows, columns = (reduction_matrix(n, self.factor).to(like.device, like.dtype) for n in self.size)
+        rows, columns = (_matrix_on(n, self.factor, like.device, like.dtype) for n in self.size)
         return rows, columns
 
 
@@ -75,6 +75,13 @@ class NearestUpsampling(LinearOperator):
     def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Sum the blocks of images ``(*batch, y, x)``."""
         return y.unflatten(-1, (-1, self.factor)).sum(-1).unflatten(-2, (-1, self.factor)).sum(-2)
+
+
+@lru_cache(maxsize=16)
+def _matrix_on(length: int, factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return `reduction_matrix` where it is needed: a GPU is sent it once."""
+    with torch.inference_mode(mode=False):
+        return reduction_matrix(length, factor).to(device, dtype)
 
 
 @lru_cache(maxsize=16)

@@ -19,8 +19,6 @@ class KSpaceWeights:
     """
 
     def __init__(self, values: Tensor) -> None:
-        if values.is_complex() and not values.imag.any():
-            values = values.real
         self.values = values
 
     @classmethod

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from rsd_med.base.devices import sent
 from rsd_med.base.errors import InterruptedRunError, ProtocolError, RsdMedError
 from rsd_med.operators.linear import LinearOperator
 
@@ -82,17 +83,17 @@ class Distribution:
         """Return the texts of all ranks."""
         return list(texts)
 
-    def pick(self, operator: LinearOperator, order: Tensor) -> LinearOperator:
+    def pick(self, operator: LinearOperator, orders: Tensor) -> LinearOperator:
         """Return items of the whole batch, each rank holding its share of it.
 
         Parameters
         ----------
         operator
             This rank's share of the operators.
-        order
-            Which items of the whole batch this rank asks for, ``(n,)``; every rank asks for equally many.
+        orders
+            Which items of the whole batch each rank asks for, ``(ranks, n)`` on the CPU, the same on every rank.
         """
-        return operator[order]
+        return operator[sent(orders[0], operator.device or "cpu")]
 
     def wait(self) -> None:
         """Wait until every rank is here."""
@@ -183,27 +184,26 @@ class Ranks(Distribution):
         self._guard(lambda: dist.all_gather_object(shares, list(texts), group=self._words))
         return [text for share in shares for text in share]
 
-    def pick(self, operator: LinearOperator, order: Tensor) -> LinearOperator:
+    def pick(self, operator: LinearOperator, orders: Tensor) -> LinearOperator:
         """See the base class; each item travels once, from its owner to the rank that asks for it."""
-        held = operator.items
-        if held is None:
+        held, device = operator.items, operator.device
+        if held is None or device is None:
             return operator
-        orders = [torch.empty_like(order) for _ in range(self.world_size)]
-        self._guard(lambda: dist.all_gather(orders, order))
-        first = self.rank * held
-        sent = [indices[(indices >= first) & (indices < first + held)] - first for indices in orders]
-        owner = order // held
+        first, own = self.rank * held, orders[self.rank]
+        asked = [indices[(indices >= first) & (indices < first + held)] - first for indices in orders]
+        owner = own // held
         received = [int((owner == rank).sum()) for rank in range(self.world_size)]
         # What arrives is sorted by its owner, and in the asked order within each.
-        arrival = torch.empty_like(order)
-        arrival[owner.argsort(stable=True)] = torch.arange(len(order), device=order.device)
+        arrival = torch.empty_like(own)
+        arrival[owner.argsort(stable=True)] = torch.arange(len(own))
+        leaving, arrival = sent(torch.cat(asked), device), sent(arrival, device)
 
         def exchange(tensor: Tensor) -> Tensor:
             plain = _plain(tensor)
-            outgoing = plain[torch.cat(sent)].contiguous()
-            incoming = plain.new_empty(len(order), *plain.shape[1:])
+            outgoing = plain[leaving].contiguous()
+            incoming = plain.new_empty(len(own), *plain.shape[1:])
             self._guard(
-                lambda: dist.all_to_all_single(incoming, outgoing, received, [len(indices) for indices in sent])
+                lambda: dist.all_to_all_single(incoming, outgoing, received, [len(indices) for indices in asked])
             )
             return _unplain(incoming, tensor)[arrival]
 

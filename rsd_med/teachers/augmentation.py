@@ -97,7 +97,8 @@ class Augmentation:
         normal = draws.normal(items, 4).to(device)
         angle = (2 * chance[:, 4] - 1) * math.pi * turned
         axis = chance[:, 5] * math.pi
-        scale, aspect, *shift = (normal * (chance[:, [6, 7, 8, 8]] < self.probability)).unbind(1)
+        happens = torch.cat([chance[:, 6:9], chance[:, 8:9]], 1) < self.probability
+        scale, aspect, *shift = (normal * happens).unbind(1)
         labels[:, 2] = scale
         labels[:, 3:5] = _angle_labels(angle)
         # Of twice the angle: shortening along an axis and lengthening across it are the same.
@@ -171,9 +172,9 @@ def warped(
         ``(b, 2)`` to the right and down, in parts of the sides.
     """
     height, width = image.shape[-2:]
-    sides = torch.tensor([width, height], dtype=image.dtype, device=image.device)
+    sides = torch.stack([image.new_full((), width), image.new_full((), height)])
     # grid_sample asks where each place of the answer comes from, in units of half a side.
-    back = torch.linalg.inv(linear) * sides / sides[:, None]
+    back = torch.linalg.inv_ex(linear)[0] * sides / sides[:, None]  # inv itself would ask a GPU whether it could
     offset = -(back @ (2 * shift)[:, :, None])
     grid = functional.affine_grid(torch.cat([back, offset], 2), list(image.shape), align_corners=False)
     return functional.grid_sample(image, grid, mode="bicubic", padding_mode="reflection", align_corners=False)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from rsd_med.base.devices import sent
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.randomness import generator_for
@@ -74,7 +75,11 @@ class Creative(Denoising):
     ) -> Float[Tensor, "b c y x"]:
         """Return ε: of an image, the same whenever it comes by; of a generation, which comes by once, a fresh one."""
         noise = draws.normal(*like.shape).to(like.device)
-        for item, name in enumerate(ids):
-            if name != GENERATED:
-                noise[item] = generator_for(0, "copy", name).normal(*like.shape[1:]).to(like.device)
-        return noise
+        if all(name == GENERATED for name in ids):
+            return noise
+        # Of a source's images, whose names say which copy: made on the CPU, and sent together.
+        own = [generator_for(0, "copy", name).normal(*like.shape[1:]) for name in ids if name != GENERATED]
+        if len(own) == len(ids):
+            return sent(torch.stack(own), like.device)
+        places = [item for item, name in enumerate(ids) if name != GENERATED]
+        return noise.index_copy(0, sent(torch.tensor(places), like.device), sent(torch.stack(own), like.device))

@@ -1,15 +1,17 @@
 """One loop for both stages. Progress is counted in images; all randomness derives from (seed, stage, images)."""
 
-import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from rsd_med.base import later
 from rsd_med.base.errors import DivergedError, InterruptedRunError
+from rsd_med.base.later import Later
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
@@ -27,6 +29,9 @@ from rsd_med.training.stage import Stage
 
 PATIENCE = 10
 """Steps in a row with a gradient that is not finite before a run counts as diverged."""
+
+DIVERGED = 1000
+"""What ranks tell one another of a stage that cannot go on; smaller words are signals."""
 
 
 class Loop:
@@ -106,8 +111,7 @@ class Loop:
         numbers = range(images // stage.batch_size, -(-stage.images // stage.batch_size))
         batches = read_batches(self.dataset, order, self.distribution.share, numbers, self.device, self.readers)
         self.run_logger.begin_stage(stage.name, images, stage.images)
-        window = _Window()
-        bad_steps, patience = 0, min(PATIENCE, numbers.stop)
+        window, skips = _Window(), _Skips(min(PATIENCE, numbers.stop))
         while images < stage.images:
             before, began = images, time.monotonic()
             batch = next(batches)
@@ -116,18 +120,21 @@ class Loop:
             images = before + stage.batch_size
             last = images >= stage.images
 
-            bad_steps = bad_steps + 1 if figures["skipped"] else 0
-            if bad_steps >= patience:
-                raise self.distribution.told_once(self._divergence(stage, bad_steps, images, batch))
-            window.add(figures, stage.batch_size, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            skips.add(figures["skipped"])
+            stop, diverged = self._agreed(diverged=skips.too_many(wait=last))
+            if diverged:
+                raise self.distribution.told_once(self._divergence(stage, skips.patience, images, batch))
+            later.check(wait=last)
+            window.add(figures, stage.batch_size, seconds)
             if last or crossed(before, images, self.settings.log_every):
                 self.run_logger.record(stage.name, images, window.close())
             self.run_logger.progress(images)
             lost = None
             if last or crossed(before, images, stage.evaluate_every):
                 lost = self._evaluate(stage, images)
-            # Asked once: a signal between saving and leaving must not leave without saving.
-            stop = self._agreed_signal()
+                stop = stop or self._agreed()[0]
+            # A signal from here on is for the next step: none may leave without saving.
             writing.look()
             due = last or stop or lost or crossed(before, images, self.settings.checkpoint_every)
             if due and self.distribution.is_main:
@@ -149,11 +156,15 @@ class Loop:
                 )
         self.run_logger.end_stage()
 
-    def _agreed_signal(self) -> str | None:
-        """Return the name of the signal that has reached any rank: all of them stop after the same step."""
+    def _agreed(self, *, diverged: bool = False) -> tuple[str | None, bool]:
+        """Return the name of the signal that has reached any rank, and whether any knows that the stage has diverged.
+
+        One word for both, and all ranks go on alike, though a figure may reach one of them earlier than another.
+        """
         name = self.stop.name
-        number = self.distribution.agree(0 if name is None else int(signal.Signals[name]))
-        return signal.Signals(number).name if number else None
+        word = DIVERGED if diverged else 0 if name is None else int(signal.Signals[name])
+        word = self.distribution.agree(word)
+        return (signal.Signals(word).name if 0 < word < DIVERGED else None), word == DIVERGED
 
     def _divergence(self, stage: Stage, bad_steps: int, images: int, batch: Measurement) -> DivergedError:
         offenders = self.distribution.gather_texts(stage.offenders())
@@ -196,28 +207,55 @@ def crossed(before: int, after: int, every: int | None) -> bool:
 
 
 class _Window:
-    """Means since the last line of the log, with the rate."""
+    """Means since the last line of the log, with the rate. They are added up where the figures are made."""
 
     def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
-        self._sums: dict[str, float] = {}
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
         self._steps = 0
         self._images = 0
         self._seconds = 0.0
 
-    def add(self, figures: dict[str, float], images: int, seconds: float) -> None:
-        for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, 0.0) + (value if math.isfinite(value) else 0.0)
+    def add(self, figures: dict[str, Tensor], images: int, seconds: float) -> None:
+        values = torch.stack(list(figures.values())).to(torch.float64).nan_to_num(0.0, 0.0, 0.0)
+        self._sums = values if self._sums is None else self._sums + values
+        self._names = tuple(figures)
         self._steps += 1
         self._images += images
         self._seconds += seconds
 
     def close(self) -> dict[str, float]:
-        means = {name: value / self._steps for name, value in self._sums.items()}
-        means["skipped"] = self._sums.get("skipped", 0.0)
+        """Return the means; this waits until all steps have been computed, and their seconds say so."""
+        began = time.monotonic()
+        sums = dict(zip(self._names, [] if self._sums is None else self._sums.tolist(), strict=True))
+        self._seconds += time.monotonic() - began
+        means = {name: value / self._steps for name, value in sums.items()}
+        means["skipped"] = sums.get("skipped", 0.0)
         means["seconds"] = self._seconds
         means["images_per_second"] = self._images / max(self._seconds, 1e-9)
         self._clear()
         return means
+
+
+class _Skips:
+    """Counts skipped steps in a row, on the device, and hears of them when they have arrived."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self._in_a_row: Tensor | None = None
+        self._coming: deque[Later] = deque()
+
+    def add(self, skipped: Tensor) -> None:
+        before = torch.zeros_like(skipped) if self._in_a_row is None else self._in_a_row
+        self._in_a_row = (before + 1) * skipped
+        self._coming.append(Later(self._in_a_row))
+
+    def too_many(self, *, wait: bool) -> bool:
+        """Say whether so many steps in a row are known to have been skipped; ``wait`` for the last ones to be known."""
+        while self._coming and (wait or self._coming[0].arrived):
+            if float(self._coming.popleft().read()) >= self.patience:
+                return True
+        return False

@@ -78,12 +78,14 @@ class Stage(ABC):
         self.augmentation = execution.augmentation
         self.verdict: str | None = None
         self._share: Measurement | None = None
+        self._pass = 0
         self._recent: deque[tuple[Tensor, tuple[str, ...]]] = deque(maxlen=RECENT_PASSES)
 
     @abstractmethod
-    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
-        """Take one optimisation step after ``images`` images; return figures for the log.
+    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, Tensor]:
+        """Take one optimisation step after ``images`` images; return figures for the log, on the device.
 
+        ``skipped`` is 1 where a gradient was not finite: those weights stay, and their average moves on towards them.
         ``batch`` is this rank's share. All randomness comes from ``draws``, which the loop derives from the count
         of images and which is the same on every rank.
         """
@@ -141,12 +143,13 @@ class Stage(ABC):
             torch.autograd.backward(loss)
             return loss.detach()
         items = len(batch) // passes
-        start = draws.get_state()
+        start = draws.mark()
         total = torch.zeros((), device=batch.data.device)
         self._share = batch
         try:
             for number in range(passes):
-                draws.set_state(start)
+                self._pass = number
+                draws.rewind(start)
                 microbatch = batch[number * items : (number + 1) * items]
                 with draws.part(self.distribution.rank * passes + number, parts, items):
                     item_losses = losses(microbatch)
@@ -165,19 +168,22 @@ class Stage(ABC):
             measurement, labels = self.augmentation(measurement, draws)
         return objective(network.learning(draws, labels), measurement, draws)
 
-    def pick(self, batch: Measurement, order: Tensor) -> Measurement:
+    def pick(self, batch: Measurement, draws: Draws) -> Measurement:
         """Return a batch with the operators of other items, also of those that lie with other ranks.
 
         Parameters
         ----------
         batch
             What ``accumulate`` gave to ``losses``.
-        order
-            ``draws.permutation(len(batch))``, drawn inside ``losses``.
+        draws
+            For the order, the same on all ranks.
         """
+        orders = draws.permutations(len(batch))
         if self._share is None:
-            return batch[order]
-        return replace(batch, operator=self.distribution.pick(self._share.operator, order))
+            return batch[orders[0]]
+        passes = len(orders) // self.distribution.world_size
+        now = orders[self._pass :: passes]  # of each rank, what it asks for in this pass
+        return replace(batch, operator=self.distribution.pick(self._share.operator, now))
 
     def _remember(self, losses: Tensor, batch: Measurement) -> None:
         """Remember losses; only after a skipped step are they asked whether they were finite."""

@@ -133,27 +133,28 @@ class StudentStage(Stage):
         self.fake_optimiser = settings.fake.build(self.fake) if self.loss.uses_fake else None
         self.generator_optimiser = settings.generator.build(self.generator)
 
-    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, Tensor]:
         """Take ``fake_steps`` steps of the fake score, then one of the generator."""
-        figures: dict[str, float] = {}
-        skipped = False
+        figures: dict[str, Tensor] = {}
+        left_out = []
         if self.fake_optimiser is not None:
             for _ in range(self.settings.fake_steps):
                 loss = self.accumulate(batch, draws, lambda microbatch: self._fake_losses(microbatch, draws))
                 loss = self.distribution.average_gradients(self.fake, loss)
-                norm, finite = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
-                figures |= {"fake_loss": float(loss), "fake_gradient_norm": norm}
-                skipped |= not finite
+                norm, skipped = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
+                figures |= {"fake_loss": loss, "fake_gradient_norm": norm}
+                left_out.append(skipped)
 
         adversary = self._heard(images)
         loss = self.accumulate(batch, draws, lambda microbatch: self._generator_losses(microbatch, draws, adversary))
         loss = self.distribution.average_gradients(self.generator, loss)
-        norm, finite = take_step(self.generator, self.generator_optimiser, self.settings.generator, images, self.images)
-        if finite:
-            images_in_step = len(batch) * self.distribution.world_size
-            self.ema.update(self.generator, images + images_in_step, images_in_step)
-        skipped |= not finite
-        return figures | {"loss": float(loss), "gradient_norm": norm, "skipped": float(skipped)}
+        norm, skipped = take_step(
+            self.generator, self.generator_optimiser, self.settings.generator, images, self.images
+        )
+        images_in_step = len(batch) * self.distribution.world_size
+        self.ema.update(self.generator, images + images_in_step, images_in_step)
+        skipped = torch.stack([*left_out, skipped]).amax()
+        return figures | {"loss": loss, "gradient_norm": norm, "skipped": skipped}
 
     def _heard(self, images: int) -> Adversary | None:
         """Return the critic once the generator is to hear it; before, it has to learn what measurements look like."""
@@ -163,7 +164,7 @@ class StudentStage(Stage):
 
     def _generate(self, network: Denoiser, batch: Measurement, draws: Draws) -> Tensor:
         """Let ``network`` generate as many images as ``batch`` has, under fresh masks and coil maps drawn from it."""
-        like = self.pick(batch, draws.permutation(len(batch)))
+        like = self.pick(batch, draws)
         view = self.objective.draw_view(like, draws)
         noise = draws.normal(*self._image_shape(batch))
         return self.settings.one_step(network, view, noise)

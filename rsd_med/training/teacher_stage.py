@@ -65,17 +65,16 @@ class TeacherStage(Stage):
         self.ema = EMA(denoiser, settings.ema)
         self.optimiser = settings.optimiser.build(denoiser)
 
-    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, Tensor]:
         """Take one step on measurements."""
         loss = self.accumulate(
             batch, draws, lambda microbatch: self.learn(self.denoiser, self.objective, microbatch, draws)
         )
         loss = self.distribution.average_gradients(self.denoiser, loss)
-        norm, finite = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
-        if finite:
-            images_in_step = len(batch) * self.distribution.world_size
-            self.ema.update(self.denoiser, images + images_in_step, images_in_step)
-        return {"loss": float(loss), "gradient_norm": norm, "skipped": float(not finite)}
+        norm, skipped = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)
+        images_in_step = len(batch) * self.distribution.world_size
+        self.ema.update(self.denoiser, images + images_in_step, images_in_step)
+        return {"loss": loss, "gradient_norm": norm, "skipped": skipped}
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the trained network and its average."""

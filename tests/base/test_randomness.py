@@ -58,7 +58,6 @@ KINDS = {
     "uniform": lambda source, part: source.uniform(len(part), 5),
     "uniform, double": lambda source, part: source.uniform(len(part), dtype=torch.float64),
     "integers": lambda source, part: source.integers(7, len(part), 2),
-    "permutation": lambda source, part: source.permutation(len(part)),
     "poisson": lambda source, part: source.poisson(MEANS[part]),
 }
 
@@ -77,11 +76,27 @@ def test_the_parts_of_a_draw_are_the_draw(kind, count):
     assert torch.equal(torch.cat(parts), whole)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_part_knows_the_order_of_the_whole_batch(count):
+    own, items = draws(), 6 // count
+    with own.part(1, count, items):
+        assert torch.equal(own.permutations(items).flatten(), draws().permutations(6)[0])
+
+
+def test_draws_go_back_to_a_mark():
+    source = draws()
+    mark = source.mark()
+    first = source.normal(4), source.host.uniform(3)
+    source.rewind(mark)
+    for one, other in zip(first, (source.normal(4), source.host.uniform(3)), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_the_whole_draws_what_torch_draws():
     assert torch.equal(draws().normal(4, 3), torch.randn(4, 3, generator=draws()))
     assert torch.equal(draws().uniform(4, 3), torch.rand(4, 3, generator=draws()))
     assert torch.equal(draws().integers(9, 4), torch.randint(9, (4,), generator=draws()))
-    assert torch.equal(draws().permutation(4), torch.randperm(4, generator=draws()))
+    assert torch.equal(draws().permutations(4)[0], torch.randperm(4, generator=draws()))
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.4, 7.0, 9.9, 30.0, 900.0])

@@ -35,15 +35,15 @@ def findings(distribution):
     """Everything that ranks can do, once."""
     rank = distribution.rank
     operator = scans(8).operator
-    order = torch.tensor([5, 0, 7, 2, 2, 6, 1, 4])
+    orders = torch.tensor([5, 0, 7, 2, 2, 6, 1, 4]).reshape(distribution.world_size, -1)
     share = slice(rank * 4, rank * 4 + 4) if distribution.world_size == 2 else slice(None)
-    picked = distribution.pick(operator[share], order[share])
+    picked = distribution.pick(operator[share], orders)
     stage = teacher_stage()
     stage.distribution = stage.monitor.distribution = distribution
     figures, samples = stage.evaluate(0)
     return {
         "picked": (picked.maps, picked.mask),
-        "composed": distribution.pick((operator @ operator.H)[share], order[share]).parts[0].maps,
+        "composed": distribution.pick((operator @ operator.H)[share], orders).parts[0].maps,
         "gathered": distribution.gather([torch.full((1,), 2 * k + rank) for k in range(2 - rank)]),
         "texts": distribution.gather_texts([f"rank {rank}"]),
         "agreed": distribution.agree(10 - rank),

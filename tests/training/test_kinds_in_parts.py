@@ -85,8 +85,8 @@ class Rank(Distribution):
     def __init__(self, rank, world_size, batch):
         self.rank, self.world_size, self.batch = rank, world_size, batch
 
-    def pick(self, operator, order):
-        return self.batch.operator[order]
+    def pick(self, operator, orders):
+        return self.batch.operator[orders[self.rank]]
 
 
 def measured(corruption):

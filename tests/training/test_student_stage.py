@@ -217,18 +217,18 @@ def test_a_loss_that_is_not_finite_skips_its_step_alone():
     names = list(stage.networks())
     kept = [equal(a, b) for a, b in zip(networks, before[0], strict=True)]
     assert dict(zip(names, kept, strict=True)) == {
-        "generator": True, "fake_score": False, "generator_ema": True, "student": True
+        "generator": True, "fake_score": False, "generator_ema": False, "student": True
     }  # fmt: skip
-    assert equal(optimisers[0], before[1][0])
+    assert equal(optimisers[0]["state"], before[1][0]["state"])
 
 
 def test_a_fake_loss_that_is_not_finite_leaves_the_fake_score_alone(monkeypatch):
     stage = gaussian_stage()
     stage.step(pictures(8), 0, generator())
-    before = copy.deepcopy((stage.fake.state_dict(), stage.fake_optimiser.state_dict()))
+    before = copy.deepcopy((stage.fake.state_dict(), stage.fake_optimiser.state_dict()["state"]))
     monkeypatch.setattr(AmbientTweedie, "__call__", lambda *_: next(stage.fake.parameters()) * float("inf"))
     assert stage.step(pictures(8), 8, generator(1))["skipped"] == 1
-    assert equal((stage.fake.state_dict(), stage.fake_optimiser.state_dict()), before)
+    assert equal((stage.fake.state_dict(), stage.fake_optimiser.state_dict()["state"]), before)
 
 
 def test_undersampled_generations_have_fresh_masks_and_the_maps_of_the_batch():

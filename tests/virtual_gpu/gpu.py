@@ -7,7 +7,11 @@ Values are real, so that code that depends on data runs, and so does backward. C
 that asked:
 
 - ``gpu.waits``: the host waits for the GPU (``.item()``, ``bool``, ``tolist``, ``nonzero``, boolean indices …);
-- ``gpu.to_host`` and ``gpu.to_device``: copies, each of which waits as well, since nothing here is pinned.
+- ``gpu.to_host`` and ``gpu.to_device``: copies, each of which waits as well;
+- ``gpu.unwaited``: copies that do not, from or to pinned memory and asked for as ``non_blocking``.
+
+What is copied to pinned memory is there at once, but an event says so when asked for the second time, so that code
+which reads too early is noticed by its ``synchronize``, which waits.
 
 Kernels, NCCL and speed are not covered: a run on a real GPU is still due.
 """
@@ -23,6 +27,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -50,6 +55,7 @@ WAITING = {
     aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default, aten.masked_select.default,
     aten._unique2.default, aten.unique_dim.default, aten.unique_consecutive.default, aten.repeat_interleave.Tensor,
     aten._linalg_eigh.default, aten._linalg_svd.default, aten._linalg_solve_ex.default, aten.linalg_cholesky_ex.default,
+    aten._linalg_check_errors.default,
 }  # fmt: skip
 
 
@@ -73,6 +79,26 @@ class VirtualGenerator(torch.Generator):
         return self.place
 
 
+class VirtualEvent:
+    """An event that has not come when it is asked for the first time."""
+
+    gpu: "VirtualGPU"
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.asked = 0
+
+    def record(self, *_: object) -> None:
+        """Nothing is under way."""
+
+    def query(self) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+    def synchronize(self) -> None:
+        if self.asked <= 1:
+            self.gpu.count(self.gpu.waits, "event")
+
+
 class VirtualDraws(VirtualGenerator, draws.Draws):
     """The product's own generator, likewise."""
 
@@ -85,8 +111,10 @@ class VirtualGPU(contextlib.ExitStack):
         self.waits: Counter[str] = Counter()
         self.to_host: Counter[str] = Counter()
         self.to_device: Counter[str] = Counter()
+        self.unwaited: Counter[str] = Counter()
         # Of a storage: GPU, or None where autograd made it from nothing and its device shows with its first use.
         self._places: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._pinned: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._made_on: torch.device | None = None
         self._backward = 0
 
@@ -100,11 +128,13 @@ class VirtualGPU(contextlib.ExitStack):
             (torch.cuda, "is_available", lambda: True),
             (torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
             (torch.cuda, "synchronize", lambda *_: self.count(self.waits, "synchronize")),
+            (torch.cuda, "Event", type("Event", (VirtualEvent,), {"gpu": self})),
             (torch.cuda, "device_count", lambda: 1),
             (torch.cuda, "get_device_name", lambda *_: "virtual"),
             (torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(total_memory=80 * 2**30)),
             (torch.cuda, "max_memory_allocated", lambda *_: 0),
             (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda _: None),
+            (torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(self._grouped)),
             (torch.autograd, "backward", self._in_backward(torch.autograd.backward)),
             (torch.autograd, "grad", self._in_backward(torch.autograd.grad)),
         ):
@@ -136,6 +166,20 @@ class VirtualGPU(contextlib.ExitStack):
         except (RuntimeError, NotImplementedError):  # no storage
             return CPU
 
+    def pin(self, tensor: Tensor) -> Tensor:
+        """Mark memory as pinned."""
+        self._pinned[tensor.untyped_storage()] = True
+        return tensor
+
+    def count_copy(self, source: Tensor, into: Tensor | None, what: str, non_blocking: bool) -> None:
+        """Count a copy; ``into`` is None where new memory is taken for it."""
+        to_device = not self.holds(source)
+        host = source if to_device else into
+        if non_blocking and host is not None and host.untyped_storage() in self._pinned:
+            self.count(self.unwaited, what)
+        else:
+            self.count(self.to_device if to_device else self.to_host, what)
+
     def put(self, tensors: Iterable[Tensor], place: torch.device | None) -> None:
         for tensor in tensors:
             if place is CPU:
@@ -156,6 +200,11 @@ class VirtualGPU(contextlib.ExitStack):
         if self._made_on is not None:
             return self._made_on
         return None if self._backward else CPU
+
+    def _grouped(self, lists: list[list[Tensor]], with_indices: bool = False) -> Any:
+        """Group the tensors of an optimiser, as torch does in C++, where it sees that they lie on a CPU."""
+        groups = _group_tensors_by_device_and_dtype(lists, with_indices)
+        return {(GPU if self.holds(lists[0][0]) else device, dtype): group for (device, dtype), group in groups.items()}
 
     def _in_backward(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -196,7 +245,7 @@ class _Kernels(TorchDispatchMode):
         if func is aten.copy_.default:
             into, source = places[:2]
             if None not in (into, source) and into is not source:
-                gpu.count(gpu.to_device if into is GPU else gpu.to_host, "copy")
+                gpu.count_copy(given[1], given[0], "copy", len(args) > 2 and bool(args[2]))
             return into
         if func in INDEXING:
             return self._indexed(func, args)
@@ -247,7 +296,7 @@ class _Functions(TorchFunctionMode):
         elif func in (Tensor.to, Tensor.cpu, Tensor.cuda):
             return self._move(func, args, kwargs)
         elif func is Tensor.pin_memory:
-            return args[0]
+            return gpu.pin(args[0].clone())
         elif func is Tensor.__deepcopy__ and type(args[0]) is Tensor:
             copy = func(*args, **kwargs)
             gpu.put([copy], gpu.place(args[0]))
@@ -264,6 +313,7 @@ class _Functions(TorchFunctionMode):
     def _make(self, func: Any, name: str, args: Any, kwargs: Any, wanted: torch.device | None) -> Any:
         gpu = self.gpu
         place = GPU if wanted is not None and wanted.type == "cuda" else CPU
+        pinned = kwargs.pop("pin_memory", False)
         values = args[0] if name in FROM_VALUES and args and isinstance(args[0], Tensor) else None
         if values is not None and wanted is None:
             place = gpu.place(values) or CPU
@@ -275,7 +325,7 @@ class _Functions(TorchFunctionMode):
         if values is not None and made.untyped_storage() is values.untyped_storage() and place is not gpu.place(values):
             made = made.clone()
         gpu.put(_tensors(made), place)
-        return made
+        return gpu.pin(made) if pinned else made
 
     def _move(self, func: Any, args: Any, kwargs: Any) -> Any:
         gpu, tensor, options = self.gpu, args[0], list(args[1:])
@@ -293,7 +343,7 @@ class _Functions(TorchFunctionMode):
         moved = func(tensor, *options, **kwargs)
         if place is source:
             return moved
-        gpu.count(gpu.to_device if place is GPU else gpu.to_host, "move")
+        gpu.count_copy(tensor, None, "move", bool(kwargs.get("non_blocking")))
         if moved.untyped_storage() is tensor.untyped_storage():
             moved = moved.clone(memory_format=torch.preserve_format)
         gpu.put([moved], place)

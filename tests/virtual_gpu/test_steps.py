@@ -12,6 +12,7 @@ from rsd_med.protocol import load_protocol
 from rsd_med.students.kinds import LOSSES
 from rsd_med.training.batches import load_batch
 from rsd_med.training.student_stage import StudentStage
+from tests.published import DIFFERENT, published
 from tests.test_corruption_kinds import FITS
 from tests.virtual_gpu.gpu import VirtualGPU
 
@@ -56,9 +57,10 @@ def take(gpu, experiment, stage, steps=1):
         before = Counter(gpu.waits), Counter(gpu.to_host), Counter(gpu.to_device)
         generator = generator_for(0, "step", number, device=experiment.device)
         figures = stage.step(batch, 4 * number, generator)
+        counted = [now - then for now, then in zip((gpu.waits, gpu.to_host, gpu.to_device), before, strict=True)]
         assert not figures["skipped"]
-        assert np.isfinite(figures["loss"])
-    return [now - then for now, then in zip((gpu.waits, gpu.to_host, gpu.to_device), before, strict=True)]
+        assert figures["loss"].isfinite()
+    return counted
 
 
 @pytest.mark.parametrize(("corruption", "objective"), PAIRS, ids=[f"{c.strip('{}')}-{o}" for c, o in PAIRS])
@@ -82,24 +84,12 @@ def test_a_step_in_two_passes_stays_on_the_device(folder, corruption, objective)
         take(gpu, experiment, experiment.student_stage(teacher.ema.module))
 
 
-# How often the host waits, copies to itself and copies to the GPU in a step, at most. These may only fall.
-BOUNDS = {
-    ("{kind: noise, sigma: 0.2}", "ambient_tweedie"): {"teacher": (2, 0, 1), "student": (4, 2, 1)},
-    ("{kind: multicoil_fourier, acceleration: 2, acs_lines: 4, further_lines: 1}", "ambient_fourier"): {
-        "teacher": (4, 0, 2),
-        "student": (18, 2, 2),
-    },
-}
-
-
-@pytest.mark.parametrize(("corruption", "objective"), BOUNDS, ids=["images", "k-space"])
-def test_a_step_waits_no_more_often_than_it_did(folder, corruption, objective):
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_no_step_of_a_published_protocol_waits(folder, name):
+    """The second step of each stage: no number is asked for, and no copy waited for."""
     with VirtualGPU() as gpu:
-        experiment = build(folder, corruption, objective)
+        experiment = published(name, folder)
         teacher = experiment.teacher_stage()
         for stage in (teacher, experiment.student_stage(teacher.ema.module)):
-            counters = take(gpu, experiment, stage, steps=2)
-            bounds = BOUNDS[corruption, objective][stage.name]
-            for counter, bound in zip(counters, bounds, strict=True):
-                assert counter.total() <= bound, dict(counter)
-            assert counters[0].total() > 0  # the loss is read: a count of nothing counts nothing
+            counted = take(gpu, experiment, stage, steps=2)
+            assert not sum(counted, Counter()), [dict(counter) for counter in counted]

@@ -1,7 +1,11 @@
 """Further masks: what remains when a part of the measured columns or entries is taken away."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
+from rsd_med.base import later
 from rsd_med.base.draws import Draws
 from rsd_med.operators.masks.budget import acs_slice, floor_of
 
@@ -20,7 +24,9 @@ def further_lines(width: int, acceleration: float) -> int:
     return floor_of(width, acceleration) - floor_of(width, acceleration + 1)
 
 
-def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, draws: Draws) -> Tensor:
+def further_mask(
+    mask: Tensor, acs_lines: int, removed_lines: int, draws: Draws, refused: Callable[[str], Exception] = ValueError
+) -> Tensor:
     """Remove columns outside the ACS, uniformly without replacement, from each mask.
 
     Parameters
@@ -33,6 +39,9 @@ def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, draws: Draws)
         How many columns each mask loses.
     draws
         The source of randomness; the draw happens on its device.
+    refused
+        Makes the error of a mask that has too few; a GPU's mask is known to have too few a little later
+        (`rsd_med.base.later`).
 
     Returns
     -------
@@ -46,10 +55,12 @@ def further_mask(mask: Tensor, acs_lines: int, removed_lines: int, draws: Draws)
     """
     removable = mask.clone()
     removable[..., acs_slice(mask.shape[-1], acs_lines)] = False
-    return _without(mask, removable, removed_lines, draws, "columns", f"its {acs_lines} ACS lines")
+    return _without(mask, removable, removed_lines, draws, ("columns", f"its {acs_lines} ACS lines"), refused)
 
 
-def further_entries(mask: Tensor, acs_lines: int, removed: int, draws: Draws) -> Tensor:
+def further_entries(
+    mask: Tensor, acs_lines: int, removed: int, draws: Draws, refused: Callable[[str], Exception] = ValueError
+) -> Tensor:
     """Remove single entries outside the central square, uniformly without replacement, from masks of the plane.
 
     Parameters
@@ -62,6 +73,9 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, draws: Draws) ->
         How many entries each mask loses.
     draws
         The source of randomness; the draw happens on its device.
+    refused
+        Makes the error of a mask that has too few; a GPU's mask is known to have too few a little later
+        (`rsd_med.base.later`).
 
     Returns
     -------
@@ -76,21 +90,32 @@ def further_entries(mask: Tensor, acs_lines: int, removed: int, draws: Draws) ->
     removable = mask.clone()
     rows, columns = (acs_slice(size, acs_lines) for size in mask.shape[-2:])
     removable[..., rows, columns] = False
-    remaining = _without(
-        mask.flatten(-2), removable.flatten(-2), removed, draws, "entries", f"its square of {acs_lines} ACS lines"
-    )
+    named = "entries", f"its square of {acs_lines} ACS lines"
+    remaining = _without(mask.flatten(-2), removable.flatten(-2), removed, draws, named, refused)
     return remaining.reshape(mask.shape)
 
 
-def _without(mask: Tensor, removable: Tensor, removed: int, draws: Draws, what: str, protected: str) -> Tensor:
+def _without(
+    mask: Tensor,
+    removable: Tensor,
+    removed: int,
+    draws: Draws,
+    named: tuple[str, str],
+    refused: Callable[[str], Exception],
+) -> Tensor:
+    what, protected = named
     if removed < 0:
         raise ValueError(f"The number of {what} to remove must not be negative, and is {removed}.")
-    fewest = int(removable.sum(dim=-1).min()) if mask.numel() else 0
-    if removed > fewest:
-        raise ValueError(
-            f"{removed} {what} cannot be removed from a mask that has only {fewest} outside {protected}: remove fewer "
-            "lines, keep fewer ACS lines or lower the acceleration."
-        )
+    if mask.numel() or removed:
+        fewest = removable.sum(dim=-1).min() if mask.numel() else mask.new_zeros((), dtype=torch.int64)
+
+        def too_few() -> Exception:
+            return refused(
+                f"{removed} {what} cannot be removed from a mask that has only {int(fewest)} outside {protected}: "
+                "remove fewer lines, keep fewer ACS lines or lower the acceleration."
+            )
+
+        later.require(fewest >= removed, too_few)
     keys = draws.uniform(*mask.shape).to(mask.device)
     lost = keys.masked_fill_(~removable, 2.0).argsort(dim=-1)[..., :removed]
     return mask.scatter(-1, lost, value=False)
