@@ -264,7 +264,7 @@ def compare_settings(case: str, folder: Path, device: str, steps: int) -> dict[s
             began = clock()
             told = stage.step(batch, number * stage.batch_size, generator)
             ended = clock()
-            losses[name].append(told["loss"])
+            losses[name].append(float(told["loss"]))
             seconds[name].append((ended[0] - began[0], ended[1] - began[1]))
     fresh = {
         name: statistics.fmean(validation_losses(built, stage.denoiser, order, max(steps // 10, 1)))

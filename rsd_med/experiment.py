@@ -15,7 +15,7 @@ from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.prepared import PreparedMeasurements
-from rsd_med.diffusion.compute import ComputeOptions
+from rsd_med.diffusion.compute import ComputeOptions, set_up
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.evaluation.evaluation import Evaluator, require_comparable
 from rsd_med.evaluation.monitor import ProximalMonitor
@@ -72,7 +72,9 @@ class Experiment:
     @cached_property
     def device(self) -> torch.device:
         """Where networks and batches live."""
-        return self.distribution.device(device_kind(self.protocol.engine.device, "engine.device"))
+        device = self.distribution.device(device_kind(self.protocol.engine.device, "engine.device"))
+        set_up(device, self.protocol.diffusion.precision)
+        return device
 
     @cached_property
     def corruption(self) -> Corruption:

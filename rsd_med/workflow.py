@@ -189,10 +189,10 @@ def _audit(
 
 
 def load_models(experiment: Experiment, run: RunFolder) -> tuple[Denoiser, Denoiser | None]:
-    """Load the teacher, and the student where there is one, from the newest checkpoints of a run."""
-    teacher = experiment.load_network(newest_checkpoint(run, "teacher"), "teacher")
+    """Load the teacher, and the student where there is one, from the newest checkpoints of a run, to be asked."""
+    teacher = experiment.load_network(newest_checkpoint(run, "teacher"), "teacher").settled()
     checkpoint, _ = run.checkpoints.newest("student")
-    return teacher, None if checkpoint is None else experiment.load_network(checkpoint, "student")
+    return teacher, None if checkpoint is None else experiment.load_network(checkpoint, "student").settled()
 
 
 def _loop(experiment: Experiment, run: RunFolder, run_logger: RunLogger, stop: StopRequest) -> Loop:

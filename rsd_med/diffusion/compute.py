@@ -7,14 +7,14 @@ from pydantic import Field
 
 from rsd_med.base.settings import Settings
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 class ComputeOptions(Settings):
     """One way of computing a network."""
 
-    precision: Precision = Field("float32", description="of the arithmetic inside the network, by autocast")
+    precision: Precision = Field("float32", description="of the arithmetic inside the network")
     memory_format: MemoryFormat = Field(
         "contiguous",
         description="whether the channels of a pixel lie apart (contiguous) or beside one another in memory",
@@ -23,7 +23,7 @@ class ComputeOptions(Settings):
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """Data type inside the network, or None for float32."""
+        """Data type inside the network, or None for float32 (and TF32, which is a way of multiplying it)."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
     @property
@@ -34,6 +34,24 @@ class ComputeOptions(Settings):
     def __str__(self) -> str:
         """Name what differs from float32, contiguous and eager."""
         return f"{self.precision}, {self.memory_format.replace('_', ' ')}{', compiled' if self.compile else ''}"
+
+
+def set_up(device: torch.device, precision: str) -> None:
+    """Let a GPU choose its convolutions by trial, and multiply float32 numbers as the protocol says.
+
+    Parameters
+    ----------
+    device
+        Where networks will be computed; nothing is set for a CPU.
+    precision
+        The protocol's: ``tf32`` rounds the factors of float32 products to 10 bits, all others keep all 23.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = True
+    products = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cudnn.conv.fp32_precision = products
+    torch.backends.cuda.matmul.fp32_precision = products
 
 
 def has_bfloat16(device: torch.device | str) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.precision import all_digits
 
 
 class Blur(LinearOperator):
@@ -47,14 +48,17 @@ class Blur(LinearOperator):
         rows, columns = (self._reflected(n, x.device) for n in x.shape[-2:])
         padded = x.index_select(-2, rows).index_select(-1, columns)
         flat = padded.reshape(1, -1, *padded.shape[-2:])
-        return functional.conv2d(flat, self._kernels(x).flip(-2, -1), groups=flat.shape[1]).reshape(x.shape)
+        with all_digits(flat):
+            blurred = functional.conv2d(flat, self._kernels(x).flip(-2, -1), groups=flat.shape[1])
+        return blurred.reshape(x.shape)
 
     def adjoint(self, y: Inexact[Tensor, "*b c y x"]) -> Inexact[Tensor, "*b c y x"]:
         """Apply the transpose to images ``(b, channels, y, x)``."""
         if y.is_complex():
             return torch.complex(self.adjoint(y.real), self.adjoint(y.imag))
         flat = y.reshape(1, -1, *y.shape[-2:])
-        padded = functional.conv_transpose2d(flat, self._kernels(y).flip(-2, -1), groups=flat.shape[1])
+        with all_digits(flat):
+            padded = functional.conv_transpose2d(flat, self._kernels(y).flip(-2, -1), groups=flat.shape[1])
         padded = padded.reshape(*y.shape[:-2], *padded.shape[-2:])
         rows, columns = (self._reflected(n, y.device) for n in y.shape[-2:])
         folded = y.new_zeros(*y.shape[:-1], padded.shape[-1])

@@ -8,6 +8,7 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from rsd_med.operators.linear import LinearOperator
+from rsd_med.operators.precision import all_digits
 
 
 class Downsampling(LinearOperator):
@@ -42,12 +43,14 @@ class Downsampling(LinearOperator):
     def forward(self, x: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Reduce images ``(*batch, y, x)`` to ``(*batch, y / factor, x / factor)``."""
         rows, columns = self._matrices(x)
-        return rows @ x @ columns.mT
+        with all_digits(x):
+            return rows @ x @ columns.mT
 
     def adjoint(self, y: Inexact[Tensor, "*b _ _"]) -> Inexact[Tensor, "*b _ _"]:
         """Apply the transpose to reduced images ``(*batch, y / factor, x / factor)``."""
         rows, columns = self._matrices(y)
-        return rows.mT @ y @ columns
+        with all_digits(y):
+            return rows.mT @ y @ columns
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns = (_matrix_on(n, self.factor, like.device, like.dtype) for n in self.size)

@@ -116,7 +116,7 @@ class StudentStage(Stage):
         self.adversary = (
             None if settings.adversarial is None else Adversary(settings.adversarial, settings.loss, objective)
         )
-        self.teacher = copy.deepcopy(teacher).requires_grad_(False)
+        self.teacher = teacher.settled()
         self.fake = copy.deepcopy(teacher).requires_grad_(True) if self.loss.uses_fake else self.teacher
         self.generator = copy.deepcopy(teacher).requires_grad_(True)
         self.ema = EMA(self.generator, settings.ema)
@@ -226,7 +226,7 @@ class StudentStage(Stage):
 
     def draw(self, count: int) -> Tensor:
         """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
-        draw = student_draw(self.ema.module, self.settings.one_step)
+        draw = student_draw(self.ema.module.settled(), self.settings.one_step)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:

@@ -93,7 +93,7 @@ class TeacherStage(Stage):
 
     def draw(self, count: int) -> Tensor:
         """Draw ``count`` samples of the averaged teacher with its first sampler; channels, on the CPU."""
-        draw = teacher_draw(self.ema.module, self.sampler, self.objective.corruption.sigma)
+        draw = teacher_draw(self.ema.module.settled(), self.sampler, self.objective.corruption.sigma)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:

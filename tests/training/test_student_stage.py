@@ -40,6 +40,9 @@ class GaussianNetwork(nn.Module):
     def learning(self, generator, augmentation=None):
         return self
 
+    def settled(self):
+        return copy.deepcopy(self).requires_grad_(False)
+
     def forward(self, x, sigma, context=None):
         variance = (2 * self.log_std).exp()
         return self.mean + variance / (variance + sigma.reshape(-1, 1, 1, 1) ** 2) * (x - self.mean)

@@ -86,7 +86,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, features, y, x)`` to the same shape."""
-        query, key, value = self.query_key_value(self.norm(x)).flatten(2).mT.unsqueeze(1).chunk(3, dim=-1)
+        # The features of a place side by side in memory, as fused kernels of attention ask.
+        places = self.query_key_value(self.norm(x)).flatten(2).mT.contiguous()
+        query, key, value = places.unsqueeze(1).chunk(3, dim=-1)
         answer = functional.scaled_dot_product_attention(query, key, value)
         return (x + self.answer(answer.squeeze(1).mT.unflatten(2, x.shape[2:]))) * SKIP_SCALE
 
@@ -172,11 +174,25 @@ def embed_level(label: Tensor, features: int) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-def group_norm(features: int) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation that answers in the type of what it is given.
+
+    Autocast would compute and store it in float32, and all that follows up to the next convolution. Kernels for
+    bfloat16 add mean and variance up in float32 by themselves.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(b, features, …)``."""
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
+
+
+def group_norm(features: int) -> GroupNorm:
     """Normalise in 32 groups, or in fewer where layers are narrow: four features each at least."""
     most = max(1, min(32, features // 4))
     groups = next(count for count in range(most, 0, -1) if features % count == 0)
-    return nn.GroupNorm(groups, features, eps=1e-6)
+    return GroupNorm(groups, features, eps=1e-6)
 
 
 def initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from rsd_med.diffusion.backbones.base import BackboneSettings, reflected_to_multiple
+from rsd_med.diffusion.backbones.layers import GroupNorm
 
 
 class MonaiUNetSettings(BackboneSettings):
@@ -69,7 +70,11 @@ class MonaiUNet(nn.Module):
             num_res_blocks=settings.residual_blocks,
             norm_num_groups=settings.norm_groups,
             num_head_channels=[settings.head_features(features) for features in settings.channels],
+            use_flash_attention=True,  # torch's fused attention: else MONAI writes out all pairs of places
         )
+        for module in self.net.modules():
+            if type(module) is nn.GroupNorm:
+                module.__class__ = GroupNorm
 
     def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
         """Map ``(b, in_channels, y, x)`` and labels ``(b,)`` to ``(b, out_channels, y, x)``."""
