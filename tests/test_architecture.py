@@ -30,7 +30,6 @@ ROOMS = (
     "imported_run",
     "estimates",
     "opened_run",
-    "costs",
     "experiment",
     "reporting",
     "protocol",
