@@ -1,6 +1,6 @@
 """How a network is computed: what changes its speed, and what it computes by rounding alone."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -48,9 +48,10 @@ def set_up(device: torch.device, precision: str) -> None:
     """
     if device.type != "cuda":
         return
-    torch.backends.cudnn.benchmark = True
+    cudnn: Any = torch.backends.cudnn
     products = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cudnn.conv.fp32_precision = products
+    cudnn.benchmark = True
+    cudnn.conv.fp32_precision = products
     torch.backends.cuda.matmul.fp32_precision = products
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ def all_digits(like: Tensor) -> Iterator[None]:
     if like.device.type != "cuda":
         yield
         return
-    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    settings = cudnn.conv, torch.backends.cuda.matmul
     before = [setting.fp32_precision for setting in settings]
     try:
         for setting in settings:

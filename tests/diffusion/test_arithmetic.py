@@ -10,6 +10,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones.ddpmpp import DDPMPlusPlusSettings
 from rsd_med.diffusion.backbones.layers import GroupNorm
 from rsd_med.diffusion.backbones.monai_unet import MonaiUNetSettings
+from rsd_med.diffusion.backbones.patch_unet import PatchUNetSettings
 from rsd_med.diffusion.compute import ComputeOptions, set_up
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.operators.precision import all_digits
@@ -18,24 +19,15 @@ from tests.virtual_gpu.gpu import VirtualGPU
 BACKBONES = {
     "ddpmpp": DDPMPlusPlusSettings(features=16, multipliers=(1, 2), attention=(False, True), residual_blocks=1),
     "monai_unet": MonaiUNetSettings(channels=(8, 16), attention=(False, True)),
+    "patch_unet": PatchUNetSettings(channels=(16, 32), attention=(False, True), patch=2),
 }
 X = torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(0))
 LEVELS = torch.tensor([0.3, 2.0])
 
 
 def denoiser(name, precision="bfloat16"):
-    return build_denoiser(
-        BACKBONES[name],
-        DiffusionSettings(hidden_std=0),
-        2,
-        0,
-        generator_for(0, "w"),
-        compute_options=options(precision),
-    )
-
-
-def options(precision):
-    return ComputeOptions(precision=precision)
+    options, draws = ComputeOptions(precision=precision), generator_for(0, "w")
+    return build_denoiser(BACKBONES[name], DiffusionSettings(hidden_std=0), 2, 0, draws, compute_options=options)
 
 
 class Operations(TorchDispatchMode):
@@ -58,7 +50,7 @@ def test_nothing_as_large_as_an_image_is_float32_inside(name):
     with Operations() as operations, torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         network(X, LEVELS)
     large = [(what, dtype) for what, dtype, size in operations.made if size >= 8 * 2 * 8 * 8]
-    features = [dtype for what, dtype in large if "convolution" in what or "group_norm" in what or "silu" in what]
+    features = [dtype for what, dtype in large if "convolution" in what or "_norm" in what or "silu" in what]
     assert len(features) > 8
     assert set(features) == {torch.bfloat16}
 

@@ -12,7 +12,8 @@ from rsd_med.operators.noise import complex_or_real_noise
 from rsd_med.students.adversarial import AdversarialSettings, Adversary
 from rsd_med.students.sid import SiDSettings
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie
-from rsd_med.training.settings import EMASettings, OptimiserSettings
+from rsd_med.training.adam import AdamSettings
+from rsd_med.training.settings import EMASettings
 from rsd_med.training.student_stage import StudentSettings, StudentStage
 from tests.training.test_student_stage import MEAN, NOISE, SIGMA, STD, GaussianNetwork
 from tests.training.toys import Pixels, generator, pictures
@@ -86,8 +87,8 @@ def distilled(adversarial, steps=150, batch=64):
         images=batch * steps,
         batch_size=batch,
         adversarial=adversarial,
-        generator=OptimiserSettings(learning_rate=0.04, **rates),
-        fake=OptimiserSettings(learning_rate=0.12, **rates),
+        generator=AdamSettings(learning_rate=0.04, **rates),
+        fake=AdamSettings(learning_rate=0.12, **rates),
         ema=EMASettings(half_life=1000),
         evaluate_samples=64,
     )

@@ -14,6 +14,7 @@ from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.teachers.ambient_tweedie import AmbientTweedie, AmbientTweedieSettings
 from rsd_med.training.adam import AdamSettings
 from rsd_med.training.loop import Loop
+from rsd_med.training.muon import MuonSettings
 from rsd_med.training.optim import take_step
 from rsd_med.training.settings import EMASettings, EngineSettings
 from rsd_med.training.signals import StopRequest
@@ -75,14 +76,15 @@ def test_gradients_are_scaled_to_the_limit(limit):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("limit", [1.0, None])
-def test_a_gradient_that_is_not_finite_changes_nothing(value, limit):
-    module = nn.Linear(2, 2)
-    settings = AdamSettings(max_gradient_norm=limit, warmup_images=10)
+@pytest.mark.parametrize("kind", [AdamSettings, MuonSettings])
+def test_a_gradient_that_is_not_finite_changes_nothing(value, limit, kind):
+    module = nn.Linear(16, 16)
+    settings = kind(max_gradient_norm=limit, warmup_images=10)
     optimiser = settings.build(module)
-    module(torch.ones(1, 2)).sum().backward()
+    module(torch.ones(1, 16)).sum().backward()
     take_step(module, optimiser, settings, 5, 100)
     before = copy.deepcopy((module.state_dict(), optimiser.state_dict()["state"]))
-    module(torch.ones(1, 2)).sum().backward()
+    module(torch.ones(1, 16)).sum().backward()
     module.weight.grad[0, 1] = value
     norm, skipped = take_step(module, optimiser, settings, 8, 100)
     assert skipped

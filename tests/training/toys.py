@@ -102,13 +102,13 @@ class CountingStage(Stage):
         self.evaluations: list[int] = []
         self.extra: Mapping[str, float | int | None] = {"note": 7}
 
-    def step(self, batch: Measurement, images: int, generator: Draws) -> dict[str, float]:
+    def step(self, batch: Measurement, images: int, generator: Draws) -> dict[str, torch.Tensor]:
         self.steps.append(images)
         self.seeds.append(generator.initial_seed())
         self.met += batch.ids
         with torch.no_grad():
             self.network.weight += batch.data.mean()
-        return {"loss": float(images), "skipped": float(len(self.steps) in self.skips)}
+        return {"loss": torch.tensor(float(images)), "skipped": torch.tensor(float(len(self.steps) in self.skips))}
 
     def networks(self) -> Mapping[str, nn.Module]:
         return {"teacher": self.network}

@@ -133,6 +133,7 @@ class VirtualGPU(contextlib.ExitStack):
             (torch.cuda, "get_device_name", lambda *_: "virtual"),
             (torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(total_memory=80 * 2**30)),
             (torch.cuda, "max_memory_allocated", lambda *_: 0),
+            (torch, "autocast", _autocast(torch.autocast)),
             (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda _: None),
             (torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(self._grouped)),
             (torch.autograd, "backward", self._in_backward(torch.autograd.backward)),
@@ -355,6 +356,11 @@ class _Functions(TorchFunctionMode):
             raise DeviceMismatchError(
                 f"{_line()}: {name}: the generator is on {generator.device} and the tensor on {place}"
             )
+
+
+def _autocast(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what is asked of the GPU hold of the processor that stands for it."""
+    return lambda device, *args, **kwargs: real("cpu" if device == "cuda" else device, *args, **kwargs)
 
 
 def _within(mode: _Functions, real: Callable[..., Any]) -> Callable[..., Any]:
