@@ -8,6 +8,9 @@ from rsd_med.protocol.protocol import Protocol
 LARGE_NOISE, SMALL_NOISE = 2.0, 1e-4
 """Images span [-1, 1]: of more nothing of them is left, and of less nothing is seen."""
 
+LONG = 1_000_000
+"""Images from which on a student counts as trained for long."""
+
 FAST, SLOW = 0.05, 1e-7
 """Learning rates of Adam between which networks of images have learned."""
 
@@ -15,7 +18,16 @@ FAST, SLOW = 0.05, 1e-7
 def odd_values(protocol: Protocol) -> list[str]:
     """Return a sentence for every value that is allowed but seldom meant, with its key."""
     plain = protocol.model_dump()
-    return [*_noise(plain["corruption"]), *_rates(plain)]
+    return [*_noise(plain["corruption"]), *_rates(plain), *_levels(plain)]
+
+
+def _levels(plain: Mapping[str, Any]) -> Iterator[str]:
+    student, sigma = plain["student"], plain["corruption"].get("sigma", 0)
+    if sigma and student["loss"]["from_data_sigma"] and student["images"] >= LONG:
+        yield (
+            f"student.loss.from_data_sigma: a student of {student['images']:,} images has time for levels below the "
+            f"noise of the data ({sigma:g}), which this leaves out; false, with t_min 0 and t_max 0.8, is published."
+        )
 
 
 def _noise(corruption: Mapping[str, Any]) -> Iterator[str]:

@@ -26,7 +26,11 @@ class LossSettings(KindSettings):
 
     t_max: float = Field(0.6, gt=0, le=1, description="largest quantile of the ρ = 7 ramp: 0.6 is σ_t ≤ 5.8")
     t_min: float = Field(0.2, ge=0, lt=1, description="smallest quantile of the ramp: 0.2 is σ_t ≥ 0.085")
-    from_data_sigma: bool = Field(True, description="draw no level below the noise of the data")
+    from_data_sigma: bool = Field(
+        True,
+        description="draw no level below the noise of the data, where a teacher of thousands of images knows little; "
+        "for students of millions of images: false, with t_min 0 and t_max 0.8",
+    )
 
     @abstractmethod
     def build(self) -> "StudentLoss":

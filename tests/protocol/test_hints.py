@@ -36,6 +36,18 @@ def test_odd_values_are_said(change, sentence, tmp_path):
     assert re.match(sentence, said)
 
 
+def test_long_distillations_are_told_of_the_levels_that_they_leave_out(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(PROTOCOL)
+    noisy = ["corruption={kind: noise, sigma: 0.2}", "student.images=2000000"]
+    (said,) = odd_values(load_protocol(path, noisy))
+    assert re.match(
+        r"student\.loss\.from_data_sigma: a student of 2,000,000 images .* noise of the data \(0\.2\)", said
+    )
+    for change in ("student.loss.from_data_sigma=false", "student.images=20000", "corruption={kind: none}"):
+        assert odd_values(load_protocol(path, [*noisy, change])) == []
+
+
 def test_a_dry_run_says_them(tmp_path, capsys):
     path = tmp_path / "tiny.yaml"
     path.write_text(PROTOCOL.replace("num_images: 4", "num_images: 8"))

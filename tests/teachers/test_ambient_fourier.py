@@ -112,6 +112,58 @@ def test_a_loss_on_the_shown_lines_alone_does_not_find_it(coils):
     assert hidden > 0.4
 
 
+def noisy_errors(coils, height, sigma_n, *, ignored=False):
+    """Errors of a denoiser fitted to scans with noise, on shown and on hidden lines.
+
+    The posterior mean is that given ``Ã^H (Ã (x + a n) + τ ε)``, its covariance written out as a matrix: τ² of white
+    noise in k-space becomes ``τ² Ã^H Ã``, and a² in the image ``a² (Ã^H Ã)²``, with a² = σ² − τ².
+    """
+    law, maps = knee(coils, height)
+    tau = min(SIGMA, 2 * sigma_n)
+    corruption = MultiCoilFourierSettings(acceleration=1.5, acs_lines=ACS, further_lines=1, sigma=sigma_n).build()
+
+    def noisy_scan(count, seed):
+        images, clean = scan(law, maps, count, seed)
+        data = corruption.add_noise(clean.data, clean.operator, generator(seed + 1))
+        stated = torch.full((count,), sigma_n)
+        return images, Measurement(data, clean.operator, stated, clean.scale, clean.ids)
+
+    objective = AmbientFourier(CORRUPTION if ignored else corruption, one_level(SIGMA))
+    _, measurement = noisy_scan(COUNT, seed=2)
+    denoiser = LinearDenoiser(law.shape, mask_context(corruption.further(measurement.operator, generator(4))))
+    fit(objective, denoiser, measurement)
+
+    _, fresh = noisy_scan(2000, seed=8)
+    seen, source = corruption.further(fresh.operator, generator(9)), generator(10)
+    added = complex_or_real_noise(fresh.data, (tau**2 - sigma_n**2) ** 0.5, source)
+    of_image = complex_or_real_noise(fresh.data[:, :1], (SIGMA**2 - tau**2) ** 0.5, source)
+    noisy = to_channels(seen.H(fresh.data + added + seen(of_image)))
+    found = denoiser(noisy, torch.full((2000,), SIGMA), mask_context(seen)).detach()
+    expected = torch.zeros_like(found, dtype=torch.float64)
+    for mask in seen.mask[:, 0, 0].unique(dim=0):
+        chosen = (seen.mask[:, 0, 0] == mask).all(1)
+        projection = as_matrix(mask, maps)
+        of_kspace = tau**2 * projection
+        expected[chosen] = law.posterior_mean(noisy[chosen], (SIGMA**2 - tau**2) ** 0.5, projection, of_kspace)
+    mean = law.mean.reshape(law.shape)
+    return tuple(
+        relative_error(on_lines(found - mean, mask), on_lines(expected - mean, mask))
+        for mask in (seen.mask, ~seen.mask)
+    )
+
+
+@pytest.mark.parametrize(("coils", "height", "sigma_n"), [(1, 1, 0.2), (2, 1, 0.1)])
+def test_the_minimum_is_the_clean_posterior_mean_of_noisy_scans_too(coils, height, sigma_n):
+    shown, hidden = noisy_errors(coils, height, sigma_n)
+    assert shown < 0.05
+    assert hidden < 0.08
+
+
+def test_a_loss_that_ignores_the_noise_keeps_it():
+    shown, _ = noisy_errors(2, 1, 0.2, ignored=True)
+    assert shown > 0.15
+
+
 class Spy(LinearDenoiser):
     """Notes what it is shown."""
 

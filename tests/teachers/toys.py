@@ -40,10 +40,15 @@ class GaussianImages:
         z = torch.randn(count, len(self.mean), generator=generator(seed), dtype=torch.float64)
         return (self.mean + z @ self.factor.T).float().reshape(count, *self.shape)
 
-    def posterior_mean(self, noisy: Tensor, sigma: float, projection: Tensor | None = None) -> Tensor:
-        """``E[x | P (x + σ n)]`` for images of total noise σ, seen through the matrix P (the identity by default)."""
+    def posterior_mean(
+        self, noisy: Tensor, sigma: float, projection: Tensor | None = None, further_noise: Tensor | float = 0.0
+    ) -> Tensor:
+        """``E[x | P (x + σ n) + e]`` for images of noise σ, seen through the matrix P (the identity by default).
+
+        ``further_noise`` is the covariance of e, which has the size of an image.
+        """
         seen = torch.eye(len(self.mean), dtype=torch.float64) if projection is None else projection
-        total = seen @ (self.covariance + sigma**2 * torch.eye(len(self.mean))) @ seen.T
+        total = seen @ (self.covariance + sigma**2 * torch.eye(len(self.mean))) @ seen.T + further_noise
         gain = self.covariance @ seen.T @ torch.linalg.pinv(total, rtol=1e-9, hermitian=True)
         return (self.mean + (noisy.double().flatten(1) - seen @ self.mean) @ gain.T).reshape(noisy.shape)
 
