@@ -3,10 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rsd_med.base.command import program, run_command
 from rsd_med.reconstruction import PriorRun, Reconstructor, add_choices, add_run, choices_of
+
+if TYPE_CHECKING:
+    from rsd_med.inverse.volume_files import VolumeFile
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,15 +21,28 @@ def parser() -> argparse.ArgumentParser:
     )
     add_run(parser)
     parser.add_argument(
-        "scan", type=Path, metavar="SCAN", help="file or folder of raw data: fastMRI HDF5, ISMRMRD, arrays"
+        "scan", type=Path, metavar="SCAN", help="file or folder of raw data: fastMRI HDF5, ISMRMRD, BART, arrays"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--dicom", action="store_true", help="write DICOM secondary captures too")
+    parser.add_argument("--hdf5", action="store_true", help="write 'reconstruction' for fastMRI's evaluation too")
+    parser.add_argument("--bart", action="store_true", help="write image, coil maps and k-space as BART's .cfl too")
+    parser.add_argument("--acquisition", metavar="NAME", help="of fastMRI's files only these, such as AXT2")
     parser.add_argument("--slices", type=int, metavar="N", help="only the central N slices of each volume")
     test = parser.add_argument_group("retrospective undersampling of fully sampled scans, which gives figures")
     test.add_argument("--acceleration", type=float, metavar="R", help="keep one in R columns")
     test.add_argument("--acs-lines", type=int, metavar="N", help="central columns kept (default 32 %% of them)")
-    test.add_argument("--pattern", choices=("random", "equispaced"), default="random", help="default %(default)s")
+    test.add_argument(
+        "--pattern",
+        choices=("random", "equispaced", "equispaced_fraction"),
+        default="random",
+        help="default %(default)s; one mask for all slices of a volume",
+    )
+    test.add_argument(
+        "--fastmri-masks",
+        action="store_true",
+        help="draw them as fastMRI's evaluation does, from the name of the file; the patterns are fastMRI's then",
+    )
     add_choices(parser)
     return parser
 
@@ -47,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     choices.check(with_run=options.run != "-")
 
     import json
+    from dataclasses import replace
 
     from tqdm import tqdm
 
@@ -61,22 +78,26 @@ def main(arguments: list[str] | None = None) -> int:
     for note in chosen.notes:
         print(note, file=sys.stderr)
     method = chosen.method
-    source = open_scan(options.scan)
-    stacks = [_central(stack, options.slices) for stack in source.stacks()]
+    source = open_scan(options.scan, acquisition=options.acquisition)
+    stacks = source.stacks()
     undersampling = Undersampling(options.acceleration, options.acs_lines, options.pattern, options.seed)
     volumes: list[dict[str, Any]] = []
     unexplained = 0
     with tqdm(total=1.0, disable=None, bar_format="{l_bar}{bar}| {elapsed} < {remaining}") as bar:
         for number, stack in enumerate(stacks):
             folder = options.out if len(stacks) == 1 else options.out / f"volume_{number:03d}"
+            items = _central(stack, options.slices)
+            name = source.file_name(stack[0])
+            masks = replace(undersampling, volume=source.id(stack[0]), fastmri=name if options.fastmri_masks else None)
             result = reconstruct_volume(
                 source,
-                stack,
-                lambda scan: chosen.prepare(scan, undersampling),
+                items,
+                lambda scan, masks=masks: chosen.prepare(scan, masks),  # type: ignore[misc]
                 chosen.solver,
                 folder,
                 seed=options.seed,
                 dicom=options.dicom,
+                files=_files(options, folder, name, len(items)),
                 description=f"rsd_med {method}",
                 device=device,
                 progress=lambda part, done=number: _show(bar, (done + part) / len(stacks)),  # type: ignore[misc]
@@ -108,8 +129,20 @@ def _check(options: argparse.Namespace) -> None:
             raise ProtocolError(f"--{name.replace('_', '-')} must be at least {least}, not {value:g}.")
     if options.acceleration is None and options.acs_lines is not None:
         raise ProtocolError("--acs-lines goes with --acceleration: without it the scan is taken as it was measured.")
+    if options.fastmri_masks and options.acceleration is None:
+        raise ProtocolError(
+            "--fastmri-masks goes with --acceleration: without it the scan is taken as it was measured."
+        )
     if options.out.exists() and not options.out.is_dir():
         raise ProtocolError(f"--out {options.out.name} is a file; name a folder.")
+
+
+def _files(options: argparse.Namespace, folder: Path, name: str, slices: int) -> "list[VolumeFile]":
+    """Return what is written for other programs; fastMRI's evaluation wants all volumes in one folder."""
+    from rsd_med.inverse.volume_files import BartFiles, FastMRIFile
+
+    hdf5: list[VolumeFile] = [FastMRIFile(options.out / "fastmri" / name, slices)] if options.hdf5 else []
+    return hdf5 + ([BartFiles(folder / "bart")] if options.bart else [])
 
 
 def _central(stack: range, count: int | None) -> range:

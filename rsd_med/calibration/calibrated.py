@@ -97,6 +97,16 @@ class CalibratedScan:
         assert maps is not None
         return maps[0]
 
+    def shading(self) -> Tensor:
+        """Return the root-sum-of-squares over the receive coils of an image that is 1 everywhere, float32, (y, x).
+
+        Whitening changes how bright the same tissue looks in different places, for maps are normalised to Σ|S|² = 1
+        over the whitened coils. Times this, an image has the shading of the file's own coils. 1 outside the support.
+        """
+        maps = self.maps
+        power = self.coils.receive(maps).abs().square().sum(0)
+        return torch.where((maps != 0).any(0), power.sqrt(), 1.0)
+
     @property
     def mask(self) -> Tensor:
         """Which entries were sampled, bool, (1, 1, x), or (1, y, x) where not all rows of a column were."""

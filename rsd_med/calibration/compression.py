@@ -34,6 +34,12 @@ class CoilCompression:
             return combine_coils(self.matrix, maps)
         return torch.einsum("ync,cyx->nyx", self.matrix, maps.to(torch.complex64))
 
+    def expand(self, images: Tensor) -> Tensor:
+        """Return images (n, y, x) of the virtual coils as the coils before them have these, complex64, (coil, y, x)."""
+        if self.matrix.ndim == 2:
+            return combine_coils(self.matrix.mH, images)
+        return torch.einsum("ync,nyx->cyx", self.matrix.conj(), images.to(torch.complex64))
+
     def apply(self, kspace: Tensor) -> Tensor:
         """Return other k-space (coil, y, x) of the same coils compressed in the same way, complex64, (n, y, x)."""
         return _apply(self.matrix, kspace)

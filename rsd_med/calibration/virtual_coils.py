@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
@@ -36,6 +37,14 @@ class VirtualCoils:
         """Return the virtual coils' maps, complex64, (n, y, x); not normalised."""
         maps = maps if self.whitening is None else combine_coils(self.whitening, maps)
         return maps if self.compression is None else self.compression.maps(maps)
+
+    def receive(self, images: Tensor) -> Tensor:
+        """Return what the receive coils have of images, or maps, of the virtual coils, complex64, (coil, y, x).
+
+        Of compressed coils, the part that compression kept.
+        """
+        images = images if self.compression is None else self.compression.expand(images)
+        return images if self.whitening is None else combine_coils(torch.linalg.inv(self.whitening), images)
 
 
 def virtual_coils(

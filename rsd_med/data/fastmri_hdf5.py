@@ -18,6 +18,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_COILS
 from rsd_med.base.notices import say_once
 from rsd_med.calibration.scale import central_run, contiguous
+from rsd_med.data.fastmri_target import acquisition_of, read_target, say_what_is_mixed
 from rsd_med.data.hdf5 import checked_dataset, read, read_near
 from rsd_med.data.ismrmrd_header import Header, stored_header
 from rsd_med.data.open_files import OpenFiles
@@ -26,7 +27,7 @@ from rsd_med.data.readout import central_rows, sampled_rows, without_oversamplin
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Geometry, Scan
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source, SourceSettings, Target
 
 if TYPE_CHECKING:
     import h5py
@@ -50,6 +51,9 @@ class FastMRIHDF5Settings(SourceSettings):
         description="crop the field of view along the readout to the header's reconstructed matrix. Scanners sample "
         "the readout twice as densely as needed; the other half of the image is air",
     )
+    acquisition: str | None = Field(
+        None, description="use only files of this acquisition, as fastMRI names it: AXT2, CORPD_FBK, …; null takes all"
+    )
     limit: int | None = Field(
         None, gt=0, description="use only this many slices, the first in the order of the file names; null takes all"
     )
@@ -66,6 +70,7 @@ class FastMRIHDF5Settings(SourceSettings):
             resolve_root(self.root, base_dir),
             slices=self.slices,
             remove_readout_oversampling=self.remove_readout_oversampling,
+            acquisition=self.acquisition,
             limit=self.limit,
         )
 
@@ -83,6 +88,7 @@ class _Volume:
     stored: tuple[int, int]  # (y, x) in the file
     rows: int  # y after removing readout oversampling
     header: Header
+    acquisition: str | None
 
 
 @dataclass
@@ -102,7 +108,8 @@ class FastMRIHDF5(Source):
     Files hold ``kspace``, complex, (slice, coil, y, x) or (slice, y, x), with the readout along y; ``ismrmrd_header``;
     for undersampled scans a ``mask``, (x,) or (slice, x). Files written by ``rsd_med.simulate`` also hold
     ``sensitivity_maps``, (slice, coil, y, x), which stand for a calibration scan. Files may differ in size and number
-    of coils. Reconstructions in the files (``reconstruction_rss``, ``reconstruction_esc``) are never read.
+    of coils. Reconstructions in the files (``reconstruction_rss``, ``reconstruction_esc``) are read by `target` alone,
+    which measures figures and is never called in training.
 
     An item's id is its file's name without the suffix and the slice number: give files neutral names, for ids appear
     in logs. Patient identifiers (the ``patient_id`` attribute, the header's subject) are never read.
@@ -115,6 +122,8 @@ class FastMRIHDF5(Source):
         Central slices per volume; None takes all.
     remove_readout_oversampling
         Crop the readout to the header's reconstructed matrix.
+    acquisition
+        Files of another one are left out; None takes all.
     limit
         Number of slices in all; None takes all.
 
@@ -130,19 +139,29 @@ class FastMRIHDF5(Source):
         slices: int | None = None,
         remove_readout_oversampling: bool = True,
         limit: int | None = None,
+        acquisition: str | None = None,
     ) -> None:
         self._open = OpenFiles(_contents)
         self._recent = RecentArrays()
         self._items: list[tuple[_Volume, int]] = []
+        there: list[str | None] = []
         for path in _files(root):
             with self._open.reading(path) as contents:  # left open: the first slices need not open it again
                 volume = _index(path, contents.kspace, remove_readout_oversampling)
+            there.append(volume.acquisition)
+            if acquisition not in (None, volume.acquisition):
+                continue
             taken = volume.slices if slices is None else min(slices, volume.slices)
             first = (volume.slices - taken) // 2
             self._items.extend((volume, number) for number in range(first, first + taken))
             if limit is not None and len(self._items) >= limit:
                 del self._items[limit:]
                 break
+        if not self._items:
+            listed = ", ".join(sorted({name or "unnamed" for name in there}))
+            raise DataError(f"No file of '{root.name}' is of the acquisition {acquisition}; those there are: {listed}.")
+        if acquisition is None:
+            say_what_is_mixed(there)
 
     def __len__(self) -> int:
         """Return the number of slices."""
@@ -162,6 +181,16 @@ class FastMRIHDF5(Source):
         """Return the slices of each file."""
         starts = [i for i, (volume, _) in enumerate(self._items) if i == 0 or volume is not self._items[i - 1][0]]
         return tuple(range(start, stop) for start, stop in pairwise([*starts, len(self)]))
+
+    def file_name(self, index: int) -> str:
+        """Return the file's name, by which fastMRI's evaluation goes."""
+        return self._items[index][0].path.name
+
+    def target(self, index: int) -> Target | None:
+        """Return ``reconstruction_rss``, or of one coil ``reconstruction_esc``, and the attribute ``max``."""
+        volume, number = self._items[index]
+        with self._open.reading(volume.path) as contents:
+            return read_target(contents.kspace.file, number, volume.slices)
 
     def header(self, index: int) -> Header:
         """Return the allow-listed part of the file's header."""
@@ -271,7 +300,18 @@ def _index(path: Path, dataset: "h5py.Dataset", remove_oversampling: bool) -> _V
         encoded, recon = header.encoded.matrix[0], header.recon.matrix[0]
         if encoded == rows and recon < encoded:
             target = recon
-    return _Volume(path, shape, offset, slice_bytes, slices, coils, stored=(rows, columns), rows=target, header=header)
+    return _Volume(
+        path,
+        shape,
+        offset,
+        slice_bytes,
+        slices,
+        coils,
+        stored=(rows, columns),
+        rows=target,
+        header=header,
+        acquisition=acquisition_of(dataset.file),
+    )
 
 
 def _complex64(values: np.ndarray) -> Tensor:

@@ -12,7 +12,7 @@ from rsd_med.data.recognition import kind_of_file, kind_of_folder
 from rsd_med.data.source import Source
 
 
-def open_scan(path: Path, *, kind: str | None = None) -> Source:
+def open_scan(path: Path, *, kind: str | None = None, acquisition: str | None = None) -> Source:
     """Open a scan, an image or a folder of them.
 
     Parameters
@@ -24,6 +24,8 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
     kind
         ``fastmri_hdf5``, ``ismrmrd``, ``raw_arrays``, ``bart``, ``nifti``, ``dicom`` or ``arrays``; None looks at the
         content.
+    acquisition
+        Of fastMRI's files, take only those of this acquisition; None takes all.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
     Raises
     ------
     ProtocolError
-        If ``kind`` is none of these.
+        If ``kind`` is none of these, or an acquisition is asked of files that name none.
     DataError
         If there is nothing at ``path``, or nothing that is recognised, or what is there is malformed.
     """
@@ -49,13 +51,17 @@ def open_scan(path: Path, *, kind: str | None = None) -> Source:
             f"{path.name}: {what} that is recognised; fastMRI HDF5, ISMRMRD, raw arrays, "
             "BART's files, NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
         )
+    if acquisition is not None:
+        if found != "fastmri_hdf5":
+            raise ProtocolError(f"{path.name}: only fastMRI's files name their acquisition, and this is {found}.")
+        return _fastmri(path, acquisition)
     return READERS[found](path)
 
 
-def _fastmri(path: Path) -> Source:
+def _fastmri(path: Path, acquisition: str | None = None) -> Source:
     from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 
-    return FastMRIHDF5(path)
+    return FastMRIHDF5(path, acquisition=acquisition)
 
 
 def _ismrmrd(path: Path) -> Source:

@@ -2,7 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from rsd_med.base.settings import KindSettings
 from rsd_med.data.scan import Picture, Scan
@@ -27,6 +30,25 @@ class SourceSettings(KindSettings):
         DataError
             If the files are missing or cannot be used.
         """
+
+
+@dataclass(frozen=True)
+class Target:
+    """The image that a file itself says figures are measured against; training never reads it.
+
+    Attributes
+    ----------
+    image
+        Magnitude, float32, (y, x): of the reconstructed matrix, in the units of the file.
+    peak
+        Largest value of the whole volume, the data range of figures; None where the file does not say.
+    name
+        What the file calls it.
+    """
+
+    image: Tensor
+    peak: float | None
+    name: str
 
 
 class Source(ABC):
@@ -78,6 +100,21 @@ class Source(ABC):
         """
         del index
         return None
+
+    def target(self, index: int) -> Target | None:
+        """Return the image that the item's file says figures are measured against; None where it has none.
+
+        Raises
+        ------
+        DataError
+            If it is damaged.
+        """
+        del index
+        return None
+
+    def file_name(self, index: int) -> str:
+        """Return the name of the file that an item lies in; where a reader does not tell, one made of the item's id."""
+        return f"{self.id(index)}.h5"
 
     def expect(self, indices: Sequence[int]) -> None:
         """Take note that these items are read next, so that slow storage can fetch them all at once; never fails."""

@@ -38,6 +38,9 @@ class Reconstruction:
         Whether the mean explains the measurement.
     seconds
         Wall-clock time.
+    coil_images
+        ``(coil, y, x)`` complex64 of methods that make an image of each coil; their root-sum-of-squares is the image
+        then. None for those that make one image for all.
     """
 
     samples: Tensor
@@ -46,6 +49,7 @@ class Reconstruction:
     interval: tuple[Tensor, Tensor] | None
     residual: Consistency
     seconds: float
+    coil_images: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """Return the reconstruction with all its images on a device."""
@@ -55,6 +59,7 @@ class Reconstruction:
             mean=self.mean.to(device),
             std=None if self.std is None else self.std.to(device),
             interval=None if self.interval is None else (self.interval[0].to(device), self.interval[1].to(device)),
+            coil_images=None if self.coil_images is None else self.coil_images.to(device),
         )
 
 
@@ -106,7 +111,11 @@ class Solver(ABC):
             )
         report(1.0)
         seconds = time.perf_counter() - began
-        return summarise(samples, measurement, seconds)
+        return replace(summarise(samples, measurement, seconds), coil_images=self.coil_images(measurement))
+
+    def coil_images(self, measurement: Measurement) -> Tensor | None:
+        """Return an image of each coil, ``(coil, y, x)``, where the method makes some."""
+        return None
 
     @abstractmethod
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:

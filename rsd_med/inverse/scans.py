@@ -15,6 +15,7 @@ from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.data.scan import Geometry, Scan
+from rsd_med.inverse.fastmri_masks import fastmri_mask
 from rsd_med.operators.fourier import ifft2c
 
 
@@ -29,15 +30,21 @@ class Undersampling:
     acs_lines
         Central lines that stay; None keeps 32 % of the lines that are left.
     pattern
-        ``random`` or ``equispaced``.
+        Of whole columns, as ``corruption.pattern``; with ``fastmri``, one of fastMRI's.
     seed
-        The mask derives from it and the slice's id.
+        The mask derives from it and the volume.
+    volume
+        What stands for the volume: all its slices have one mask. None: each slice has its own.
+    fastmri
+        The name of the file, where the mask shall be that of fastMRI's evaluation; the seed is not used then.
     """
 
     acceleration: float | None = None
     acs_lines: int | None = None
     pattern: str = "random"
     seed: int = 0
+    volume: str | None = None
+    fastmri: str | None = None
 
     def mask(self, scan: Scan) -> Tensor | None:
         """Draw the mask of a scan, bool ``(x,)``; None where nothing is left out.
@@ -55,18 +62,24 @@ class Undersampling:
             raise UndersampledError(scan.id)
         lines = self.acs_lines
         if lines is None:
-            lines = max(1, round(0.32 * int(scan.acquired.sum()) / self.acceleration))
+            columns = int(scan.acquired.sum()) if self.fastmri is None else len(scan.acquired)
+            lines = max(1, round(columns * (0.32 / self.acceleration)))
+        try:
+            if self.fastmri is not None:
+                return fastmri_mask(self.pattern, len(scan.acquired), self.acceleration, lines, self.fastmri)
+            return self._drawn(scan, self.acceleration, lines)
+        except ValueError as error:
+            raise ProtocolError(f"--acceleration: {error}") from error
+
+    def _drawn(self, scan: Scan, acceleration: float, lines: int) -> Tensor:
         # Unchecked: whoever draws the mask says what cannot be met.
         settings = MultiCoilFourierSettings.model_construct(
-            acceleration=self.acceleration,
+            acceleration=acceleration,
             acs_lines=lines,
             pattern=self.pattern,  # type: ignore[arg-type]
         )
-        generator = generator_for(self.seed, "undersampling", scan.id)
-        try:
-            return settings.build().draw_mask(len(scan.acquired), generator, scan.acquired)
-        except ValueError as error:
-            raise ProtocolError(f"--acceleration: {error}") from error
+        generator = generator_for(self.seed, "undersampling", self.volume or scan.id)
+        return settings.build().draw_mask(len(scan.acquired), generator, scan.acquired)
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,8 @@ class Prepared:
     geometry
         Of the image.
     reference
-        Magnitude of the fully sampled slice ``(y, x)`` in the file's units: root sum of squares over the same virtual
-        coils as the measurement's; None where the scan was not undersampled by us.
+        Magnitude of the fully sampled slice ``(y, x)`` in the file's units: root sum of squares over the coils of the
+        file, as fastMRI has it; None where the scan was not undersampled by us.
     reconstructed
         (y, x) of the part of the image that figures are over; None is all of it.
     """
@@ -98,6 +111,10 @@ class Prepared:
     def report(self) -> dict[str, Any]:
         """What calibration found."""
         return self.scan.report
+
+    def shown(self, image: Tensor) -> Tensor:
+        """Return the magnitude of an image ``(..., y, x)`` in scaled units, in the shading of the file's coils."""
+        return image.abs() * self.scan.shading().to(image.device)
 
 
 def prepare(
@@ -137,8 +154,7 @@ def prepare(
         raise DataError(error.message, item=scan.id) from error
     reference = None
     if mask is not None:
-        coils = calibrated.coils(torch.where(scan.acquired, scan.kspace, 0))
-        reference = ifft2c(coils).abs().square().sum(0).sqrt()
+        reference = ifft2c(torch.where(scan.acquired, scan.kspace, 0)).abs().square().sum(0).sqrt()
     return Prepared(calibrated.measurement(scan.id), calibrated, scan.geometry, reference, scan.reconstructed)
 
 

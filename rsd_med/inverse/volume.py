@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from rsd_med.data.writing.nifti import NiftiWriter
 from rsd_med.data.writing.png import write_png
 from rsd_med.inverse.base import Progress, Reconstruction, Solver
 from rsd_med.inverse.causes import likely_cause
+from rsd_med.inverse.comparison import Comparison, compared_with, target_of
 from rsd_med.inverse.scans import Prepared
 from rsd_med.inverse.uncertainty import coverage, rank_correlation
-from rsd_med.metrics.image_quality import reconstructed_part, volume_quality
+from rsd_med.inverse.volume_files import VolumeFile
+from rsd_med.metrics.image_quality import volume_quality
 
 WINDOW = 1.25
 """White, in multiples of the largest scale of a volume: the display window of the whole package."""
@@ -62,6 +64,7 @@ def reconstruct_volume(
     *,
     seed: int = 0,
     dicom: bool = False,
+    files: Sequence[VolumeFile] = (),
     description: str = "rsd_med",
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
@@ -69,7 +72,8 @@ def reconstruct_volume(
     """Reconstruct the slices of one volume and write all results to a folder.
 
     ``mean.nii.gz``, and where the method gives an uncertainty ``std.nii.gz``, ``lower.nii.gz`` and ``upper.nii.gz``:
-    magnitudes in the units of the file. ``png/slice_000.png`` and ``png/uncertainty_000.png``; ``dicom/`` on request.
+    magnitudes in the units of the file, in the shading of its coils.
+    ``png/slice_000.png`` and ``png/uncertainty_000.png``; ``dicom/`` on request.
 
     Parameters
     ----------
@@ -85,6 +89,8 @@ def reconstruct_volume(
         Every slice has its own generator, derived from this and the slice's id.
     dicom
         Write secondary captures too.
+    files
+        What else is written.
     description
         For DICOM: how the images came about.
     progress
@@ -106,19 +112,23 @@ def reconstruct_volume(
     calibration: dict[str, Any] = {}
     with ExitStack() as stack:
         scratch = _Scratch(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".writing-"))))
-        files: dict[str, NiftiWriter] = {}
+        volumes: dict[str, NiftiWriter] = {}
+        others = [stack.enter_context(file) for file in files]
         source.expect(items)
         for number, item in enumerate(items):
             report_slice = _part(progress, number, len(items))
             prepared, reconstruction = reconstruct_slice(source, item, prepare, solver, seed, report_slice, device)
             scale = float(prepared.measurement.scale[0])
             unit = max(unit, scale)
-            images = magnitudes(reconstruction, scale)
+            images = magnitudes(reconstruction, prepared)
             for name, image in images.items():
-                if name not in files:
-                    files[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
-                files[name].add(image, prepared.geometry)
-            scratch.add(images, prepared.reference, prepared.reconstructed)
+                if name not in volumes:
+                    volumes[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
+                volumes[name].add(image, prepared.geometry)
+            comparison = compared_with(prepared, target_of(source, item, prepared))
+            scratch.add(images, comparison)
+            for file in others:
+                file.add(prepared, reconstruction, images["mean"], comparison.part)
             geometries.append(prepared.geometry)
             residuals.append(asdict(reconstruction.residual) | {"explains": reconstruction.residual.explains})
             seconds.append(reconstruction.seconds)
@@ -180,12 +190,16 @@ def reconstruct_slice(
     return prepared, solver(prepared.measurement.to(device), generator, progress).to("cpu")
 
 
-def magnitudes(reconstruction: Reconstruction, scale: float) -> dict[str, Tensor]:
-    """Return the magnitudes to be written, ``(y, x)`` in the units of the file."""
-    images = {"mean": reconstruction.mean.abs()}
+def magnitudes(reconstruction: Reconstruction, prepared: Prepared) -> dict[str, Tensor]:
+    """Return the magnitudes to be written, ``(y, x)`` in the units of the file and the shading of its coils."""
+    scan = prepared.scan
+    if reconstruction.coil_images is not None:
+        coils = scan.coils.receive(reconstruction.coil_images)
+        return {"mean": coils.abs().square().sum(0).sqrt() * scan.scale}
+    images = {"mean": reconstruction.mean}
     if reconstruction.std is not None and reconstruction.interval is not None:
         images |= {"std": reconstruction.std, "lower": reconstruction.interval[0], "upper": reconstruction.interval[1]}
-    return {name: (image[0] * scale).to(torch.float32) for name, image in images.items()}
+    return {name: (prepared.shown(image[0]) * scan.scale).to(torch.float32) for name, image in images.items()}
 
 
 class _Scratch:
@@ -193,19 +207,18 @@ class _Scratch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.count = 0
-        self.referenced = True
-        self.parts: list[tuple[int, int] | None] = []
+        self.comparisons: list[Comparison] = []
 
-    def add(self, images: dict[str, Tensor], reference: Tensor | None, part: tuple[int, int] | None) -> None:
+    @property
+    def count(self) -> int:
+        return len(self.comparisons)
+
+    def add(self, images: dict[str, Tensor], comparison: Comparison) -> None:
         for name, image in images.items():
             np.save(self._path(name, self.count), image.numpy(force=True))
-        if reference is None:
-            self.referenced = False
-        else:
-            np.save(self._path("reference", self.count), reference.to(torch.float32).numpy(force=True))
-        self.parts.append(part)
-        self.count += 1
+        if comparison.reference is not None:
+            np.save(self._path("reference", self.count), comparison.reference.to(torch.float32).numpy(force=True))
+        self.comparisons.append(replace(comparison, reference=None))
 
     def get(self, name: str, number: int) -> Tensor | None:
         path = self._path(name, number)
@@ -214,7 +227,7 @@ class _Scratch:
     def get_part(self, name: str, number: int) -> Tensor | None:
         """Return the part of an image that figures are over."""
         image = self.get(name, number)
-        return None if image is None else reconstructed_part(image, self.parts[number])
+        return None if image is None else self.comparisons[number].cut(image)
 
     def pictures(self) -> Iterator[tuple[str, Tensor, int]]:
         for number in range(self.count):
@@ -228,10 +241,13 @@ class _Scratch:
 
         As fastMRI's evaluation does, over the reconstructed matrix, where the file has one.
         """
-        if not self.referenced:
+        if any(comparison.name is None for comparison in self.comparisons):
             return {}
-        pairs = _Pairs(self)
-        figures: dict[str, Any] = {"quality": asdict(volume_quality(pairs))}
+        pairs, first = _Pairs(self), self.comparisons[0]
+        figures: dict[str, Any] = {
+            "quality": asdict(volume_quality(pairs, first.peak)),
+            "reference": {"name": first.name, "over": list(pairs[0][0].shape), "data_range": first.peak},
+        }
         peak = max(float(reference.max()) for reference, _ in pairs)
         covered, ranked = [], []
         for number in range(self.count):

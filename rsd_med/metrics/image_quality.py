@@ -108,7 +108,7 @@ def reconstructed_part(image: Tensor, part: tuple[int, int] | None) -> Tensor:
     return image[..., rows : rows + part[0], columns : columns + part[1]]
 
 
-def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
+def volume_quality(slices: Sequence[tuple[Tensor, Tensor]], data_range: float | None = None) -> Quality:
     """Return NMSE, PSNR and SSIM of a volume that is looked at slice by slice, with the *volume's* peak.
 
     The figures are those of `nmse`, `psnr` and `ssim` on the whole volume; memory holds one slice.
@@ -117,6 +117,8 @@ def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
     ----------
     slices
         (reference, reconstruction), each real ``(y, x)``; gone through twice.
+    data_range
+        In place of the peak of these slices: that of the whole volume, as fastMRI's files declare it (``max``).
 
     Raises
     ------
@@ -133,6 +135,7 @@ def volume_quality(slices: Sequence[tuple[Tensor, Tensor]]) -> Quality:
         pixels += x.numel()
     if energy == 0:
         raise DataError("the reference volume is zero everywhere; image quality is not defined")
+    peak = peak if data_range is None else data_range
     similarity = [_slice_ssim(reference, reconstruction, peak) for reference, reconstruction in slices]
     return Quality(
         nmse=error / energy,

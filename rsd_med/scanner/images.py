@@ -107,7 +107,7 @@ def slice_result(
         number=number,
         head=head,
         header=header,
-        images=magnitudes(reconstruction, scale),
+        images=magnitudes(reconstruction, prepared),
         spacing_mm=prepared.geometry.spacing_mm,
         scale=scale,
         facts=facts,

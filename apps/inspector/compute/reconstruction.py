@@ -213,7 +213,7 @@ def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
     from rsd_med.metrics.image_quality import nmse, psnr, reconstructed_part, ssim
 
     part = scan.prepared.reconstructed
-    reference, result = reconstructed_part(scan.reference, part), reconstructed_part(image.abs(), part)
+    reference, result = reconstructed_part(scan.reference, part), reconstructed_part(scan.prepared.shown(image), part)
     return {
         "NMSE": float(nmse(reference, result)),
         "PSNR": float(psnr(reference, result)),
@@ -223,9 +223,10 @@ def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
 
 def arrays(scan: ReadyScan, result: Reconstruction, zero_filled: Tensor) -> dict[str, np.ndarray]:
     """Return magnitudes for the panes, float32 (y, x), scaled units."""
-    images = {"result": result.mean.abs()[0], "zero_filled": zero_filled.abs()[0]}
+    shown = scan.prepared.shown
+    images = {"result": shown(result.mean)[0], "zero_filled": shown(zero_filled)[0]}
     if scan.reference is not None:
         images["reference"] = scan.reference[0]
     if result.std is not None:
-        images["uncertainty"] = result.std[0]
+        images["uncertainty"] = shown(result.std)[0]
     return {name: image.to(torch.float32).numpy() for name, image in images.items()}
