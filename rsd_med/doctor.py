@@ -61,11 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs will be written (default: runs)"
     )
+    parser.add_argument(
+        "--device-memory",
+        type=float,
+        metavar="GIB",
+        help="with PROTOCOL: does it fit on a GPU of so many GiB, such as 80? (default: the one here)",
+    )
     options = parser.parse_args(arguments)
-    return run_command(lambda: report(options.runs, options.protocol))
+    return run_command(lambda: report(options.runs, options.protocol, options.device_memory))
 
 
-def report(runs: Path, protocol: Path | None = None) -> int:
+def report(runs: Path, protocol: Path | None = None, device_gib: float | None = None) -> int:
     """Print one line for each check and return the exit code."""
     torch = check_torch()
     findings = {"python": check_python(), "torch": torch}
@@ -75,7 +81,12 @@ def report(runs: Path, protocol: Path | None = None) -> int:
     if protocol is not None and torch.good:
         from rsd_med.protocol import find_protocol, load_protocol
 
-        loaded = load_protocol(find_protocol(protocol)[0])
+        path, base_dir = find_protocol(protocol)
+        loaded = load_protocol(path)
+        if device_gib is None:
+            device_gib = gpu_gib()
+        if device_gib is not None and loaded.engine.device != "cpu":
+            findings[f"GPU for {loaded.name}"] = check_gpu_for(loaded, base_dir, device_gib)
         findings |= {
             f"memory for {loaded.name}": check_memory_for(loaded),
             f"disk for {loaded.name}": check_disk_for(loaded, runs),
@@ -180,27 +191,42 @@ def check_disk(runs: Path) -> Finding:
     return Finding(gib >= LEAST_DISK_GIB, f"{gib:.1f} GiB free for {runs}", mend)
 
 
+def gpu_gib() -> float | None:
+    """Return the memory of the GPU that training takes, in GiB; None without one."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else None
+
+
+def check_gpu_for(protocol: "Protocol", base_dir: Path, device_gib: float) -> Finding:
+    """Count whether both stages of a protocol fit on a card, and the days that it takes for them."""
+    from rsd_med.base.errors import RsdMedError
+    from rsd_med.costs import describe, shape_of
+    from rsd_med.experiment import Experiment
+
+    try:
+        shape = shape_of(Experiment(protocol, base_dir))
+    except RsdMedError as error:
+        return Finding(True, f"not counted, since that takes one image of the data ({error})")
+    good, sentences = describe(protocol, shape, 1, device_gib)
+    return Finding(good, "; ".join(sentences))
+
+
 def check_memory_for(protocol: "Protocol") -> Finding:
-    """Check that there is memory for the networks and the kept data of a protocol; its activations come on top.
+    """Check that there is main memory for the networks and the kept data of a protocol.
 
     The student is the largest stage: the teacher, generator and fake score with gradients and two moments of Adam
     each, the average and the student chosen so far. While a checkpoint is written beside the steps, main memory also
-    holds the copy of eight of them.
+    holds the copy of eight of them. On a CPU activations come on top.
     """
     import torch
 
     networks, copies = 11 * _network_gib(protocol), 8 * _network_gib(protocol)
     data = protocol.engine.cache_gib
-    if torch.cuda.is_available() and protocol.engine.device != "cpu":
-        gpu = torch.cuda.get_device_properties(0).total_memory / 2**30
-        if networks > 0.8 * gpu:
-            mend = "make the backbone smaller (channels or features), or take a larger GPU"
-            return Finding(False, f"networks take {networks:.1f} GiB of the GPU's {gpu:.0f}", mend)
-        needed = PROCESS_GIB + data + copies
-    else:
-        needed = PROCESS_GIB + data + networks + copies
+    on_gpu = torch.cuda.is_available() and protocol.engine.device != "cpu"
+    needed = PROCESS_GIB + data + copies + (0 if on_gpu else networks)
     held = usable_memory_gib()
-    estimate = f"about {needed:.1f} GiB ({data:g} of them for data), and more for activations"
+    estimate = f"about {needed:.1f} GiB ({data:g} of them for data){'' if on_gpu else ', and more for activations'}"
     if held is None or needed < 0.9 * held:
         return Finding(True, estimate)
     smaller = "make the backbone smaller (channels or features)"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from rsd_med.base.randomness import generator_for
+from rsd_med.costs import describe, shape_of
 from rsd_med.diffusion.backbones import count_parameters
 from rsd_med.experiment import Experiment
 from rsd_med.reporting.noise_level import describe_noise_level
@@ -22,13 +23,15 @@ GROWTH = 4
 """How many times more images are tried next."""
 
 
-def dry_run(experiment: Experiment) -> str:
+def dry_run(experiment: Experiment, device_gib: float | None = None) -> str:
     """Open the data, try each stage, and estimate memory and time: within seconds, however large the run is.
 
     Parameters
     ----------
     experiment
         What would be run, with `FEW_IMAGES` at most; its networks are trained by some steps and thrown away.
+    device_gib
+        Memory of the card that it is counted for; None: of the GPU that is there, if there is one.
 
     Returns
     -------
@@ -67,7 +70,14 @@ def dry_run(experiment: Experiment) -> str:
             f"about {expected / 60:.1f} min for {stage.images:,} images{partly}"
         )
     memory = more_than + peak_memory(experiment.device)
-    lines += [f"memory: {memory}", f"time: about {total / 60:.1f} min without evaluation"]
+    ranks = experiment.distribution.world_size
+    days = f", {ranks * total / 86_400:.3g} GPU-days" if experiment.device.type == "cuda" else ""
+    lines += [f"memory: {memory}", f"time: about {total / 60:.1f} min{days} without evaluation"]
+    if device_gib is None and experiment.device.type == "cuda":
+        device_gib = torch.cuda.get_device_properties(experiment.device).total_memory / 2**30
+    if device_gib is not None:
+        _, sentences = describe(protocol, shape_of(experiment), ranks, device_gib)
+        lines += [f"counted for each GPU: {sentence}" for sentence in sentences]
     return "\n".join(lines)
 
 

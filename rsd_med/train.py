@@ -55,6 +55,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="check the protocol, open the data, run every network forward and backward once; write nothing",
     )
+    parser.add_argument(
+        "--device-memory",
+        type=float,
+        metavar="GIB",
+        help="with --dry-run: count whether the run fits on GPUs of so many GiB, such as 80 (default: the one here)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print warnings and errors alone")
     return parser.parse_args(arguments)
 
@@ -103,7 +109,7 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
             if given is not None:
                 given.require_agreement(experiment.protocol, base_dir)
             say_odd_values(experiment)
-            shown = dry_run(experiment)
+            shown = dry_run(experiment, options.device_memory)
             if distribution.is_main:
                 print(shown)
             return 0

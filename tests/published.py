@@ -48,19 +48,14 @@ def published(name: str, folder: Path, *overrides: str, batch: int = 4) -> Exper
 
 
 def alike(name: str) -> tuple[object, ...]:
-    """Return what the operations of a protocol's step depend on, numbers aside."""
+    """Return what the operations beside a protocol's networks depend on, numbers aside."""
     protocol = load_protocol(FOLDER / f"{name}.yaml")
-    corruption, backbone, student = protocol.corruption.model_dump(), protocol.backbone.model_dump(), protocol.student
+    corruption, student = protocol.corruption.model_dump(), protocol.student
     return (
         *(corruption[key] if isinstance(corruption[key], str) else bool(corruption[key]) for key in sorted(corruption)),
-        backbone["kind"],
-        bool(backbone.get("gated")),
-        bool(backbone.get("dropout")),
         protocol.augmentation is None,
         protocol.teacher.objective.kind,
         student.loss.kind,
-        student.clip and "multicoil" not in corruption["kind"],
-        *(one.max_gradient_norm is None for one in (protocol.teacher.optimiser, student.generator, student.fake)),
     )
 
 

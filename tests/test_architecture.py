@@ -30,6 +30,7 @@ ROOMS = (
     "imported_run",
     "estimates",
     "opened_run",
+    "costs",
     "experiment",
     "reporting",
     "protocol",

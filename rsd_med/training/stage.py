@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.notices import say_once
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.runs.distribution import ALONE, Distribution
@@ -127,13 +128,45 @@ class Stage(ABC):
         draws
             In the same state on every rank, before and after: they are those of the whole batch.
         losses
-            From items of the share, as many at a time as ``micro_batch`` allows, to the loss of each, ``(b,)``.
+            From items of the share, as many at a time as ``micro_batch`` allows, to the loss of each, ``(b,)``. Out of
+            memory, it is asked again for fewer at a time: `micro_batch` is smaller from then on.
 
         Returns
         -------
         Tensor
             Mean loss of the share, a number on the device, without gradient.
         """
+        while True:
+            mark = draws.mark()
+            try:
+                return self._accumulated(batch, draws, losses)
+            except torch.OutOfMemoryError:
+                self._take_smaller_passes(len(batch))
+            # Outside the handler, whose traceback would hold on to the tensors of the pass.
+            draws.rewind(mark)
+            for network in self.networks().values():
+                network.zero_grad(set_to_none=True)
+            if batch.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _take_smaller_passes(self, share: int) -> None:
+        """Let a network see fewer images at once, as many as the next number of passes leaves it.
+
+        Raises
+        ------
+        OutOfMemoryError
+            The one that is being handled, if a pass has one image already, or if other ranks would not know.
+        """
+        before = share // count_passes(share, self.micro_batch)
+        if before == 1 or self.distribution.world_size > 1:
+            raise
+        self.micro_batch = next(size for size in range(before - 1, 0, -1) if share % size == 0)
+        say_once(
+            f"{self.name}: out of memory with {before} images at once; going on with {self.micro_batch}, with the same "
+            f"result (engine.micro_batch: {self.micro_batch} would begin so)."
+        )
+
+    def _accumulated(self, batch: Measurement, draws: Draws, losses: Callable[[Measurement], Tensor]) -> Tensor:
         passes = count_passes(len(batch), self.micro_batch)
         parts = passes * self.distribution.world_size
         if parts == 1:

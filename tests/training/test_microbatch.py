@@ -94,3 +94,46 @@ def test_items_with_a_loss_that_is_not_finite_are_named():
     bad.data[[1, 6], 0, 0, 0] = float("nan")
     assert stage.step(bad, 0, generator())["skipped"] == 1
     assert stage.offenders() == ["picture 1", "picture 6"]
+
+
+@pytest.mark.parametrize(("most", "taken"), [(8, 12), (5, 4), (1, 1)])
+def test_out_of_memory_a_step_is_taken_again_in_smaller_passes_with_the_same_result(most, taken, monkeypatch):
+    """A card that holds so many images at once; what the failed passes left behind must not count."""
+
+    def small_card(stage):
+        real = stage.learn
+
+        def learn(network, objective, measurement, draws):
+            losses = real(network, objective, measurement, draws)
+            if len(measurement) > most and taken != 12:
+                torch.autograd.backward(losses.sum())  # memory runs out with gradients half made
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return losses
+
+        monkeypatch.setattr(stage, "learn", learn)
+        return stage
+
+    said = []
+    monkeypatch.setattr("rsd_med.training.stage.say_once", said.append)
+    whole, small = teacher_stage(), small_card(teacher_stage())
+    first, second = (stage.step(pictures(12), 0, generator(3)) for stage in (whole, small))
+    assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
+    assert float(first["gradient_norm"]) == pytest.approx(float(second["gradient_norm"]), rel=1e-4)
+    for x, y in zip(whole.denoiser.parameters(), small.denoiser.parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+    assert (small.micro_batch or 12) == taken
+    assert all("engine.micro_batch" in sentence for sentence in said)
+    assert bool(said) == (taken != 12)
+
+
+def test_one_image_that_does_not_fit_is_out_of_memory_and_so_is_a_rank_whose_others_do_not_know(monkeypatch):
+    def never(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    for micro_batch, world_size in ((1, 1), (None, 2)):
+        stage = teacher_stage()
+        stage.micro_batch = micro_batch
+        monkeypatch.setattr(stage, "learn", never)
+        monkeypatch.setattr(type(stage.distribution), "world_size", world_size)
+        with pytest.raises(torch.OutOfMemoryError):
+            stage.step(pictures(2), 0, generator())
