@@ -179,12 +179,12 @@ def describe(protocol: Protocol, shape: ImageShape, ranks: int, device_gib: floa
     precision = precision_of(protocol)
     stages = count_stages(protocol, shape, precision, ranks)
     batches = {"teacher": protocol.teacher.batch_size, "student": protocol.student.batch_size}
-    told = [describe_memory(name, stage, batches[name] // ranks, device_gib) for name, stage in stages.items()]
+    verdicts = [describe_memory(name, stage, batches[name] // ranks, device_gib) for name, stage in stages.items()]
     days = " + ".join(f"{gpu_days(stage.flops, precision):.3g}" for stage in stages.values())
     speed = f"{REACHED[precision] / 1e12:.0f} TFLOP/s in {precision}"
     faster = "; diffusion.precision=tf32 or bfloat16 is several times as fast" if precision == "float32" else ""
     counted = f"{days} GPU-days (teacher + student, evaluations included) at an assumed {speed}{faster}"
-    return all(good for good, _ in told), [*(sentence for _, sentence in told), counted]
+    return all(good for good, _ in verdicts), [*(sentence for _, sentence in verdicts), counted]
 
 
 def gpu_days(flops: float, precision: Precision) -> float:
