@@ -19,6 +19,7 @@ from rsd_med.diffusion.compute import ComputeOptions, set_up
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.evaluation.evaluation import Evaluator, require_comparable
 from rsd_med.evaluation.monitor import ProximalMonitor
+from rsd_med.evaluation.reference import CleanReference
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.views import magnitude_view
 from rsd_med.operators.channels import to_channels
@@ -181,6 +182,13 @@ class Experiment:
         read = [dataset.reference(i) for i in watched(indices[: self.at_most], "reading the reference")]
         return to_channels(torch.stack(read))
 
+    @cached_property
+    def clean_reference(self) -> CleanReference | None:
+        """What samples are compared with, or None."""
+        if self.reference is None:
+            return None
+        return CleanReference(self.reference, self.extractor, self.protocol.seed, self.device)
+
     def check(self) -> None:
         """Find out before a run what would end it after hours: data, reference and features are opened and counted.
 
@@ -310,8 +318,7 @@ class Experiment:
         return Evaluator(
             self.objective,
             self.monitor,
-            self.extractor,
-            self.reference,
+            self.clean_reference,
             settings.num_samples,
             self.protocol.seed,
             settings.seeds,

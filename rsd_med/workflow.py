@@ -13,13 +13,16 @@ from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.audit import audit_memorisation
 from rsd_med.evaluation.evaluation import evaluate_models
+from rsd_med.evaluation.floor import clean_images, measure_floor, share_images
 from rsd_med.experiment import Experiment
 from rsd_med.given_teacher import finished_teacher
 from rsd_med.opened_run import newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.reporting.model_card import write_model_card
 from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
+from rsd_med.reporting.record import read_run
 from rsd_med.reporting.report import build_report
+from rsd_med.reporting.verdict import verdict
 from rsd_med.runs.checkpoints import Checkpoint
 from rsd_med.runs.grids import GALLERY, save_gallery, save_grid
 from rsd_med.runs.run_folder import RunFolder
@@ -142,24 +145,47 @@ def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, comm
         save_gallery(gallery, name, images)
     if experiment.reference is not None:
         save_gallery(gallery, "reference", experiment.reference)
-    metrics |= _audit(experiment, run, run_logger, samples)
+    metrics |= {"floor": _floor(experiment)} | _audit(experiment, run, run_logger, samples)
     seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
     corruption = experiment.protocol.corruption
     if isinstance(corruption, NoiseLevelSettings) and corruption.estimated is not None:
         metrics["noise_level"] = {"sigma": corruption.level} | corruption.estimated.model_dump()
     metrics |= {"command": command, "seconds": seconds, "num_measurements": len(experiment.dataset)}
     write_text(run.metrics, json.dumps(metrics, indent=2))
-    models = {f"teacher.{name}": figures for name, figures in metrics["teacher"].items()}
-    if student is not None:
-        models["student"] = metrics["student"]
-    for name, figures in models.items():
-        run_logger.say(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
-    if student is not None:
-        run_logger.say(
-            f"student against the teacher's best sampler ({metrics['best_teacher']}): "
-            f"{metrics['ratio']:.2g} x its distance, {metrics['speedup']:.0f} x as fast"
-        )
+    _say_figures(run, run_logger)
     return metrics
+
+
+def _say_figures(run: RunFolder, run_logger: RunLogger) -> None:
+    """Say what came out: real images first, which no model can be better than, then the models, then in words."""
+    record = read_run(run)
+    for name, figures in record.real_and_models().items():
+        written = ", ".join(f"{key} {value:.4g}" for key, value in figures.items() if isinstance(value, float | int))
+        run_logger.say(f"{name}: {written}")
+    run_logger.say(verdict(record))
+
+
+def _floor(experiment: Experiment) -> dict[str, Any] | None:
+    """Measure real images against the reference, now that all is trained and chosen; None without enough of them."""
+    if experiment.clean_reference is None or experiment.reference_data is None:
+        return None
+    clean, indices = experiment.reference_data
+    place = {index: number for number, index in enumerate(indices)}
+    stacks = [[place[index] for index in stack if index in place] for stack in clean.source.stacks()]
+    training = _clean_training_images(experiment, experiment.clean_reference.images)
+    return measure_floor(experiment.clean_reference, training, stacks, experiment.protocol.evaluation.num_samples)
+
+
+def _clean_training_images(experiment: Experiment, reference: Tensor) -> Tensor | None:
+    """Read clean images of the training data, if they are of the reference's kind and not those of the reference."""
+    protocol = experiment.protocol
+    settings, data = protocol.evaluation.reference, protocol.data
+    noisy_files = getattr(protocol.corruption, "simulate", True) is False
+    if settings is None or settings.kind != data.kind or settings == data or noisy_files:
+        return None
+    count = protocol.evaluation.num_samples
+    images = clean_images(experiment.dataset, experiment.main_group, count, protocol.seed)
+    return None if images is None or share_images(images, reference) else images
 
 
 def _audit(
@@ -203,7 +229,7 @@ def _loop(experiment: Experiment, run: RunFolder, run_logger: RunLogger, stop: S
             return {}
         save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")
         # For the curve of the report alone: what is kept is chosen by the proximal distance.
-        return evaluator.distances(samples)
+        return evaluator.against_reference(samples)
 
     return Loop(
         experiment.dataset,

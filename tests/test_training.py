@@ -87,6 +87,10 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
     assert {*FIGURES, "seconds_per_image"} <= metrics["teacher"]["heun"].keys()
     assert {*FIGURES, "proximal_fd", "seconds_per_image"} <= metrics["student"].keys()
     assert metrics["num_samples"] == 32
+    floor = metrics["floor"]
+    assert (floor["origin"], floor["num_images"], floor["num_reference"]) == ("training", 32, 40)
+    assert floor["fd"] < min(metrics["student"]["fd"], metrics["teacher"]["heun"]["fd"])
+    assert metrics["spectrum"]["over"].keys() == {"teacher.heun", "student"}
     audit = metrics["memorisation"]
     assert (audit["model"], audit["baseline"], audit["num_samples"]) == ("student", "clean", 32)
     assert audit["share_low"] <= audit["share"] <= audit["share_high"]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.progress import doing
-from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.kinds import SAMPLERS
@@ -19,11 +18,11 @@ from rsd_med.diffusion.samplers.base import SamplerSettings
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
 from rsd_med.evaluation.monitor import ProximalMonitor
-from rsd_med.metrics.distances import FIGURES, MINIMUM_IMAGES, compare
-from rsd_med.metrics.features import FeatureExtractor, FeatureSettings
+from rsd_med.evaluation.reference import CleanReference
+from rsd_med.metrics.distances import MINIMUM_IMAGES
+from rsd_med.metrics.features import FeatureSettings
 from rsd_med.metrics.kinds import FEATURES
 from rsd_med.metrics.random_conv import RandomConvSettings
-from rsd_med.metrics.views import magnitude_view
 from rsd_med.runs.distribution import ALONE, Distribution
 from rsd_med.teachers.base import Objective
 
@@ -52,10 +51,8 @@ class Evaluator:
         How networks see images.
     monitor
         Proximal distances, and the conditions to sample under.
-    extractor
-        Features behind the distances.
     reference
-        Clean images for evaluation alone, in channels or complex, ``(n, c, y, x)``, or None.
+        Clean images for evaluation alone, or None.
     num_samples, seed
         How many, and which.
     seeds
@@ -73,8 +70,7 @@ class Evaluator:
         self,
         objective: Objective,
         monitor: ProximalMonitor,
-        extractor: FeatureExtractor,
-        reference: Tensor | None,
+        reference: CleanReference | None,
         num_samples: int,
         seed: int,
         seeds: int = 1,
@@ -84,7 +80,6 @@ class Evaluator:
             require_comparable(num_samples, len(reference))
         self.objective = objective
         self.monitor = monitor
-        self.extractor = extractor
         self.reference = reference
         self.num_samples = num_samples
         self.seed = seed
@@ -97,7 +92,7 @@ class Evaluator:
         Returns
         -------
         tuple[dict[str, float], Tensor]
-            Figures (those of `distances` with a reference, ``proximal_fd``, ``seconds_per_image``) and the samples of
+            Figures (those of `against_reference`, ``proximal_fd``, ``seconds_per_image``) and the samples of
             the first seed in channels, ``(n, channels, y, x)``. With several seeds each figure is their mean, and
             ``<figure>_std`` is their standard deviation.
         """
@@ -119,16 +114,13 @@ class Evaluator:
         most = BATCH * -(-self.num_samples // (BATCH * self.distribution.world_size))
         seconds = (time.perf_counter() - began) / min(self.num_samples, most)
         figures = {"proximal_fd": self.monitor.distance(images), "seconds_per_image": seconds}
-        return self.distances(images) | figures, images
+        return self.against_reference(images) | figures, images
 
-    def distances(self, images: Tensor) -> dict[str, float]:
-        """Return the figures against the reference by name; nothing without one, and on ranks other than 0."""
+    def against_reference(self, images: Tensor) -> dict[str, float]:
+        """Return the figures of `CleanReference.figures`; nothing without one, and on ranks other than 0."""
         if self.reference is None or not self.distribution.is_main:
             return {}
-        generator = generator_for(self.seed, "distances")
-        views = magnitude_view(images), magnitude_view(self.reference)
-        figures = compare(*views, self.extractor, generator, device=self.monitor.measurements.device)
-        return {name: figures[name] for name in FIGURES}
+        return self.reference.figures(images)
 
 
 def require_comparable(samples: int, references: int) -> None:
@@ -173,7 +165,7 @@ def evaluate_models(
         samples[f"teacher.{name}"] = images
     metrics: dict[str, Any] = {
         "teacher": teacher_figures,
-        "features": evaluator.extractor.name,
+        "features": evaluator.monitor.extractor.name,
         "num_samples": evaluator.num_samples,
         "num_reference": 0 if evaluator.reference is None else len(evaluator.reference),
         "seed": evaluator.seed,
@@ -189,4 +181,14 @@ def evaluate_models(
         metrics["best_teacher"] = best
         metrics["ratio"] = figures[criterion] / teacher_figures[best][criterion]
         metrics["speedup"] = teacher_figures[best]["seconds_per_image"] / figures["seconds_per_image"]
-    return metrics, samples
+    return metrics | _of_reference(evaluator, samples), samples
+
+
+def _of_reference(evaluator: Evaluator, samples: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return what the report shows of the reference: its air, and each model's spectrum as a multiple of its own."""
+    reference = evaluator.reference
+    if reference is None or not evaluator.distribution.is_main:
+        return {}
+    air = None if reference.air is None else reference.air.level(reference.images)
+    ratios = {name: list(reference.spectrum_ratio(images)) for name, images in samples.items()}
+    return {"reference_air": air, "spectrum": {"frequencies": list(reference.spectrum.frequencies), "over": ratios}}

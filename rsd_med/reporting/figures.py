@@ -4,13 +4,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rsd_med.reporting.cards import cards
 from rsd_med.reporting.curves import line_chart
-from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.markup import Markup, tag
 from rsd_med.reporting.meanings import FIGURES_IN_WORDS
-from rsd_med.reporting.numbers import spread, times, whole
-from rsd_med.reporting.record import RunRecord, number
-from rsd_med.reporting.verdict import compare_models
+from rsd_med.reporting.numbers import spread, whole
+from rsd_med.reporting.quality import describe_floor, no_air
+from rsd_med.reporting.record import RunRecord, model_title, number
+from rsd_med.reporting.spectrum import spectrum_chart, spectrum_of
+from rsd_med.reporting.verdict import compare_models, describe_comparison, shown_model
 
 _COLUMNS = (
     ("fd", "Fréchet distance", "to clean images"),
@@ -22,14 +24,19 @@ _SHARES = (
     ("recall", "Recall", "clean images among samples"),
     ("density", "Density", "clean images around a sample"),
     ("coverage", "Coverage", "clean images with a sample nearby"),
+    ("spectrum_deviation", "Spectrum", "largest departure up to 0.9 of Nyquist"),
+    ("air", "Air", "brightness, as a share of the peak"),
 )
+_FAULTS = ("spectrum_deviation", "air")
 _CHARTS = {
     "teacher": (
+        ("fd", "Fréchet distance", ""),
         ("loss", "Loss", ""),
         ("proximal_fd", "Proximal distance", ""),
         ("images_per_second", "Speed", "images/s"),
     ),
     "student": (
+        ("fd", "Fréchet distance", ""),
         ("proximal_fd", "Proximal distance", ""),
         ("loss", "Generator loss", ""),
         ("fake_loss", "Fake-score loss", ""),
@@ -41,12 +48,30 @@ _CHARTS = {
 
 
 def metrics_section(record: RunRecord) -> Markup:
-    """Tabulate every model's distances and times, and say what is behind them."""
-    heading = tag("h2", "Figures", id="figures")
+    """Show the figures that matter large, then tabulate all of every model, and say what is behind them."""
     models = record.models()
     if not models:
         missing = tag("p", "Nothing has been evaluated yet: there is no metrics.json in this run.", class_="missing")
-        return tag("section", heading, missing, aria_labelledby="figures")
+        return tag("section", tag("h2", "Figures", id="figures"), missing, aria_labelledby="figures")
+    name = shown_model(record)
+    return tag(
+        "section",
+        tag("h2", f"{model_title(name)}: how good are the images?", id="figures"),
+        cards(record, name),
+        *(tag("p", sentence, class_="remark") for sentence in (describe_floor(record), no_air(record)) if sentence),
+        _spectra(record),
+        tag("h3", "All models"),
+        tag("p", "Under the same conditions, from the same noise, against the same images.", class_="remark"),
+        tag("div", _table(record), class_="scroll", tabindex="0", role="region", aria_label="Table of figures"),
+        tag("p", " ".join(_remarks(record)), class_="remark"),
+        *_shares(record),
+        _behind(record),
+        aria_labelledby="figures",
+    )
+
+
+def _remarks(record: RunRecord) -> list[str]:
+    models = record.models()
     remarks = [
         "Smaller is better throughout; the smallest of each column is bold.",
         "The proximal distance compares generations, corrupted afresh, with the measurements: it needs no clean image.",
@@ -57,21 +82,29 @@ def metrics_section(record: RunRecord) -> Markup:
         remarks.append(f"Means over {whole(number(record.metrics, 'seeds'))} seeds, ± their standard deviation.")
     if "student" not in models:
         remarks.append("There is no student to measure yet.")
-    return tag(
-        "section",
-        heading,
-        tag(
-            "p", "All models under the same conditions, from the same noise, against the same images.", class_="remark"
-        ),
-        tag("div", _table(models), class_="scroll", tabindex="0", role="region", aria_label="Table of figures"),
-        tag("p", " ".join(remarks), class_="remark"),
-        *_shares(models),
-        _behind(record),
-        aria_labelledby="figures",
+    comparison = describe_comparison(compare_models(models))
+    return remarks if comparison is None else [*remarks, comparison]
+
+
+def _spectra(record: RunRecord) -> Markup | None:
+    """Draw the spectra of the models and of real images."""
+    kinds = {"floor": "real", "student": "student"}
+    curves = {
+        model_title(name): (spectrum, kinds.get(name, "teacher"))
+        for name in record.real_and_models()
+        if (spectrum := spectrum_of(record, name)) is not None
+    }
+    if not curves:
+        return None
+    remark = (
+        "Grain has more power than real images on the right of the chart, blur less; a grid of pixels stands out in "
+        "the corner. The band is within 20 % of the reference, up to 0.9 of Nyquist."
     )
+    return tag("div", spectrum_chart(curves), tag("p", remark, class_="remark"), class_="spectra")
 
 
-def _table(models: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _table(record: RunRecord) -> Markup:
+    models, rows_of = record.models(), record.real_and_models()
     columns = _measured_columns(models)
     unit, factor = _time_unit([number(figures, "seconds_per_image") for figures in models.values()])
     head = tag(
@@ -82,15 +115,17 @@ def _table(models: Mapping[str, Mapping[str, Any]]) -> Markup:
         tag("th", "Network calls", tag("small", "per image"), scope="col"),
     )
     rows = []
-    for name, figures in models.items():
-        cells = [_cell(figures, key, _best(models, key)) for key, _, _ in columns]
-        cells.append(_cell(figures, "seconds_per_image", _best(models, "seconds_per_image"), factor))
+    for name, figures in rows_of.items():
+        best = {} if name == "floor" else models
+        cells = [_cell(figures, key, _best(best, key)) for key, _, _ in columns]
+        cells.append(_cell(figures, "seconds_per_image", _best(best, "seconds_per_image"), factor))
         cells.append(tag("td", whole(number(figures, "network_calls"))))
-        kind = name.partition(".")[0]
-        rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=kind))
-    return tag(
-        "table", tag("thead", head), tag("tbody", *rows, *_comparison_row(models)), aria_label="Figures of each model"
-    )
+        rows.append(_row(name, cells))
+    return tag("table", tag("thead", head), tag("tbody", *rows), aria_label="Figures of each model")
+
+
+def _row(name: str, cells: Sequence[Markup]) -> Markup:
+    return tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=name.partition(".")[0])
 
 
 def _measured_columns(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
@@ -98,38 +133,27 @@ def _measured_columns(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str
     return [column for column in _COLUMNS if column[0] in keys]
 
 
-def _comparison_row(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
-    comparison = compare_models(models)
-    if comparison is None:
-        return []
-    teacher, student = models[f"teacher.{comparison.sampler}"], models["student"]
-    cells = [tag("td", _ratio(number(student, key), number(teacher, key))) for key, _, _ in _measured_columns(models)]
-    faster = "–" if comparison.speedup is None else f"{times(comparison.speedup)} as fast"
-    title = f"Student ÷ teacher ({comparison.sampler})"
-    cells += [tag("td", faster), tag("td", _ratio(number(student, "network_calls"), number(teacher, "network_calls")))]
-    return [tag("tr", tag("th", title, scope="row"), *cells, class_="ratio")]
-
-
-def _ratio(student: float | None, teacher: float | None) -> str:
-    if student is None or not teacher or not math.isfinite(student) or not math.isfinite(teacher):
-        return "–"
-    return times(student / teacher)
-
-
-def _shares(models: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
-    """Tabulate what a distance mixes: how real single samples look, and how much of the variety is there."""
+def _shares(record: RunRecord) -> list[Markup]:
+    """Tabulate what a distance mixes: how real single samples look, how much variety there is, and the faults."""
+    models, rows_of = record.models(), record.real_and_models()
     if not any(number(figures, "precision") is not None for figures in models.values()):
         return []
+    columns = [
+        column for column in _SHARES if any(number(figures, column[0]) is not None for figures in models.values())
+    ]
     head = tag(
         "tr",
         tag("th", "Model", scope="col"),
-        *(tag("th", title, tag("small", note), scope="col") for _, title, note in _SHARES),
+        *(tag("th", title, tag("small", note), scope="col") for _, title, note in columns),
     )
     rows = []
-    for name, figures in models.items():
+    for name, figures in rows_of.items():
+        best = {} if name == "floor" else models
         # More than 1 is as far from the law as less: no density is the best.
-        cells = [_cell(figures, key, None if key == "density" else _best(models, key, max)) for key, _, _ in _SHARES]
-        rows.append(tag("tr", tag("th", model_title(name), scope="row"), *cells, class_=name.partition(".")[0]))
+        chosen = {
+            key: None if key == "density" else _best(best, key, min if key in _FAULTS else max) for key, _, _ in columns
+        }
+        rows.append(_row(name, [_cell(figures, key, chosen[key]) for key, _, _ in columns]))
     table = tag("table", tag("thead", head), tag("tbody", *rows), aria_label="Fidelity and variety of each model")
     terms = [tag("div", tag("dt", term), tag("dd", meaning)) for term, meaning in FIGURES_IN_WORDS]
     return [
@@ -185,6 +209,8 @@ def _stage(record: RunRecord, stage: str) -> Markup:
     chosen = record.chosen() if stage == "student" else None
     charts = []
     for key, title, unit in _CHARTS[stage]:
+        if key == "fd" and not record.series(stage, key):
+            continue  # there was no clean reference
         mark = chosen if key == "proximal_fd" else None
         charts.append(line_chart(title, record.series(stage, key), unit, mark, "chosen", from_zero=title == "Speed"))
     notes = {

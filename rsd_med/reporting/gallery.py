@@ -1,6 +1,6 @@
-"""The pictures of the report: measurements, teacher, student and reference side by side at one window."""
+"""The pictures of the report: student, reference and teacher large and side by side, at one window and one size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -13,12 +13,14 @@ from rsd_med.reporting.pictures import (
     choose_layout,
     clipped_share,
     crop_grid,
+    enlarge,
+    magnification,
     png_uri,
     ramp,
     sheet,
-    sheet_size,
 )
-from rsd_med.reporting.record import RunRecord, mapping, number
+from rsd_med.reporting.record import RunRecord, mapping, model_title, number
+from rsd_med.reporting.verdict import best_teacher
 from rsd_med.runs.grids import to_grey_levels
 
 PAGE = 1232
@@ -30,37 +32,54 @@ SPACE = 16
 STRIP_SPACE = 8
 """CSS pixels between the frames of a strip."""
 
-PANELS_PER_ROW = {1: 2, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
+LARGE = 3
+"""Panels of the first row: the student, clean images, the teacher."""
+
+SMALL = 2
+"""Panels of a row of what else there is: each a single row of images."""
+
+THUMBNAIL = 145
+"""CSS pixels across, at least, of an image in such a row."""
+
+MOST_THUMBNAILS = 8
+
 STRIP_FRAMES = 6
-LEAST_MAGNIFICATION = 0.75
-"""Images that had to shrink further get two panels to a row."""
 
 MAX_SHEET_PIXELS = 600_000
 """Pixels of each of the larger sheets, so that the report stays easy to pass on."""
 
 
 def pictures_section(record: RunRecord) -> Markup:
-    """Show what was measured, what was learned from it, and clean images where there are any."""
-    names = _order(record.gallery)
+    """Show what was learned beside clean images, then what it was learned from."""
+    names = _order(record)
     if not names:
         body = [tag("p", "No pictures have been saved yet.", class_="missing")]
     else:
-        body = [_window(record), _panels(record, names), *_remarks(record, names), _more(record, names)]
+        large, small = names[:LARGE], names[LARGE:]
+        body = [_panels(record, large, LARGE, "large"), *_remarks(record, names), _window(record)]
+        if small:
+            body += [tag("h3", _rest_title(small)), _panels(record, small, min(SMALL, len(small)), "small")]
+        body.append(_more(record, names))
     strips = [strip for stage in ("student", "teacher") if (strip := _strip(record, stage)) is not None]
     return tag(
         "section", tag("h2", "Pictures", id="pictures"), *body, *strips, class_="pictures", aria_labelledby="pictures"
     )
 
 
-def model_title(name: str) -> str:
-    """Name a model for a person: ``teacher.heun`` is ``Teacher (heun)``."""
-    kind, _, sampler = name.partition(".")
-    return f"{kind.capitalize()} ({sampler})" if sampler else kind.capitalize()
+def _order(record: RunRecord) -> list[str]:
+    """Return what is shown, the most telling first: the student, clean images, the teacher's best sampler."""
+    teachers = [name for name in record.gallery if name.startswith("teacher.")]
+    best = best_teacher(record.models(), "fd") or best_teacher(record.models(), "proximal_fd")
+    first = [name for name in teachers if best is not None and name == f"teacher.{best[0]}"]
+    others = [name for name in teachers if name not in first]
+    return [name for name in ("student", "reference", *first, "measurements", *others) if name in record.gallery]
 
 
-def _order(gallery: Mapping[str, Tensor]) -> list[str]:
-    teachers = [name for name in gallery if name.startswith("teacher.")]
-    return [name for name in ("measurements", *teachers, "student", "reference") if name in gallery]
+def _rest_title(names: Sequence[str]) -> str:
+    learned = "What it was learned from" if "measurements" in names else ""
+    samplers = "the teacher’s other samplers" if any(name.startswith("teacher") for name in names) else ""
+    title = ", and ".join(part for part in (learned, samplers) if part) or "More"
+    return title[0].upper() + title[1:]
 
 
 def _natural(images: Tensor) -> bool:
@@ -79,16 +98,17 @@ def _window(record: RunRecord) -> Markup:
     return tag("div", tag("p", sentence), bar, class_="window")
 
 
-def _panels(record: RunRecord, names: Sequence[str]) -> Markup:
+def _panels(record: RunRecord, names: Sequence[str], per_row: int, kind: str) -> Markup:
     height, width = (max(record.gallery[name].shape[side] for name in names) for side in (2, 3))
-    per_row = PANELS_PER_ROW.get(len(names), 4)
-    if LEAST_MAGNIFICATION * width > _place(per_row):
-        per_row = 2
-    width_of_panel = _place(per_row)
     # Chosen by the largest images for all: one magnification.
-    layout = choose_layout(width, height, width_of_panel)
+    if kind == "large":
+        layout = choose_layout(width, height, _place(per_row))
+    else:
+        columns = choose_layout(width, height, _place(per_row), THUMBNAIL, MOST_THUMBNAILS).columns
+        layout = Layout(columns, 1, magnification(columns, width, _place(per_row)))
     panels = [_panel(record, name, layout) for name in names]
-    return tag("div", *panels, class_="panels", style=f"--across: {per_row}; --panel: {width_of_panel}px")
+    style = f"--across: {per_row}; --panel: {_place(per_row)}px"
+    return tag("div", *panels, class_=f"panels {kind}", style=style)
 
 
 def _place(per_row: int) -> int:
@@ -100,24 +120,14 @@ def _panel(record: RunRecord, name: str, layout: Layout) -> Markup:
     count = min(layout.columns * layout.rows, len(images))
     shown = tag("b", model_title(name))
     caption = tag("figcaption", shown, tag("span", _explain(record, name)), _figures(record, name))
-    return tag("figure", _sheet(images[:count], layout, f"{_alt(name)}, {count} images"), caption)
+    picture = _picture(to_grey_levels(images[:count]), layout, f"{_alt(name)}, {count} images")
+    return tag("figure", picture, caption)
 
 
-def _sheet(images: Tensor, layout: Layout, alt: str) -> Markup:
-    return _picture(sheet(to_grey_levels(images), layout.columns), layout.magnification, alt)
-
-
-def _picture(levels: np.ndarray, magnification: float, alt: str) -> Markup:
-    height, width = levels.shape[:2]
-    return tag(
-        "img",
-        src=png_uri(levels),
-        alt=alt,
-        width=round(width * magnification),
-        height=round(height * magnification),
-        # Where an image must shrink, dropping pixels would make up patterns.
-        class_="pixels" if magnification >= 1 else None,
-    )
+def _picture(levels: np.ndarray, layout: Layout, alt: str) -> Markup:
+    shown = sheet(enlarge(levels, layout.magnification), layout.columns)
+    height, width = shown.shape[:2]
+    return tag("img", src=png_uri(shown), alt=alt, width=width, height=height)
 
 
 def _alt(name: str) -> str:
@@ -142,6 +152,10 @@ def _explain(record: RunRecord, name: str) -> str:
 
 def _figures(record: RunRecord, name: str) -> Markup | None:
     figures = record.models().get(name, {})
+    if name == "reference":
+        floor = number(record.floor, "fd")
+        words = f"Fréchet distance {significant(floor)} from other real images"
+        return None if floor is None else tag("span", words, class_="figure")
     for key, label in (("fd", "Fréchet distance"), ("proximal_fd", "proximal Fréchet distance")):
         value = number(figures, key)
         if value is not None:
@@ -150,7 +164,7 @@ def _figures(record: RunRecord, name: str) -> Markup | None:
 
 
 def _remarks(record: RunRecord, names: Sequence[str]) -> list[Markup]:
-    sentences = []
+    sentences = ["Enlarged by cubic interpolation."]
     models = [name for name in names if name.startswith(("teacher", "student"))]
     if len(models) > 1:
         sentences.append("Teacher and student start from the same noise, so their samples pair up, place by place.")
@@ -170,15 +184,18 @@ def _remarks(record: RunRecord, names: Sequence[str]) -> list[Markup]:
 
 
 def _more(record: RunRecord, names: Sequence[str]) -> Markup:
+    """Show many images of each, stored as they are and enlarged by the browser: the report stays easy to pass on."""
     sheets = []
     for name in names:
         images = record.gallery[name]
         count = max(1, min(len(images), MAX_SHEET_PIXELS // images[0, 0].numel()))
-        columns = min(GRID_COLUMNS, count)
-        free = _place(2) / sheet_size(columns, images.shape[3])
-        layout = Layout(columns, -(-count // columns), max(1, int(free)) if free >= 1 else free)
+        laid = sheet(to_grey_levels(images[:count]), min(GRID_COLUMNS, count))
+        height, width = laid.shape[:2]
+        shown = round(height * _place(2) / width)
+        alt = f"{_alt(name)}, {count} images"
+        picture = tag("img", src=png_uri(laid), alt=alt, width=_place(2), height=shown)
         caption = tag("figcaption", tag("b", model_title(name)), tag("span", f"{count} images"))
-        sheets.append(tag("figure", _sheet(images[:count], layout, f"{_alt(name)}, {count} images"), caption))
+        sheets.append(tag("figure", picture, caption))
     inside = tag("div", *sheets, class_="panels", style=f"--across: 2; --panel: {_place(2)}px")
     return tag("details", tag("summary", "More images of each"), inside)
 
@@ -189,14 +206,14 @@ def _strip(record: RunRecord, stage: str) -> Markup | None:
         return None
     height, width = next(iter(record.gallery.values())).shape[2:]
     width_of_frame = (PAGE - (STRIP_FRAMES - 1) * STRIP_SPACE) // STRIP_FRAMES
-    layout = choose_layout(width, height, width_of_frame, least=56, most_columns=3)
+    layout = choose_layout(width, height, width_of_frame, least=90)
     chosen = record.chosen() if stage == "student" else None
     chosen_images = int(chosen[0]) if chosen else None
     frames = []
     for images in pick(sorted(grids), STRIP_FRAMES, chosen_images):
         levels = crop_grid(grids[images], (height, width), layout.columns, layout.rows)
         if levels is not None:
-            frames.append(_frame(levels, layout.magnification, stage, images, images == chosen_images))
+            frames.append(_frame(levels, layout, stage, images, images == chosen_images))
     if not frames:
         return None
     heading = tag("h3", f"The {stage} while it learns")
@@ -204,8 +221,8 @@ def _strip(record: RunRecord, stage: str) -> Markup | None:
     return tag("div", heading, note, tag("div", *frames, class_="strip", style=f"--frame: {width_of_frame}px"))
 
 
-def _frame(levels: np.ndarray, magnification: float, stage: str, images: int, chosen: bool) -> Markup:
-    picture = _picture(levels, magnification, f"Samples of the {stage} after {whole(images)} images")
+def _frame(levels: np.ndarray, layout: Layout, stage: str, images: int, chosen: bool) -> Markup:
+    picture = _picture(levels, layout, f"Samples of the {stage} after {whole(images)} images")
     label = f"{compact(images)} images" + (", chosen" if chosen else "")
     return tag("figure", picture, tag("figcaption", tag("span", label)), class_="chosen" if chosen else None)
 

@@ -25,6 +25,21 @@ FIGURES_IN_WORDS = (
         "The share of clean images that have a sample nearby. Unlike recall, stray samples cannot raise it.",
     ),
     (
+        "Floor",
+        "The same figures of real images in the model’s place: of other subjects where there are any, else of one half "
+        "of the reference against the other. No model can be expected to do better.",
+    ),
+    (
+        "Spectrum",
+        "How far the power of structures of some size is from that of the reference, at worst, up to 0.9 of Nyquist. "
+        "More power in fine structure is grain, less is blur; within 20 % the eye sees neither.",
+    ),
+    (
+        "Air",
+        "How bright the samples are where the reference is dark, as a share of its brightest pixel: the median over "
+        "images. Noise and ghosts show there first.",
+    ),
+    (
         "What none of them says",
         "Whether a single image is anatomically right, whether a lesion is real, or whether an image is safe to use. "
         "Even a second set of clean images has a precision, recall and coverage below 1, the lower the fewer images.",

@@ -5,11 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.markup import Markup, tag
 from rsd_med.reporting.numbers import significant, whole
-from rsd_med.reporting.pictures import png_uri, sheet, sheet_size
-from rsd_med.reporting.record import RunRecord, mapping, number
+from rsd_med.reporting.pictures import enlarge, png_uri, sheet, sheet_size
+from rsd_med.reporting.record import RunRecord, mapping, model_title, number
 from rsd_med.runs.grids import to_grey_levels
 
 ALARM = 0.01
@@ -91,18 +90,12 @@ def _pictures(audit: Mapping[str, Tensor]) -> list[Markup]:
     count = len(audit["samples"])
     rows = []
     for name, title in _ROWS:
-        levels = sheet(to_grey_levels(audit[name]), count)
-        height, width = levels.shape[:2]
-        free = _PLACE / sheet_size(count, audit["samples"].shape[3])
-        scale = min(4, max(1, int(free))) if free >= 1 else free
-        picture = tag(
-            "img",
-            src=png_uri(levels),
-            alt=f"{title}, {count} images",
-            width=round(width * scale),
-            height=round(height * scale),
-            class_="pixels" if scale >= 1 else None,
-        )
+        levels = to_grey_levels(audit[name])
+        scale = min(4.0, _PLACE / sheet_size(count, levels.shape[2]))
+        shown = sheet(enlarge(levels, scale), count)
+        height, width = shown.shape[:2]
+        alt = f"{title}, {count} images"
+        picture = tag("img", src=png_uri(shown), alt=alt, width=width, height=height)
         rows.append(tag("figure", picture, tag("figcaption", tag("b", title))))
     return [tag("div", *rows, class_="pairs")]
 

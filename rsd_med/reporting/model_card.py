@@ -10,12 +10,12 @@ from rsd_med import __version__
 from rsd_med.base.files import write_text
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.account import stage_seconds, warnings
-from rsd_med.reporting.gallery import model_title
 from rsd_med.reporting.meanings import FIGURES_IN_WORDS
 from rsd_med.reporting.memorisation import conclusion, explanation
 from rsd_med.reporting.noise_level import describe_noise_level
 from rsd_med.reporting.numbers import duration, significant, spread, whole
-from rsd_med.reporting.record import RunRecord, mapping, number, read_run
+from rsd_med.reporting.quality import describe_floor, no_air
+from rsd_med.reporting.record import RunRecord, mapping, model_title, number, read_run
 from rsd_med.reporting.verdict import verdict
 from rsd_med.runs.run_folder import RunFolder
 
@@ -187,13 +187,13 @@ def _evaluation(record: RunRecord) -> str:
     models = record.models()
     if not models:
         return "Nothing has been evaluated yet.\n"
-    keys = (*FIGURES, "proximal_fd", "seconds_per_image", "network_calls")
+    keys = (*FIGURES, "spectrum_deviation", "air", "proximal_fd", "seconds_per_image", "network_calls")
     lines = [
-        "| Model | Fréchet distance | Kernel distance | Precision | Recall | Density | Coverage | Proximal distance "
-        "| Seconds per image | Network calls |",
+        "| Model | Fréchet distance | Kernel distance | Precision | Recall | Density | Coverage | Spectrum | Air "
+        "| Proximal distance | Seconds per image | Network calls |",
         "|---|" + "---:|" * len(keys),
     ]
-    for name, figures in models.items():
+    for name, figures in record.real_and_models().items():
         measured = [spread(number(figures, key), number(figures, f"{key}_std")) for key in keys[:-1]]
         cells = [_plain(model_title(name)), *measured, whole(number(figures, keys[-1]))]
         lines.append(f"| {' | '.join(cells)} |")
@@ -209,6 +209,7 @@ def _evaluation(record: RunRecord) -> str:
         "Smaller distances are better. The proximal distance compares generations, corrupted afresh, with the "
         "measurements. Figures with other extractors, sample counts or references cannot be compared with these.\n"
     )
+    notes = "\n".join([*(sentence for sentence in (describe_floor(record), no_air(record)) if sentence), notes])
     facts_listed = _items(f"{name}: {_code(value)}" for name, value in facts.items())
     return "\n".join([*lines, "", facts_listed, notes, meanings])
 

@@ -63,6 +63,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def percent(share: float) -> str:
+    """Write a share: ``87 %``, ``0.11 %``."""
+    return f"{significant(100 * share, 2)} %"
+
+
 def times(ratio: float) -> str:
     """Write a factor: ``0.26 ×``, ``33 ×``."""
     return f"{significant(ratio, 2)} ×"

@@ -1,4 +1,4 @@
-"""Images as pictures in the page: one fixed window, one magnification, PNG inside the HTML."""
+"""Images as pictures in the page: one fixed window, one size, PNG inside the HTML."""
 
 import base64
 import io
@@ -13,6 +13,9 @@ from rsd_med.runs.grids import WHITE, to_grey_levels
 
 GAP_LEVEL = 38
 """Grey level between images: neither black nor part of any image."""
+
+GAP = 2
+"""Pixels between images that are shown."""
 
 GRID_COLUMNS = 8
 """Images in a row of the grids that training writes."""
@@ -29,7 +32,7 @@ class Layout:
     columns, rows
         Images across and down.
     magnification
-        CSS pixels for each pixel of the image; whole numbers unless an image is wider than its place.
+        CSS pixels for each pixel of the image.
     """
 
     columns: int
@@ -37,8 +40,8 @@ class Layout:
     magnification: float
 
 
-def choose_layout(width: int, height: int, place: int, least: int = 80, most_columns: int = 4) -> Layout:
-    """Fit a sheet of images into a place on the page.
+def choose_layout(width: int, height: int, place: int, least: int = 120, most_columns: int = 2) -> Layout:
+    """Fit a sheet of images into a place on the page, which it fills from side to side.
 
     Parameters
     ----------
@@ -47,35 +50,59 @@ def choose_layout(width: int, height: int, place: int, least: int = 80, most_col
     place
         CSS pixels available across.
     least
-        CSS pixels across that an image needs to be seen, where there is a choice.
+        CSS pixels across that an image needs to be seen.
     most_columns
         Most images across.
 
     Returns
     -------
     Layout
-        About square, of images of at least ``least``, filling the place well; one image has to fill it much better
-        than several do, for several show how images differ.
+        About square. Several images where they need not shrink and are large enough, for several show how images
+        differ; else a single one.
     """
-    options = []
-    for columns in range(1, most_columns + 1):
-        size = sheet_size(columns, width)
-        magnification = place // size
-        if magnification >= 1 and (width * magnification >= least or columns == 1):
-            fill = size * magnification / place
-            options.append((round(fill if columns > 1 else 0.8 * fill, 2), magnification, columns))
-    if not options:
-        return Layout(1, 1, place / width)
-    _, magnification, columns = max(options)
-    return Layout(columns, max(1, round(columns * width / height)), magnification)
+    columns = next(
+        count for count in range(most_columns, 0, -1) if count == 1 or place // count >= max(least, 0.95 * width)
+    )
+    rows = max(1, round(columns * width / height))
+    return Layout(columns, rows, magnification(columns, width, place))
 
 
-def sheet_size(count: int, side: int, gap: int = 1) -> int:
+def magnification(columns: int, width: int, place: int) -> float:
+    """Return how much images of a width are enlarged so that a row of them, with its gaps, fills a place."""
+    return (place - (columns - 1) * GAP) / (columns * width)
+
+
+def enlarge(levels: np.ndarray, magnification: float) -> np.ndarray:
+    """Resample images to the size at which they are shown, one by one, by cubic interpolation.
+
+    Enlarged pixels are smooth, as in a viewer for scans, and no sharper than they were: hard squares would hide grain,
+    and a browser's own enlargement would blur it.
+
+    Parameters
+    ----------
+    levels
+        uint8 ``(n, y, x)`` or ``(n, y, x, 3)``.
+    magnification
+        Pixels for each pixel.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of the same number of images.
+    """
+    from PIL import Image
+
+    height, width = (max(1, round(side * magnification)) for side in levels.shape[1:3])
+    resized = [Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC) for image in levels]
+    return np.stack([np.asarray(image) for image in resized])
+
+
+def sheet_size(count: int, side: int, gap: int = GAP) -> int:
     """Return the pixels that ``count`` images of ``side`` take, with the gaps between them."""
     return count * side + (count - 1) * gap
 
 
-def sheet(levels: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+def sheet(levels: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
     """Lay images side by side, row by row, with thin gaps.
 
     Parameters
@@ -148,7 +175,7 @@ def crop_grid(path: Path, tile: tuple[int, int], columns: int, rows: int) -> np.
     Returns
     -------
     numpy.ndarray | None
-        uint8 levels with thin gaps, or None where the file is no such grid.
+        uint8 levels, ``(n, y, x)`` or ``(n, y, x, 3)``, or None where the file is no such grid.
     """
     from PIL import Image
 
@@ -164,4 +191,4 @@ def crop_grid(path: Path, tile: tuple[int, int], columns: int, rows: int) -> np.
         return None
     columns, rows = min(columns, GRID_COLUMNS), min(rows, pixels.shape[0] // height)
     lefts, tops = range(0, columns * width, width), range(0, rows * height, height)
-    return sheet(np.stack([pixels[y : y + height, x : x + width] for y in tops for x in lefts]), columns)
+    return np.stack([pixels[y : y + height, x : x + width] for y in tops for x in lefts])

@@ -105,6 +105,17 @@ class RunRecord:
             figures_of["student"] = self.metrics["student"]
         return {name: figures for name, figures in figures_of.items() if isinstance(figures, Mapping)}
 
+    @property
+    def floor(self) -> Mapping[str, Any]:
+        """Return the figures of real images in a model's place; empty where there are none."""
+        return mapping(self.metrics, "floor")
+
+    def real_and_models(self) -> dict[str, Mapping[str, Any]]:
+        """Return the figures of real images (``floor``), of the student, and of each of the teacher's samplers."""
+        models = self.models()
+        own = {"student": models.pop("student")} if "student" in models else {}
+        return ({"floor": self.floor} if self.floor else {}) | own | models
+
     def series(self, stage: str, name: str) -> list[tuple[float, float]]:
         """Return (images, value) of a figure over a stage; values need not be finite."""
         return [
@@ -151,6 +162,12 @@ def number(values: Mapping[str, Any], key: str) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def finite_numbers(value: Any) -> tuple[float, ...]:
+    """Return a list of finite numbers, or none of them where any is something else."""
+    numbers = [finite({"": item}, "") for item in value] if isinstance(value, list) else []
+    return tuple(item for item in numbers if item is not None) if None not in numbers else ()
 
 
 def finite(values: Mapping[str, Any], key: str) -> float | None:
@@ -258,3 +275,11 @@ def _find_grids(folder: Path) -> dict[str, dict[int, Path]]:
         if match:
             grids[match[1]][int(match[2])] = path
     return grids
+
+
+def model_title(name: str) -> str:
+    """Name a model for a person: ``teacher.heun`` is ``Teacher (heun)``, ``floor`` is ``Real images (floor)``."""
+    if name == "floor":
+        return "Real images (floor)"
+    kind, _, sampler = name.partition(".")
+    return f"{kind.capitalize()} ({sampler})" if sampler else kind.capitalize()

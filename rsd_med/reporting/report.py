@@ -1,6 +1,5 @@
 """``report.html``: one self-contained page about a run, readable offline and without scripts."""
 
-import math
 from importlib import resources
 
 from rsd_med import __version__
@@ -10,9 +9,8 @@ from rsd_med.reporting.figures import curves_section, metrics_section
 from rsd_med.reporting.gallery import pictures_section
 from rsd_med.reporting.markup import Markup, join, tag
 from rsd_med.reporting.memorisation import memorisation_section
-from rsd_med.reporting.numbers import times, whole
-from rsd_med.reporting.record import RunRecord, number, read_run
-from rsd_med.reporting.verdict import compare_models, verdict
+from rsd_med.reporting.record import RunRecord, read_run
+from rsd_med.reporting.verdict import verdict_sentences
 from rsd_med.runs.run_folder import RunFolder
 
 NOTICE = "Research use only. Not for diagnosis."
@@ -80,24 +78,5 @@ def _header(record: RunRecord) -> Markup:
         "header",
         tag("p", tag("span", "rsd_med · run report"), badge, class_="above"),
         tag("h1", record.name),
-        tag("p", verdict(record), class_="verdict"),
-        _headline(record),
+        tag("div", *(tag("p", sentence) for sentence in verdict_sentences(record)), class_="verdict"),
     )
-
-
-def _headline(record: RunRecord) -> Markup | None:
-    """Put the three numbers that matter side by side."""
-    comparison = compare_models(record.models())
-    if comparison is None:
-        return None
-    measure = "Fréchet distance" if comparison.criterion == "fd" else "proximal distance"
-    tiles = [(times(comparison.ratio), f"the {measure} of the teacher’s best sampler")]
-    if comparison.proximal is not None:
-        student, teacher = comparison.proximal
-        tiles.append((times(student / teacher if teacher else math.inf), "its distance to the measurements: farther"))
-    if comparison.speedup is not None:
-        tiles.append((times(comparison.speedup), "as fast as the teacher’s best sampler"))
-    samples = number(record.metrics, "num_samples")
-    if samples is not None:
-        tiles.append((whole(samples), "samples behind each figure"))
-    return tag("dl", *(tag("div", tag("dt", label), tag("dd", value)) for value, label in tiles), class_="tiles")

@@ -1,12 +1,13 @@
-"""What came out, in one sentence, from the figures alone."""
+"""What came out, in a few sentences, from the figures alone: absolute figures first, the ratio last."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rsd_med.reporting.numbers import significant, times, whole
-from rsd_med.reporting.record import RunRecord, finite, number
+from rsd_med.reporting.numbers import percent, significant, times, whole
+from rsd_med.reporting.quality import Grade, Judgement, judge, worst
+from rsd_med.reporting.record import RunRecord, finite, model_title, number
 
 ALIKE = 0.05
 """Two distances closer than this share are called alike."""
@@ -76,61 +77,114 @@ def best_teacher(models: Mapping[str, Mapping[str, Any]], criterion: str) -> tup
 
 
 def verdict(record: RunRecord) -> str:
-    """Say in one sentence what the run showed, or how far it came."""
+    """Say what the run showed, in a few sentences."""
+    return " ".join(verdict_sentences(record))
+
+
+def verdict_sentences(record: RunRecord) -> list[str]:
+    """Say how good a run's images are by themselves, then what is wrong with them, then the ratio."""
     models = record.models()
+    if not models:
+        return [_not_evaluated(record)]
+    untrained = [] if "student" in models else ["The student has not been trained yet."]
+    name = shown_model(record)
+    if finite(models[name], "proximal_fd" if number(models[name], "fd") is None else "fd") is None:
+        measured = f"The {model_title(name).lower()} was measured, but not with finite distances: see the table."
+        return [*untrained, measured]
     comparison = compare_models(models)
-    if comparison is not None:
-        return _judge(comparison, record.never_improved())
-    if "student" in models:
-        return "The student was measured, but not with finite distances that could be compared: see the table."
-    if models:
-        return _teacher_alone(models)
+    doubt = _doubt(comparison, record)
+    sentences = [*_absolute(record, name, doubt is not None), doubt, describe_comparison(comparison)]
+    return untrained + [sentence for sentence in sentences if sentence]
+
+
+def _not_evaluated(record: RunRecord) -> str:
     for stage in ("student", "teacher"):
         if images := record.images_seen(stage):
             return f"Nothing has been evaluated yet: the {stage} has seen {whole(images)} images."
     return "Nothing has been trained or evaluated yet."
 
 
-def _judge(comparison: Comparison, never_improved: bool) -> str:
-    figures = f"{significant(comparison.student)} against {significant(comparison.teacher)} ({times(comparison.ratio)})"
-    if comparison.criterion == "fd":
-        measure, goal = "Fréchet distance", "clean images"
-    else:
-        measure, goal = "proximal Fréchet distance", "the measurements, once corrupted like them,"
-    rival = f"the teacher’s best sampler ({comparison.sampler})"
-    if comparison.ratio > 1 + ALIKE:
-        start = f"The one-step student stays farther from {goal} than {rival}"
-    elif comparison.proximal is not None or never_improved:
-        start = f"The one-step student {_doubt(comparison)}; against {rival} it has"
-    elif comparison.ratio < 1 - ALIKE:
-        start = f"The one-step student comes closer to {goal} than {rival}"
-    else:
-        start = f"The one-step student comes about as close to {goal} as {rival}"
-    end = ""
+def shown_model(record: RunRecord) -> str:
+    """Return the model that a report speaks of first: the student, or else the teacher's best sampler."""
+    models = record.models()
+    if "student" in models:
+        return "student"
+    best = best_teacher(models, "fd") or best_teacher(models, "proximal_fd")
+    return next(iter(models)) if best is None else f"teacher.{best[0]}"
+
+
+_NEARNESS: Mapping[Grade, str] = {
+    "good": "are close to real ones",
+    "fair": "are not far from real ones",
+    "poor": "are far from real ones",
+    "unknown": "were measured against clean ones",
+}
+
+
+def _absolute(record: RunRecord, name: str, doubted: bool) -> list[str]:
+    whose = "The student’s images" if name == "student" else f"The images of the {model_title(name).lower()}"
+    judgements = {judgement.key: judgement for judgement in judge(record, name)}
+    if "fd" not in judgements:
+        distance = significant(finite(record.models()[name], "proximal_fd"))
+        return [
+            f"{whose}, corrupted like the measurements, are at a proximal Fréchet distance of {distance} from them; "
+            "there is no clean image to say how good they are."
+        ]
+    keys = [key for key in ("fd", "coverage", "precision") if key in judgements]
+    grade = worst(list(judgements.values()), *keys)
+    nearness = _NEARNESS["unknown" if doubted and grade != "poor" else grade]
+    figures = [f"{judgements[key].title} {judgements[key].value}{_floor(record, key)}" for key in keys]
+    listed = ", ".join(f"{figure[0].lower()}{figure[1:]}" if figure[0] != "F" else figure for figure in figures)
+    return [f"{whose} {nearness}: {listed}.", *_faults(judgements)]
+
+
+def _floor(record: RunRecord, key: str) -> str:
+    value = finite(record.floor, key)
+    if value is None:
+        return ""
+    return f" (real images {significant(value)})" if key == "fd" else f" ({percent(value)})"
+
+
+def _faults(judgements: Mapping[str, Judgement]) -> list[str]:
+    grain, air = judgements.get("spectrum_deviation"), judgements.get("air")
+    faults = [grain.words] if grain and grain.grade != "good" else []
+    if air and air.grade != "good":
+        faults.append(f"{air.words} ({air.value})")
+    if faults:
+        sentence = "; ".join(faults)
+        return [f"{sentence[0].upper()}{sentence[1:]}."]
+    if grain and air:
+        return ["They show no grain, no blur and no bright air."]
+    return ["They show neither grain nor blur."] if grain else []
+
+
+def _doubt(comparison: Comparison | None, record: RunRecord) -> str | None:
+    """Say what speaks against a student whose distance to clean images does not."""
+    if comparison is None:
+        return None
+    if comparison.proximal is not None:
+        student, teacher = comparison.proximal
+        distances = f"{significant(student)} against {significant(teacher)}"
+        return (
+            "Its figures contradict each other: corrupted like the measurements, its images are farther from them "
+            f"than the teacher’s (proximal Fréchet distance {distances})."
+        )
+    if record.never_improved():
+        return "It only moved away from the measurements while it was trained."
+    return None
+
+
+def describe_comparison(comparison: Comparison | None) -> str | None:
+    """Say in one line how the student stands against its teacher."""
+    if comparison is None:
+        return None
+    measure = "" if comparison.criterion == "fd" else "proximal "
+    speed = ""
     if comparison.speedup is not None:
         faster = comparison.speedup >= 1
         factor = comparison.speedup if faster else 1 / comparison.speedup
-        end = f", and {times(factor)} as {'fast' if faster else 'slow'}"
-    joint = " a" if start.endswith(" has") else ":"
-    return f"{start}{joint} {measure} {figures}{end}."
-
-
-def _doubt(comparison: Comparison) -> str:
-    """Say what speaks against a student whose distance to clean images does not."""
-    if comparison.proximal is None:
-        return "only moved away from the measurements while it was trained"
-    student, teacher = comparison.proximal
-    distances = f"{significant(student)} against {significant(teacher)}"
+        speed = f", {times(factor)} as {'fast' if faster else 'slow'}"
     return (
-        "has figures that contradict each other: corrupted like the measurements, its images are farther from them "
-        f"than the teacher’s (proximal Fréchet distance {distances})"
+        f"Against the teacher’s best sampler ({comparison.sampler}, at {significant(comparison.teacher)}): "
+        f"{times(comparison.ratio)} its {measure}distance{speed}."
     )
-
-
-def _teacher_alone(models: Mapping[str, Mapping[str, Any]]) -> str:
-    start = "The student has not been trained yet"
-    for criterion, measure in (("fd", "Fréchet distance"), ("proximal_fd", "proximal Fréchet distance")):
-        best = best_teacher(models, criterion)
-        if best is not None:
-            return f"{start}; the teacher’s best sampler is {best[0]}, at a {measure} of {significant(best[1])}."
-    return f"{start}."

@@ -10,6 +10,7 @@ from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.evaluation import Evaluator
 from rsd_med.evaluation.generation import student_draw
 from rsd_med.evaluation.monitor import ProximalMonitor
+from rsd_med.evaluation.reference import CleanReference
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.teachers.denoising import Denoising
 from tests.training.toys import Pixels, pictures, tiny_denoiser
@@ -19,14 +20,18 @@ NOISE = NoiseSettings(sigma=0.2, simulate=True).build()
 
 def evaluator(reference, num_samples=12):
     monitor = ProximalMonitor(pictures(20), NOISE, Pixels(), seed=3)
-    return Evaluator(Denoising(NOISE, LogNormalLevels()), monitor, Pixels(), reference, num_samples, seed=3)
+    return Evaluator(Denoising(NOISE, LogNormalLevels()), monitor, clean(reference), num_samples, seed=3)
+
+
+def clean(images):
+    return None if images is None else CleanReference(images, Pixels(), 3, torch.device("cpu"))
 
 
 def test_clean_images_are_for_the_distances_to_them_alone():
     draw = student_draw(tiny_denoiser(1), OneStep(2.5))
     figures, images = evaluator(pictures(30, seed=9).data).measure(draw)
     alone, same = evaluator(None).measure(draw)
-    assert figures.keys() == {*FIGURES, "proximal_fd", "seconds_per_image"}
+    assert figures.keys() == {*FIGURES, "spectrum_deviation", "proximal_fd", "seconds_per_image"}
     assert alone.keys() == {"proximal_fd", "seconds_per_image"}
     assert figures["proximal_fd"] == alone["proximal_fd"]
     assert images.equal(same)
@@ -46,7 +51,7 @@ def test_several_seeds_give_means_and_their_spread():
 
     def measured(seed, seeds):
         objective = Denoising(NOISE, LogNormalLevels())
-        return Evaluator(objective, monitor, Pixels(), reference, 12, seed, seeds).measure(draw)
+        return Evaluator(objective, monitor, clean(reference), 12, seed, seeds).measure(draw)
 
     (figures, images), each = measured(5, 3), [measured(5 + k, 1) for k in range(3)]
     assert images.equal(each[0][1])

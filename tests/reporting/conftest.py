@@ -52,7 +52,8 @@ METRICS = {
     "teacher": {
         "heun": {
             "fd": 5.04, "kid": 0.412, "precision": 0.61, "recall": 0.35, "density": 0.7, "coverage": 0.52,
-            "proximal_fd": 1.31, "seconds_per_image": 0.0415, "network_calls": 35,
+            "spectrum_deviation": 0.9, "air": 0.04, "proximal_fd": 1.31, "seconds_per_image": 0.0415,
+            "network_calls": 35,
         },
     },
     "features": "random-conv-v1-96",
@@ -61,7 +62,18 @@ METRICS = {
     "seed": 0,
     "student": {
         "fd": 1.2432, "kid": 0.0871, "precision": 0.83, "recall": 0.44, "density": 1.12, "coverage": 0.81,
-        "proximal_fd": 0.644, "seconds_per_image": 0.00124, "network_calls": 1,
+        "spectrum_deviation": 0.15, "air": 0.006, "proximal_fd": 0.644, "seconds_per_image": 0.00124,
+        "network_calls": 1,
+    },
+    "floor": {
+        "origin": "training", "num_images": 1000, "num_reference": 500, "fd": 0.4, "kid": 0.01, "precision": 0.9,
+        "recall": 0.88, "density": 1.0, "coverage": 0.95, "spectrum_deviation": 0.05, "air": 0.004,
+        "spectrum": [1.0, 1.05, 0.98, 1.0, 1.1],
+    },
+    "reference_air": 0.003,
+    "spectrum": {
+        "frequencies": [0.25, 0.5, 0.75, 1.0, 1.25],
+        "over": {"teacher.heun": [1.0, 0.1, 0.1, 1.0, 2.0], "student": [1.0, 1.1, 0.85, 1.2, 1.5]},
     },
     "memorisation": {
         "model": "student", "baseline": "clean", "near_copies": 3, "num_samples": 500, "share": 0.006,

@@ -1,4 +1,5 @@
-from rsd_med.reporting.gallery import model_title, pick
+from rsd_med.reporting.gallery import pick
+from rsd_med.reporting.record import model_title
 
 
 def test_first_last_and_the_chosen_are_picked():

@@ -7,14 +7,15 @@ import torch
 from PIL import Image
 
 from rsd_med.reporting.pictures import (
+    GAP,
     GAP_LEVEL,
     choose_layout,
     clipped_share,
     crop_grid,
+    enlarge,
     png_uri,
     ramp,
     sheet,
-    sheet_size,
 )
 from rsd_med.runs.grids import WHITE, save_grid, to_grey_levels
 
@@ -34,26 +35,44 @@ def test_png_keeps_every_level():
 
 def test_sheet_lays_images_row_by_row_with_gaps():
     levels = np.stack([np.full((2, 3), i, dtype=np.uint8) for i in range(1, 6)])
-    laid = sheet(levels, columns=3)
+    laid = sheet(levels, columns=3, gap=1)
     assert laid.shape == (5, 11)
     assert (laid[0, 0], laid[0, 4], laid[0, 8], laid[3, 0], laid[3, 4]) == (1, 2, 3, 4, 5)
     assert set(np.unique(laid[2])) == {GAP_LEVEL} == set(np.unique(laid[:, 3]))
     assert set(np.unique(laid[3:, 8:])) == {GAP_LEVEL}
-    assert sheet(levels[:2], columns=8).shape == (2, 7)
+    assert sheet(levels[:2], columns=8).shape == (2, 6 + GAP)
 
 
-@pytest.mark.parametrize(("width", "height"), [(28, 28), (32, 32), (64, 64), (96, 72), (128, 128), (256, 300)])
-def test_a_layout_magnifies_by_a_whole_number_and_fits_its_place(width, height):
-    layout = choose_layout(width, height, place=296)
-    assert layout.magnification == int(layout.magnification) >= 1
-    assert 0.6 * 296 < sheet_size(layout.columns, width) * layout.magnification <= 296
-    assert layout.rows >= 1
+@pytest.mark.parametrize(
+    ("width", "height", "columns", "rows"),
+    [(28, 28, 2, 2), (64, 64, 2, 2), (96, 72, 2, 3), (128, 128, 2, 2), (256, 300, 1, 1), (640, 320, 1, 2)],
+)
+def test_a_layout_fills_its_place_and_shows_large_images_one_by_one(width, height, columns, rows):
+    layout = choose_layout(width, height, place=400)
+    assert (layout.columns, layout.rows) == (columns, rows)
+    assert layout.columns * width * layout.magnification + (columns - 1) * GAP == pytest.approx(400)
+    assert width * layout.magnification >= 120
 
 
-def test_small_images_come_several_to_a_sheet_and_large_ones_shrink():
-    assert choose_layout(32, 32, place=296).columns == 3
-    assert choose_layout(640, 320, place=296) == choose_layout(640, 640, place=296)
-    assert choose_layout(592, 592, place=296).magnification == 0.5
+def test_enlarged_images_keep_their_levels_and_stay_apart():
+    levels = np.stack([np.full((8, 6), level, dtype=np.uint8) for level in (0, 200)])
+    found = enlarge(levels, 3.5)
+    assert found.shape == (2, 28, 21)
+    assert (found[0] == 0).all()
+    assert (found[1] == 200).all()
+    assert enlarge(np.zeros((2, 8, 6, 3), np.uint8), 0.5).shape == (2, 4, 3, 3)
+
+
+def test_enlarging_keeps_what_is_smooth_and_shows_what_is_grain():
+    """A wave that the pixels can hold is still that wave, up to the finest; linear interpolation halves its power."""
+    x = np.arange(32) + 0.5
+    wave = np.broadcast_to(128 + 100 * np.sin(2 * np.pi * x / 16), (1, 32, 32)).astype(np.uint8)
+    fine = (np.arange(128) + 0.5) / 4
+    expected = 128 + 100 * np.sin(2 * np.pi * fine / 16)
+    assert np.abs(enlarge(wave, 4)[0, :, 8:-8].astype(float) - expected[8:-8]).max() < 3
+    grain = (128 + 40 * (np.indices((32, 32)).sum(0) % 2 * 2 - 1)).astype(np.uint8)[None]
+    finest = 40 * np.outer(*2 * [np.cos(np.pi * (np.arange(128) + 0.5) / 4)])
+    assert enlarge(grain, 4)[0, 8:-8, 8:-8].std() == pytest.approx(finest[8:-8, 8:-8].std(), rel=0.1)
 
 
 def test_the_scale_bar_goes_through_the_same_window_as_the_images():
@@ -77,7 +96,7 @@ def test_grids_are_cropped_image_by_image(tmp_path, knees):
     save_grid(knees.student, path)
     found = crop_grid(path, (32, 32), columns=3, rows=2)
     levels = to_grey_levels(knees.student)
-    assert np.array_equal(found, sheet(levels[[0, 1, 2, 8, 9, 10]], columns=3))
+    assert np.array_equal(found, levels[[0, 1, 2, 8, 9, 10]])
     assert crop_grid(path, (31, 32), 3, 2) is None
     assert crop_grid(path, (32, 33), 3, 2) is None
     path.write_bytes(path.read_bytes()[:200])

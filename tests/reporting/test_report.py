@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import re
@@ -9,7 +11,7 @@ import torch
 
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.report import NOTICE, POLICY, build_report
-from rsd_med.runs.grids import save_gallery
+from rsd_med.runs.grids import save_gallery, to_grey_levels
 
 VOID = {"img", "meta", "br"}
 
@@ -51,20 +53,33 @@ def test_the_page_tells_the_story_in_order(run):
     story = [
         "State: done",
         "quickstart-1",
-        "comes closer to clean images",
-        "0.25 ×",
+        "The student’s images are not far from real ones: Fréchet distance 1.24 (real images 0.400)",
+        "They show no grain, no blur and no bright air.",
+        "0.25 × its distance, 33 × as fast",
         NOTICE,
-        "One window for all pictures: 0 is black, 1.25 is white",
-        "Measurements",
-        "Teacher (heun)",
-        "samples, 35 network calls each",
         "Student",
         "samples, 1 network call each",
         "Reference",
+        "Fréchet distance 0.400 from other real images",
+        "Teacher (heun)",
+        "samples, 35 network calls each",
+        "One window for all pictures: 0 is black, 1.25 is white",
+        "What it was learned from",
+        "Measurements",
         "18 k images, chosen",
-        "Figures",
+        "Student: how good are the images?",
+        "1.24",
+        "3.1 × that of real images, 0.400",
+        "81 %",
+        "real images 95 %",
+        "off by 15 %",
+        "0.60 % of the peak",
+        "1.24 ms",
+        "The floor is what real images reach: 1,000 clean images of the training data",
+        "Power at each frequency",
+        "All models",
+        "Real images (floor)",
         "41.5",
-        "33 × as fast",
         "Fidelity and variety",
         "0.830",
         "What these figures mean",
@@ -102,18 +117,28 @@ def test_the_page_is_self_contained(run):
     assert not [path for path in run.path.glob(".*") if path.name != ".lock"]
 
 
-def test_pictures_have_words_one_magnification_and_hard_pixels(run):
+def test_the_student_comes_first_large_and_as_large_as_what_it_is_held_against(run):
     images = build(run).all("img")
-    panels = images[1:5]
+    panels = images[:3]
     assert [image["alt"] for image in panels] == [
-        "Measurements seen as images, 9 images",
-        "Samples of the teacher (heun), 9 images",
-        "Samples of the student, 9 images",
-        "Clean reference images, 9 images",
+        "Samples of the student, 4 images",
+        "Clean reference images, 4 images",
+        "Samples of the teacher (heun), 4 images",
     ]
-    assert {image["width"] for image in panels} == {str(3 * 98)}
-    assert all(image["class"] == "pixels" for image in panels)
-    assert images[0]["alt"] == ""  # the scale bar, told by the sentence beside it
+    assert {image["width"] for image in panels} == {image["height"] for image in panels} == {"400"}
+    assert images[3]["alt"] == ""  # the scale bar, told by the sentence beside it
+    assert images[4]["alt"] == "Measurements seen as images, 8 images"
+
+
+def test_what_is_shown_are_the_images_themselves(run, knees):
+    """Each picture is its image, enlarged by a library of its own kind: Pillow against scikit-image."""
+    from PIL import Image
+    from skimage.transform import resize
+
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(build(run).all("img")[0]["src"].split(",")[1]))))
+    level = to_grey_levels(knees.student)[3].astype(float)
+    expected = resize(level, (199, 199), order=3, mode="edge", preserve_range=True)
+    assert np.abs(shown[-199:, -199:] - expected.clip(0, 255)).mean() < 2
 
 
 def test_tables_have_headers_with_scope(run):
@@ -198,8 +223,10 @@ def test_without_a_reference_there_is_no_distance_to_clean_images(run, replace_m
     def forget(metrics):
         metrics["num_reference"] = 0
         for figures in (metrics["student"], metrics["teacher"]["heun"]):
-            for name in FIGURES:
+            for name in (*FIGURES, "spectrum_deviation", "air"):
                 del figures[name]
+        for name in ("floor", "spectrum", "reference_air"):
+            del metrics[name]
 
     replace_metrics(run, forget)
     (run.samples / "gallery" / "reference.npy").unlink()
@@ -207,7 +234,7 @@ def test_without_a_reference_there_is_no_distance_to_clean_images(run, replace_m
     assert "The run has no clean reference, so there is no Fréchet or kernel distance to clean images." in text
     assert "No clean reference: only the proximal distance was measured." in text
     assert "Fidelity and variety" not in text
-    assert "to clean images" not in text.split("Figures", 1)[1].split("Smaller is better")[0]
+    assert "to clean images" not in text.split("All models", 1)[1].split("Smaller is better")[0]
 
 
 def test_figures_of_an_earlier_evaluation_are_called_so(run):
@@ -256,11 +283,11 @@ def test_each_sampler_gets_its_panel_and_its_row(run, replace_metrics, knees):
     replace_metrics(run, lambda metrics: metrics["teacher"].update(truncated=metrics["teacher"]["heun"] | {"fd": 4.0}))
     save_gallery(run.samples / "gallery", "teacher.truncated", knees.teacher)
     page = build(run)
-    assert "the teacher’s best sampler (truncated): Fréchet distance 1.24 against 4.00" in page.text
-    assert [image["alt"].split(",")[0] for image in page.all("img")[2:4]] == [
-        "Samples of the teacher (heun)",
-        "Samples of the teacher (truncated)",
-    ]
+    assert "Against the teacher’s best sampler (truncated, at 4.00)" in page.text
+    assert "What it was learned from, and the teacher’s other samplers" in page.text
+    shown = [image["alt"].split(",")[0] for image in page.all("img")]
+    assert shown[2] == "Samples of the teacher (truncated)"
+    assert shown[4:6] == ["Measurements seen as images", "Samples of the teacher (heun)"]
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(run, monkeypatch):
