@@ -121,6 +121,9 @@ class PatchUNet(LearningNetwork):
 
     From level to level the places are halved by the mean of 2×2 and doubled by repetition. On the way back every block
     also gets what the blocks of its level gave on the way down. The first answer is zero.
+
+    The pixels of a patch come from one place, those of its neighbour from another: errors of both would draw the grid
+    of the patches into the image. So each channel is the sum of a sharp part and of a smooth one, whose pixels overlap.
     """
 
     frequencies: Tensor
@@ -157,7 +160,8 @@ class PatchUNet(LearningNetwork):
                 self.up.append(block(width + shown.pop(), features, attention=attends))
                 width = features
         self.output_norm = PlaceNorm(width)
-        self.output = _silent(nn.Conv2d(width, out_channels * settings.patch**2, 3, padding=1))
+        self.output = _silent(nn.Conv2d(width, 2 * out_channels * settings.patch**2, 3, padding=1))
+        self.blend = _blending(out_channels)
 
     def forward(
         self,
@@ -174,7 +178,8 @@ class PatchUNet(LearningNetwork):
             if number and number % self.blocks_up == 0:
                 x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, shown.pop()], dim=1), embedding, next(left, None))
-        answer = functional.pixel_shuffle(self.output(functional.silu(self.output_norm(x))), self.patch)
+        parts = functional.pixel_shuffle(self.output(functional.silu(self.output_norm(x))), self.patch)
+        answer: Tensor = self.blend(parts)
         return answer[..., :height, :width]
 
     def features(self, x: Tensor, noise_label: Tensor) -> Tensor:
@@ -224,6 +229,16 @@ class PatchUNet(LearningNetwork):
         for block, level in blocks:
             assert isinstance(block, PlaceBlock)
             yield block, level
+
+
+def _blending(channels: int) -> nn.Conv2d:
+    """Make the layer that adds the smooth parts of channels, at first a blur of 3×3 pixels, to their sharp parts."""
+    layer = _silent(nn.Conv2d(2 * channels, channels, 3, padding=1))
+    binomial = torch.tensor([0.25, 0.5, 0.25])
+    for channel in range(channels):
+        layer.weight.data[channel, channel] = torch.outer(binomial, binomial)
+        layer.weight.data[channel, channels + channel, 1, 1] = 1.0
+    return layer
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:

@@ -40,6 +40,16 @@ def test_the_first_answer_is_zero():
     assert not SMALL.build(3, 2)(images(8, 8), torch.zeros(2)).any()
 
 
+def test_the_image_begins_as_a_smooth_part_that_overlaps_and_a_sharp_one():
+    blend = SMALL.build(3, 2).blend
+    spot = torch.zeros(1, 4, 5, 5)
+    spot[0, 1, 2, 2] = 16.0
+    smooth = blend(spot)
+    assert torch.equal(smooth[0, 1, 1:4, 1:4], torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]))
+    assert not smooth[0, 0].any()
+    assert torch.equal(blend(spot.roll(2, 1))[0, 1], spot[0, 1])
+
+
 def test_gradients_reach_every_pixel_and_every_weight(network):
     x = images(5, 7).requires_grad_()
     answer = network(x, torch.tensor([0.3, -1.2]), torch.ones(2, 9), network.dropout_masks(x, generator(3)))
