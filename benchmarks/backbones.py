@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def _images(stored: np.ndarray) -> Tensor:
     return torch.from_numpy(stored).float().div(255)[:, None]
 
 
-def _race(name: str, contender: Contender, train: Tensor, test: Tensor, seconds: float) -> dict[str, object]:
+def _race(name: str, contender: Contender, train: Tensor, test: Tensor, seconds: float) -> dict[str, Any]:
     """Train for ``seconds`` and return the curve of held-out errors."""
     diffusion = DiffusionSettings(sigma_data=float(train.std()), hidden_std=0.0)
     denoiser = build_denoiser(contender.backbone, diffusion, 1, 0, generator_for(0, "weights"))
@@ -106,7 +107,8 @@ def _race(name: str, contender: Contender, train: Tensor, test: Tensor, seconds:
     optimiser = contender.optimiser.build(denoiser)
     ema = EMA(denoiser, EMASettings(half_life=2000, ramp_up=0.1))
     draws = generator_for(0, "race")
-    spent, images, points = 0.0, 0, []
+    spent, images = 0.0, 0
+    points: list[dict[str, float]] = []
     while spent < seconds:
         began = time.process_time()
         clean = train[torch.randint(len(train), (BATCH,), generator=draws)]
