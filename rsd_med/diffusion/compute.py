@@ -19,7 +19,11 @@ class ComputeOptions(Settings):
         "contiguous",
         description="whether the channels of a pixel lie apart (contiguous) or beside one another in memory",
     )
-    compile: bool = Field(False, description="whether `torch.compile` makes kernels of its own for it")
+    compile: bool | Literal["reduce-overhead"] = Field(
+        False,
+        description="whether `torch.compile` makes kernels of its own for it; reduce-overhead: and a GPU launches them "
+        "as one graph",
+    )
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -33,7 +37,16 @@ class ComputeOptions(Settings):
 
     def __str__(self) -> str:
         """Name what differs from float32, contiguous and eager."""
-        return f"{self.precision}, {self.memory_format.replace('_', ' ')}{', compiled' if self.compile else ''}"
+        return f"{self.precision}, {self.memory_format.replace('_', ' ')}{_how_compiled(self.compile)}"
+
+
+def begin_pass() -> None:
+    """Say that what graphs of a GPU have answered before may be overwritten: their answers share memory."""
+    torch.compiler.cudagraph_mark_step_begin()
+
+
+def _how_compiled(stated: bool | str) -> str:
+    return f", compiled ({stated})" if isinstance(stated, str) else ", compiled" if stated else ""
 
 
 def set_up(device: torch.device, precision: str) -> None:

@@ -54,10 +54,18 @@ class _CompiledNetwork:
     def __init__(self) -> None:
         self._call: Callable[..., Tensor] | None = None
 
-    def of(self, network: nn.Module) -> Callable[..., Tensor]:
+    def of(self, network: nn.Module, compute_options: ComputeOptions) -> Callable[..., Tensor]:
         if self._call is None:
-            self._call = torch.compile(network.forward)
-        return self._call
+            # Whole: a break in the graph would be slow in silence.
+            mode = None if compute_options.compile is True else compute_options.compile or None
+            self._call = torch.compile(network.forward, fullgraph=True, mode=mode)
+        return self._outside_modes
+
+    def _outside_modes(self, *given: object) -> Tensor:
+        """Call it where no mode sees its functions: that of `Draws.part` would be traced, and break the graph."""
+        assert self._call is not None
+        with torch._C.DisableTorchFunction():
+            return self._call(*given)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return type(self)()
@@ -206,7 +214,8 @@ class Denoiser(nn.Module):
 
     def run_network(self, scaled: Tensor, label: Tensor) -> Tensor:
         """Run the network alone: ``(b, channels + context_channels, y, x)`` and labels ``(b,)`` to float32."""
-        network = self._compiled.of(self.network) if self.compute_options.compile else self.network
+        options = self.compute_options
+        network = self._compiled.of(self.network, options) if options.compile else self.network
         autocast = self.compute_options.autocast
         with torch.autocast(scaled.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             laid = scaled.contiguous(memory_format=self.compute_options.layout)

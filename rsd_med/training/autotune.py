@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from torch import Tensor
 from rsd_med.base.errors import DataError
 from rsd_med.base.files import write_text
 from rsd_med.base.randomness import generator_for
-from rsd_med.diffusion.compute import ComputeOptions, MemoryFormat, Precision, has_bfloat16
+from rsd_med.diffusion.compute import ComputeOptions, MemoryFormat, Precision, begin_pass, has_bfloat16
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.training.settings import EngineSettings
 
@@ -64,7 +65,7 @@ def supported(precision: str, engine: EngineSettings, device: torch.device) -> C
     return ComputeOptions(
         precision=fastest if precision == "auto" else precision,
         memory_format="contiguous" if engine.memory_format == "auto" else engine.memory_format,
-        compile=engine.compile is True,
+        compile=_stated(engine),
     )
 
 
@@ -73,7 +74,7 @@ def candidates(precision: str, engine: EngineSettings, device: torch.device) -> 
     precisions: tuple[Precision, ...] = ("float32", "bfloat16") if has_bfloat16(device) else ("float32",)
     formats: tuple[MemoryFormat, ...] = ("contiguous", "channels_last")
     return [
-        ComputeOptions(precision=one, memory_format=other, compile=engine.compile is True)
+        ComputeOptions(precision=one, memory_format=other, compile=_stated(engine))
         for one, other in product(
             precisions if precision == "auto" else (precision,),
             formats if engine.memory_format == "auto" else (engine.memory_format,),
@@ -162,8 +163,13 @@ def load_autotune(path: Path, device: torch.device) -> ComputeOptions | None:
         ) from error
 
 
+def _stated(engine: EngineSettings) -> bool | Literal["reduce-overhead"]:
+    return False if engine.compile == "auto" else engine.compile
+
+
 def _time_passes(compute_options: ComputeOptions, denoiser: Denoiser, image: Tensor, context: Tensor | None) -> float:
     """Take the passes of training: to draw, to the weights, and to the input through frozen weights; in seconds."""
+    begin_pass()
     denoiser.compute(compute_options)
     sigma = torch.ones(len(image), device=image.device)
     generator = generator_for(0, "trial", device=image.device)

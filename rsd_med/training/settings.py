@@ -25,8 +25,10 @@ class EngineSettings(Settings):
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="of the networks; auto: what a trial before the first step finds to be faster"
     )
-    compile: Literal["auto"] | bool = Field(
-        "auto", description="torch.compile; auto: tried on a GPU, where a run of hours repays the minutes it takes"
+    compile: Literal["auto", "reduce-overhead"] | bool = Field(
+        "auto",
+        description="torch.compile; auto: tried on a GPU, where a run of hours repays the minutes it takes; "
+        "reduce-overhead: also launch each pass as one CUDA graph, for data of one shape and small batches",
     )
     cache_gib: NonNegativeFloat = Field(4.0, description="memory for prepared measurements, in GiB")
     prepared_gib: NonNegativeFloat = Field(

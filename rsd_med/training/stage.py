@@ -12,6 +12,7 @@ from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.notices import say_once
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.compute import begin_pass
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.runs.distribution import ALONE, Distribution
 from rsd_med.teachers.augmentation import Augmentation
@@ -136,6 +137,7 @@ class Stage(ABC):
         Tensor
             Mean loss of the share, a number on the device, without gradient.
         """
+        begin_pass()
         while True:
             mark = draws.mark()
             try:
