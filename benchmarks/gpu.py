@@ -3,11 +3,13 @@
 python -m benchmarks.gpu [--minutes 14] [--out benchmarks/results/gpu.json] [--tiny]
 
 Steps of both stages of `cifar10_noise0.2` and `knee_R4` are timed as the product takes them, eager and compiled, on
-data of their shapes that are already on the device. Teachers also take them as plain code in the manner of NVlabs' EDM does:
-autocast as it comes, gradients made finite one by one, an average in a loop over the weights, a loss read in each step.
+data of their shapes that are already on the device. Teachers also take them as plain code in the manner of NVlabs' EDM
+does: autocast as it comes, gradients made finite one by one, an average in a loop over the weights, a loss that is read
+in each step.
 
 The use of the GPU (MFU) is counted operations per second over an H200's peak. Results are written after each
-measurement, so that a slot which ends early leaves what it has. ``--tiny`` tries everything on small networks, on any machine.
+measurement, so that a slot which ends early leaves what it has. ``--tiny`` tries everything on small networks, on any
+machine.
 """
 
 import argparse
