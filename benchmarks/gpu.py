@@ -127,7 +127,7 @@ def plain_step(experiment: Experiment) -> Callable[[int], None]:
     denoiser = experiment.build_denoiser()
     for module in denoiser.modules():
         if isinstance(module, GroupNorm):
-            module.__class__ = nn.GroupNorm  # under autocast, in float32
+            module.__class__ = nn.GroupNorm  # type: ignore[assignment]  # under autocast, in float32
     average = copy.deepcopy(denoiser).requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=1e-4, foreach=False)
     batch = resident(experiment, settings.batch_size)

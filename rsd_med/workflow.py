@@ -225,9 +225,8 @@ def _loop(experiment: Experiment, run: RunFolder, run_logger: RunLogger, stop: S
     evaluator = experiment.evaluator()
 
     def keep_samples(stage: Stage, images: int, samples: Tensor) -> dict[str, float]:
-        if not experiment.distribution.is_main:
-            return {}
-        save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")
+        if experiment.distribution.is_main:
+            save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")
         # For the curve of the report alone: what is kept is chosen by the proximal distance.
         return evaluator.against_reference(samples)
 

@@ -58,7 +58,7 @@ class Evaluator:
     seeds
         How often, each time with the next seed.
     distribution
-        Ranks share the drawing of samples; rank 0 alone compares them with the reference.
+        Ranks share the drawing of samples and the computing of features; rank 0 alone compares these.
 
     Raises
     ------
@@ -117,10 +117,14 @@ class Evaluator:
         return self.against_reference(images) | figures, images
 
     def against_reference(self, images: Tensor) -> dict[str, float]:
-        """Return the figures of `CleanReference.figures`; nothing without one, and on ranks other than 0."""
-        if self.reference is None or not self.distribution.is_main:
+        """Return the figures of `CleanReference.figures`; nothing without one, and on ranks other than 0.
+
+        Every rank has to ask: they share the computing of features.
+        """
+        if self.reference is None:
             return {}
-        return self.reference.figures(images)
+        features = self.reference.dealt_features(images, self.distribution)
+        return self.reference.figures(images, features) if self.distribution.is_main else {}
 
 
 def require_comparable(samples: int, references: int) -> None:

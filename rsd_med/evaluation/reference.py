@@ -11,6 +11,10 @@ from rsd_med.metrics.distances import FIGURES, compare_features, extract
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.spectrum import Spectrum, radial_spectrum, worst_ratio
 from rsd_med.metrics.views import magnitude_view
+from rsd_med.runs.distribution import Distribution
+
+AT_ONCE = 256
+"""Images whose features one rank computes before the next takes its turn."""
 
 
 class CleanReference:
@@ -53,13 +57,31 @@ class CleanReference:
         """Their features, float64 ``(M, D)``."""
         return self._extract(self.images)
 
-    def figures(self, images: Tensor) -> dict[str, float]:
+    def dealt_features(self, images: Tensor, distribution: Distribution) -> Tensor:
+        """Return the features of images, float64 ``(N, D)``, on all ranks.
+
+        Each computes its share of them, and of the reference's when they are first needed.
+
+        Parameters
+        ----------
+        images
+            The same on every rank, ``(N, channels, y, x)``.
+        distribution
+            All ranks of the run; every one of them has to ask.
+        """
+        if "features" not in vars(self):
+            vars(self)["features"] = self._deal(self.images, distribution)
+        return self._deal(images, distribution)
+
+    def figures(self, images: Tensor, features: Tensor | None = None) -> dict[str, float]:
         """Return all figures of a set of images against the reference.
 
         Parameters
         ----------
         images
             In channels, ``(N, channels, y, x)``, of the reference's size.
+        features
+            Those of the images, where `dealt_features` has computed them.
 
         Returns
         -------
@@ -73,7 +95,8 @@ class CleanReference:
             If there are too few images, or they contain NaN.
         """
         generator = generator_for(self.seed, "distances")
-        compared = compare_features(self._extract(images), self.features, self.extractor.name, generator)
+        looked_at = self._extract(images) if features is None else features
+        compared = compare_features(looked_at, self.features, self.extractor.name, generator)
         _, ratio = worst_ratio(self.spectrum.frequencies, self.spectrum_ratio(images))
         figures = {name: compared[name] for name in FIGURES} | {"spectrum_deviation": abs(ratio - 1)}
         return figures if self.air is None else figures | {"air": self.air.level(images)}
@@ -81,6 +104,11 @@ class CleanReference:
     def spectrum_ratio(self, images: Tensor) -> tuple[float, ...]:
         """Return the power of images as a multiple of the reference's, at the frequencies of its spectrum."""
         return radial_spectrum(images).over(self.spectrum)
+
+    def _deal(self, images: Tensor, distribution: Distribution) -> Tensor:
+        with distribution.together():
+            own = [self._extract(batch) for batch in distribution.deal(images.split(AT_ONCE))]
+        return torch.cat(distribution.gather(own))
 
     def _extract(self, images: Tensor) -> Tensor:
         return extract(magnitude_view(images), self.extractor, device=self.device)

@@ -1,7 +1,7 @@
 """One process or many: what the ranks of a run tell one another (torch.distributed, started by torchrun)."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rsd_med.base.devices import sent
 from rsd_med.base.errors import InterruptedRunError, ProtocolError, RsdMedError
 from rsd_med.operators.linear import LinearOperator
+from rsd_med.runs.buckets import Buckets
 
 PATIENCE = timedelta(hours=2)
 """How long a rank waits for word from another: one of them may be evaluating alone."""
@@ -71,6 +72,17 @@ class Distribution:
         """Replace gradients by their mean over all ranks, in one message; return the mean of ``numbers`` as well."""
         return numbers
 
+    @contextmanager
+    def averaging(self, modules: Iterable[nn.Module]) -> Iterator[None]:
+        """Let the gradients of a step's last backward pass travel while it runs; `average_gradients` then waits.
+
+        Parameters
+        ----------
+        modules
+            Networks that may learn in this pass.
+        """
+        yield
+
     def agree(self, number: int) -> int:
         """Return the largest of the numbers that the ranks give."""
         return number
@@ -117,8 +129,14 @@ ALONE = Distribution()
 class Ranks(Distribution):
     """One of the processes that torchrun has started: gloo between CPUs, NCCL between GPUs.
 
-    Networks are not wrapped: a step's gradients travel in one flat message after the last backward pass of the step
-    (and with them the loss), so that frozen networks, input gradients and accumulation cost nothing.
+    Networks are not wrapped, so that frozen networks, input gradients and accumulation cost nothing. Within a machine a
+    step's gradients travel in one flat message after its last backward pass, and with them the loss. Between machines
+    they travel in buckets during that pass.
+
+    Attributes
+    ----------
+    overlaps
+        Whether gradients travel during the backward pass.
     """
 
     def __init__(self) -> None:
@@ -129,6 +147,8 @@ class Ranks(Distribution):
         # Words travel between CPUs, in a group of their own: theirs is another patience.
         self._words: Any = self._guard(lambda: dist.new_group(backend="gloo", timeout=PATIENCE))
         self._flat: dict[int, Tensor] = {}
+        self.overlaps = self.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", str(self.world_size)))
+        self._buckets: dict[int, Buckets] = {}
 
     def __getstate__(self) -> dict[str, int]:
         """Give a process that reads data what it needs to find this rank's share."""
@@ -149,9 +169,25 @@ class Ranks(Distribution):
         torch.cuda.set_device(self.local_rank)
         return torch.device(kind, self.local_rank)
 
+    @contextmanager
+    def averaging(self, modules: Iterable[nn.Module]) -> Iterator[None]:
+        """See the base class."""
+        self._buckets = {id(m): Buckets(m, self.world_size, self._guard) for m in modules} if self.overlaps else {}
+        try:
+            yield
+        finally:
+            for buckets in self._buckets.values():
+                buckets.stop_listening()
+
     @torch.no_grad()
     def average_gradients(self, module: nn.Module, numbers: Tensor) -> Tensor:
         """See the base class. The same bits on every rank: each sum is computed once and sent to the others."""
+        buckets = self._buckets.pop(id(module), None)
+        if buckets is not None:
+            buckets.finish()
+            mean = numbers.detach().to(torch.float32).clone()
+            self._guard(lambda: dist.all_reduce(mean))
+            return mean / self.world_size
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
         pieces = [gradient.flatten() for gradient in gradients] + [numbers.detach().flatten().to(torch.float32)]
         flat = self._flat.get(id(module))

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -190,7 +191,9 @@ class Stage(ABC):
                     item_losses = losses(microbatch)
                 self._remember(item_losses, microbatch)
                 loss = item_losses.mean() / passes
-                torch.autograd.backward(loss)
+                last = number == passes - 1
+                with self.distribution.averaging(self.networks().values()) if last else nullcontext():
+                    torch.autograd.backward(loss)
                 total += loss.detach()
         finally:
             self._share = None

@@ -1,5 +1,7 @@
 """Measuring a model: what is said of it, with and without clean images."""
 
+from itertools import zip_longest
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from rsd_med.evaluation.generation import student_draw
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.evaluation.reference import CleanReference
 from rsd_med.metrics.distances import FIGURES
+from rsd_med.runs.distribution import Distribution
 from rsd_med.teachers.denoising import Denoising
 from tests.training.toys import Pixels, pictures, tiny_denoiser
 
@@ -61,3 +64,33 @@ def test_several_seeds_give_means_and_their_spread():
         assert figures[name] == pytest.approx(float(found.mean()))
         assert figures[f"{name}_std"] == pytest.approx(float(found.std()))
     assert figures["fd_std"] > 0
+
+
+class Dealt(Distribution):
+    """One of two ranks, which are asked one after the other: the second finds what the first has left."""
+
+    world_size = 2
+
+    def __init__(self, rank, left):
+        self.rank, self.left, self.asked = rank, left, 0
+
+    def gather(self, tensors):
+        self.asked += 1
+        self.left.setdefault(self.asked, {})[self.rank] = list(tensors)
+        shares = self.left[self.asked]
+        every = zip_longest(*(shares[rank] for rank in sorted(shares)))
+        return [tensor for turn in every for tensor in turn if tensor is not None]
+
+
+def test_ranks_share_the_features_of_samples_and_reference_and_the_figures_stay(monkeypatch):
+    monkeypatch.setattr("rsd_med.evaluation.reference.AT_ONCE", 4)
+    images, real = pictures(14, seed=2).data, pictures(30, seed=9).data
+    alone, left = clean(real).figures(images), {}
+    looked = []
+    for rank in (1, 0):
+        reference = clean(real)
+        extract = reference._extract
+        reference._extract = lambda batch, extract=extract: looked.append(len(batch)) or extract(batch)
+        features = reference.dealt_features(images, Dealt(rank, left))
+    assert reference.figures(images, features) == alone
+    assert sum(looked) == len(images) + len(real)  # each image by one rank

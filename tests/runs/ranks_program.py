@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from rsd_med.base.errors import DataError
+from rsd_med.runs import buckets
 from rsd_med.runs.distribution import Ranks, connect
 from tests.training.test_student_stage import fourier_stage
 from tests.training.test_teacher_stage import teacher_stage
@@ -31,6 +32,9 @@ def train(make, batch, distribution, steps=3, spoil=None):
     return weights, told, stage.offenders()
 
 
+STAGES = ((teacher_stage, pictures(8)), (fourier_stage, scans(8)))
+
+
 def findings(distribution):
     """Everything that ranks can do, once."""
     rank = distribution.rank
@@ -51,7 +55,21 @@ def findings(distribution):
         "teacher": train(teacher_stage, pictures(8), distribution),
         "spoilt": train(teacher_stage, pictures(8), distribution, spoil=1),
         "student": train(fourier_stage, scans(8), distribution),
+        "overlapping": overlapping(distribution),
     }
+
+
+def overlapping(distribution):
+    """Let gradients travel in small buckets during the backward pass; return how many there were, and the weights."""
+    if distribution.world_size == 1:
+        return None
+    sent = []
+    real, buckets.BUCKET_BYTES, distribution.overlaps = buckets.Buckets._send, 64, True
+    buckets.Buckets._send = lambda self: (sent.append(any(self._missing)), real(self))
+    try:
+        return [train(make, batch, distribution) for make, batch in STAGES], sent
+    finally:
+        buckets.Buckets._send, distribution.overlaps = real, False
 
 
 def main(folder: Path) -> None:

@@ -93,6 +93,16 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_skipped_by_both(ranks):
     assert all(tensor.isfinite().all() for tensor in weights[0].values())
 
 
+def test_gradients_that_travel_during_the_backward_pass_are_the_same(ranks):
+    for rank in ranks:
+        (teacher, student), sent = rank["overlapping"]
+        assert equal(teacher[0], rank["teacher"][0])  # to the bit: a sum of two has one order
+        assert equal(student[0], rank["student"][0])
+        assert [step["loss"] for step in student[1]] == [step["loss"] for step in rank["student"][1]]
+        assert len(sent) > 3 * 3  # of three learning networks and three steps, more than one bucket each
+        assert any(sent)  # and some left while others were not yet whole
+
+
 def test_an_error_of_one_rank_is_told_once_and_ends_both(folder):
     assert (folder / "told").read_text() == "1: only rank 1 knows"
     assert (folder / "left").read_text() == "0: 3"
