@@ -120,33 +120,40 @@ def _trains(path: Path) -> bool:
         return False
 
 
+_FIGURES = {
+    "fd": "Fréchet",
+    "coverage": "Coverage",
+    "precision": "Precision",
+    "spectrum_deviation": "Spectrum",
+    "air": "Air",
+    "proximal_fd": "Proximal",
+    "seconds_per_image": "Seconds an image",
+}
+
+
 def _figures(records: "dict[str, RunRecord]") -> str:
     from rsd_med.reporting.numbers import significant
-    from rsd_med.reporting.record import finite
+    from rsd_med.reporting.record import finite, model_title
 
-    columns = ("fd", "kid", "proximal_fd", "seconds_per_image")
     rows = []
     for name, record in records.items():
-        for model, figures in record.models().items() or [("", {})]:
-            cells = [finite(figures, column) for column in columns]
+        for model, figures in record.real_and_models().items() or [("", {})]:
+            cells = [finite(figures, column) for column in _FIGURES]
             rows.append(
                 f"<tr><th scope='row'>{html.escape(name)}</th><td>{html.escape(record.state)}</td>"
-                f"<td>{html.escape(model or 'not measured yet')}</td>"
+                f"<td>{html.escape(model_title(model) if model else 'not measured yet')}</td>"
                 + "".join(f"<td>{'' if cell is None else significant(cell)}</td>" for cell in cells)
                 + "</tr>"
             )
-    head = "".join(
-        f"<th scope='col'>{name}</th>"
-        for name in ("Run", "State", "Model", "Fréchet", "Kernel", "Proximal", "Seconds an image")
-    )
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("Run", "State", "Model", *_FIGURES.values()))
     features = {str(record.metrics.get("features", "unknown")) for record in records.values()}
     problems = "".join(note(problem, problem=True) for record in records.values() for problem in record.problems)
     return (
         "<div class='scroll' tabindex='0' role='region' aria-label='Figures'><table class='figures'><thead><tr>"
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        f"<p class='remark'>Distances between sets of images, smaller is nearer; features: "
-        f"{html.escape(', '.join(sorted(features)))}. They compare runs only where features and numbers of samples "
-        f"are equal.</p>{problems}"
+        "<p class='remark'>Fréchet, proximal: distances between sets of images, smaller is nearer. The floor is what "
+        f"real images reach. Features: {html.escape(', '.join(sorted(features)))}. Figures compare runs only where "
+        f"features and numbers of samples are equal.</p>{problems}"
     )
 
 
