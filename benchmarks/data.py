@@ -179,7 +179,7 @@ def measure_prepared(folder: Path, reads: int) -> tuple[float, float]:
     import h5py
     import torch
 
-    from rsd_med.calibration.coil_maps import CoilMapSettings
+    from rsd_med.calibration.map_settings import CoilMapSettings
     from rsd_med.calibration.settings import CalibrationSettings
     from rsd_med.corruptions import MultiCoilFourierSettings
     from rsd_med.data.coils import birdcage_maps

@@ -120,7 +120,7 @@ def quality(solver: Solver, item: Slice) -> float:
     """Return the PSNR of a result, in dB."""
     measurement, truth = item
     found = solver(measurement, generator_for(0, "duel", measurement.ids[0]))
-    return psnr(truth, found.mean.abs())
+    return psnr(truth, found.magnitude)
 
 
 if __name__ == "__main__":

@@ -35,12 +35,16 @@ from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.student_latent import StudentLatentSettings
 from rsd_med.inverse.student_pnp import StudentPnPSettings
 from rsd_med.inverse.uncertainty import coverage, rank_correlation
+from rsd_med.inverse.wavelets import WaveletName
 from rsd_med.inverse.zero_filled import ZeroFilledSettings
 from rsd_med.metrics.image_quality import psnr, ssim
 from rsd_med.operators.fourier import ifft2c
 from rsd_med.operators.mri import MultiCoilFourier
 
 SIZE, ACS, NOISE, TRAINED_AT = 32, 4, 0.01, 4
+BEST_SMALL: WaveletName = "db4"
+"""On so few pixels 0.2 dB better than the default: L1-wavelet is to be as good as it can be."""
+
 PROTOCOL = """\
 schema_version: 1
 name: brain32_R4_8coils
@@ -95,12 +99,14 @@ def main() -> int:
         tuning = _slices(folder, "tune", acceleration)
         tuned[f"R{acceleration}"] = chosen = {
             "cg_sense": _tune(tuning, [CGSenseSettings(regularisation=w) for w in (2e-3, 4e-3, 8e-3, 1.6e-2)]),
-            "l1_wavelet": _tune(tuning, [L1WaveletSettings(regularisation=w) for w in (3e-4, 6e-4, 1.2e-3, 2.4e-3)]),
+            "l1_wavelet": _tune(
+                tuning, [L1WaveletSettings(regularisation=w, wavelet=BEST_SMALL) for w in (3e-4, 6e-4, 1.2e-3, 2.4e-3)]
+            ),
         }
         solvers: dict[str, Solver] = {
             "zero_filled": ZeroFilledSettings().build(),
             "cg_sense": CGSenseSettings(regularisation=chosen["cg_sense"]).build(),
-            "l1_wavelet": L1WaveletSettings(regularisation=chosen["l1_wavelet"]).build(),
+            "l1_wavelet": L1WaveletSettings(regularisation=chosen["l1_wavelet"], wavelet=BEST_SMALL).build(),
             "one_step": AmbientOneStepSettings(samples=8).build(teacher),
             "a_dps": ADPSSettings().build(teacher),
             "student_pnp": StudentPnPSettings().build(student),
@@ -190,7 +196,7 @@ def _tune(slices: Sequence[Slice], settings: Sequence[Any]) -> float:
 
     def score(setting: Any) -> float:
         solver = setting.build()
-        return float(np.mean([psnr(truth, _solve(solver, (m, truth)).mean.abs()) for m, truth in slices]))
+        return float(np.mean([psnr(truth, _solve(solver, (m, truth)).magnitude) for m, truth in slices]))
 
     return float(max(settings, key=score).regularisation)
 
@@ -200,7 +206,7 @@ def _measure(solver: Solver, slices: Sequence[Slice]) -> dict[str, float]:
     rows = []
     for measurement, truth in slices:
         found = _solve(solver, (measurement, truth))
-        image = found.mean.abs()
+        image = found.magnitude
         row = {
             "psnr": psnr(truth, image),
             "ssim": ssim(truth, image),
@@ -256,12 +262,12 @@ def _picture(solvers: dict[str, Solver], slices: Sequence[Slice], folder: Path) 
 
     item = slices[len(slices) // 2]
     found = {name: _solve(solver, item) for name, solver in solvers.items()}
-    std, error = found["a_dps"].std, (found["a_dps"].mean.abs() - item[1]).abs()
+    std, error = found["a_dps"].std, (found["a_dps"].magnitude - item[1]).abs()
     assert std is not None
     show: Callable[[Tensor, float], np.ndarray] = lambda image, white: np.kron(  # noqa: E731
         (image[0] / white * 255).clamp(0, 255).to(torch.uint8).numpy(), np.ones((4, 4), np.uint8)
     )
-    panels = [show(result.mean.abs(), 1.25) for result in found.values()]
+    panels = [show(result.magnitude, 1.25) for result in found.values()]
     panels += [show(item[1], 1.25), show(error, 0.25), show(std, 0.25)]
     Image.fromarray(np.concatenate(panels, axis=1)).save(folder / "reconstruct.png")
 

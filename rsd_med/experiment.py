@@ -13,7 +13,9 @@ from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.data.map_files import WithMaps
 from rsd_med.data.measurements import MeasurementDataset
+from rsd_med.data.paths import resolve_path
 from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.diffusion.compute import ComputeOptions, set_up
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
@@ -107,6 +109,10 @@ class Experiment:
         if len(source) == 0:
             raise DataError("data: the source holds no images; check data.root and the options that select files.")
         protocol, engine = self.protocol, self.protocol.engine
+        if protocol.calibration.maps.file is not None:
+            advice = "see calibration.maps.file"
+            path = resolve_path(protocol.calibration.maps.file, self.base_dir, "file of coil maps", advice)
+            source = WithMaps(source, path)
         return MeasurementDataset(
             source,
             self.corruption,

@@ -10,6 +10,8 @@ from rsd_med.reconstruction import PriorRun, Reconstructor, add_choices, add_run
 
 if TYPE_CHECKING:
     from rsd_med.inverse.volume_files import VolumeFile
+WORTH_SAYING = 0.02
+"""Part of the pixels with signal that may lie outside the coil maps' support without a word."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,7 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     from rsd_med.base.devices import device_kind
     from rsd_med.base.files import write_text
-    from rsd_med.data.opening import open_scan
     from rsd_med.inverse.scans import Undersampling
     from rsd_med.inverse.volume import reconstruct_volume
 
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     for note in chosen.notes:
         print(note, file=sys.stderr)
     method = chosen.method
-    source = open_scan(options.scan, acquisition=options.acquisition)
+    source = chosen.source(options.scan, options.acquisition)
     stacks = source.stacks()
     undersampling = Undersampling(options.acceleration, options.acs_lines, options.pattern, options.seed)
     volumes: list[dict[str, Any]] = []
@@ -166,6 +167,7 @@ def _tell(method: str, volumes: list[dict[str, Any]], unexplained: int, out: Pat
             if "uncertainty" in volume:
                 line += f", 90 % interval covers {volume['uncertainty']['coverage_of_90_percent_interval']:.0%} inside"
             print(line)
+    _tell_maps(method, volumes)
     if unexplained:
         causes = dict.fromkeys(volume["likely_cause"] for volume in volumes if volume["likely_cause"])
         print(
@@ -173,6 +175,40 @@ def _tell(method: str, volumes: list[dict[str, Any]], unexplained: int, out: Pat
             f"(see 'residual' in metrics.json). Likely cause: {' '.join(causes)}",
             file=sys.stderr,
         )
+
+
+def _tell_maps(method: str, volumes: list[dict[str, Any]]) -> None:
+    """Say where the coil maps leave signal dark, and where one map of each coil is not enough."""
+    from rsd_med.calibration.coil_maps import NEEDED
+    from rsd_med.inverse.kinds import SOLVERS
+
+    maps = [volume["coil_maps"] for volume in volumes]
+    outside = max((share for one in maps for share in one["outside"] if share is not None), default=0.0)
+    if outside > WORTH_SAYING:
+        print(
+            f"note: the coil maps are zero at up to {outside:.0%} of the pixels with signal, which are dark in the "
+            "image (support.nii.gz; --calibration maps.crop=0.8 takes in dimmer ones)."
+        )
+    pairs = [pair for one in maps for pair in zip(one["sets"], one["second_eigenvalue"], strict=True)]
+    wrapped = [share for _, share in pairs if share is not None and share > NEEDED]
+    if not wrapped:
+        return
+    where = (
+        f"in {len(wrapped)} slices the field of view is smaller than the object: in up to {max(wrapped):.0%} of the "
+        "signal two places fall on one pixel"
+    )
+    if any(sets == 1 for sets, share in pairs if share is not None and share > NEEDED):
+        print(
+            f"warning: {where}, and one map of each coil is wrong there; --calibration maps.sets=auto.", file=sys.stderr
+        )
+    elif not SOLVERS[method].takes_sets:
+        print(
+            f"warning: {where}, and {method} takes one map of each coil, which is wrong there; l1_wavelet and a_dps "
+            "take two.",
+            file=sys.stderr,
+        )
+    else:
+        print(f"note: {where}; two maps of each coil were taken.")
 
 
 if __name__ == "__main__":

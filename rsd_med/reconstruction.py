@@ -4,12 +4,12 @@ Light to import: torch and the methods are imported when a reconstruction is mad
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.inverse.kinds import SOLVERS
@@ -17,6 +17,7 @@ from rsd_med.inverse.kinds import SOLVERS
 if TYPE_CHECKING:
     from rsd_med.calibration.settings import CalibrationSettings
     from rsd_med.data.scan import Scan
+    from rsd_med.data.source import Source
     from rsd_med.experiment import Experiment
     from rsd_med.inverse.base import SolverSettings
     from rsd_med.inverse.prior import Prior
@@ -45,6 +46,8 @@ class Choices:
         What to do with scans of another matrix than the prior's.
     coils, noise
         Of calibration; None takes the run's.
+    calibration
+        Further changes of calibration, ``name=value`` each, in the words of a protocol's ``calibration`` section.
     """
 
     method: str | None = None
@@ -55,6 +58,7 @@ class Choices:
     any_size: bool = False
     coils: int | None = None
     noise: str | None = None
+    calibration: Sequence[str] = ()
 
     def check(self, *, with_run: bool) -> None:
         """Refuse choices that do not go together, before anything is read.
@@ -139,6 +143,14 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     raw = parser.add_argument_group("calibration (default: the run's, so that the prior meets what it was trained on)")
     raw.add_argument("--coils", type=int, metavar="N", help="compress to N virtual coils")
     raw.add_argument("--noise", choices=NOISE_SOURCES, help="where σ comes from")
+    raw.add_argument(
+        "--calibration",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any key of a protocol's calibration section, such as --calibration maps.kind=espirit --calibration "
+        "maps.sets=2 --calibration maps.file=MAPS.cfl (docs/calibration.md)",
+    )
 
 
 def choices_of(options: argparse.Namespace) -> Choices:
@@ -155,7 +167,7 @@ def choices_of(options: argparse.Namespace) -> Choices:
         if not separator:
             raise ProtocolError(f"--set {text}: write NAME=VALUE.")
         values[name] = value
-    same = ("method", "samples", "seed", "crop_kspace", "any_size", "coils", "noise")
+    same = ("method", "samples", "seed", "crop_kspace", "any_size", "coils", "noise", "calibration")
     return Choices(options=values, **{name: getattr(options, name) for name in same})
 
 
@@ -251,23 +263,42 @@ class Reconstructor:
         """Turn a scan into the measurement that the solver takes; see `rsd_med.inverse.scans.prepare`."""
         from rsd_med.inverse.scans import prepare
 
+        if self.calibration.maps.file is not None and scan.maps is None:
+            raise ProtocolError("calibration.maps.file names maps of a scan on the disk; leave it out here.")
         size = self.prior.size if self.prior is not None and self.choices.crop_kspace else None
         return prepare(scan, undersampling, self.calibration, size=size, acs_lines=self._scale_lines(scan))
+
+    def source(self, path: Path, acquisition: str | None = None) -> "Source":
+        """Open a file or folder of scans, with the coil maps of a file where one was named."""
+        from rsd_med.data.opening import open_scan
+
+        source = open_scan(path, acquisition=acquisition)
+        if self.calibration.maps.file is None:
+            return source
+        from rsd_med.data.map_files import WithMaps
+
+        return WithMaps(source, Path(self.calibration.maps.file).expanduser())
 
     def _calibration(self) -> "CalibrationSettings":
         """Return the run's calibration, with the choices that were made in place of its own; say where these differ."""
         from rsd_med.calibration.settings import CalibrationSettings
+        from rsd_med.protocol import apply_overrides, check
 
         settings = CalibrationSettings() if self._protocol is None else self._protocol.calibration
-        given = {"noise": self.choices.noise, "virtual_coils": self.choices.coils}
-        changed = {name: value for name, value in given.items() if value not in (None, getattr(settings, name))}
+        # A file of maps belongs to the run's scans and to no other.
+        before = settings.model_dump() | {"maps": settings.maps.model_dump() | {"file": None}}
+        shorthand = {"noise": self.choices.noise, "virtual_coils": self.choices.coils}
+        values = before | {name: value for name, value in shorthand.items() if value is not None}
+        settings = check(
+            CalibrationSettings, apply_overrides(values, self.choices.calibration, "--calibration"), "--calibration"
+        )
         if self._protocol is not None:
-            for name, value in changed.items():
+            for name, (old, new) in _differences(before, settings.model_dump()).items():
                 self.notes.append(
-                    f"note: the run was trained with calibration.{name}: {getattr(settings, name) or 'null'}; this "
-                    f"scan is prepared with {value}, so that the prior meets other images than it knows."
+                    f"note: the run was trained with calibration.{name}: {_plain(old)}; this scan is prepared with "
+                    f"{_plain(new)}, so that the prior meets other images than it knows."
                 )
-        return settings.model_copy(update=changed)
+        return settings
 
     def _scale_lines(self, scan: "Scan") -> int | None:
         """Return the central lines that give a scan its scale: of another width, the same share as in training."""
@@ -275,3 +306,19 @@ class Reconstructor:
         if lines is None or self.prior is None or not self.prior.any_size:
             return lines
         return round(lines * scan.matrix[1] / self.prior.size[1])
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ, old and new, by their dotted names."""
+    changes: dict[str, tuple[Any, Any]] = {}
+    for name, value in after.items():
+        if isinstance(value, Mapping):
+            changes |= _differences(before[name], value, f"{path}{name}.")
+        elif value != before[name]:
+            changes[path + name] = (before[name], value)
+    return changes
+
+
+def _plain(value: object) -> str:
+    """Write a value as YAML does."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -80,6 +80,7 @@ def test_what_is_named_exists():
         for text, line in sentences(path):
             names = [name for name in OPTION.findall(text) if name not in options() | OTHERS]
             for key, kind in DOTTED.findall(text):
+                key = f"calibration.{key}" if f"--calibration {key}=" in text else key
                 other = FILE.fullmatch(key) or key.partition(".")[0] in MODULES or key in OTHERS
                 names += [] if other or exists(key, kind or None) else [key]
             unknown += [f"{path.relative_to(ROOT)}:{line}: {name}" for name in names]

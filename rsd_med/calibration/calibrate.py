@@ -16,8 +16,8 @@ from rsd_med.calibration.quality import MapQuality, map_quality, require_explain
 from rsd_med.calibration.scale import central_width, contiguous, scan_scale
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.calibration.virtual_coils import virtual_coils
-from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.operators.soft_sense import multicoil_fourier
 
 REFERENCE_ACS_LINES = 24
 """Central columns that scale a scan where nobody says how many ACS lines there are."""
@@ -92,18 +92,19 @@ def calibrate(
         kspace = _noisier(kspace, sampled, added_sigma, generator)
         reference = _noisier(reference, reference_mask, added_sigma, generator) if separate else kspace
     sigma = math.hypot(measured_sigma, added_sigma)
-    maps, kind = chosen_maps(
-        reference, reference_mask, settings.maps, None if scan.maps is None else coils.maps(scan.maps)
-    )
-    report["maps"] = {"kind": kind}
+    stored = None if scan.maps is None else coils.maps(scan.maps)
+    chosen = chosen_maps(reference, reference_mask, settings.maps, stored, sigma)
+    report["maps"] = chosen.as_dict()
     if central_width(reference_mask, raw.shape[-2]) > 0:
-        quality = _quality(maps, reference, reference_mask, sigma, doubted=noise is None and kind == "file")
+        from_file = chosen.kind == "file"
+        quality = _quality(chosen.maps, reference, reference_mask, sigma, doubted=noise is None and from_file)
         report["maps"] |= quality.as_dict()
-        if settings.check_maps and kind == "file":
+        if settings.check_maps and from_file:
             require_explained(quality)
+    maps = chosen.maps if len(chosen.maps) > 1 else chosen.maps[0]
     return CalibratedScan(
         kspace=kspace,
-        operator=MultiCoilFourier((sampled[None] if sampled.ndim == 1 else sampled)[None, None], maps[None]),
+        operator=multicoil_fourier((sampled[None] if sampled.ndim == 1 else sampled)[None, None], maps[None]),
         sigma=sigma,
         scale=scale,
         coils=coils,

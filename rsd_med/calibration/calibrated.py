@@ -31,7 +31,7 @@ class RawScan(Protocol):
 
     @property
     def maps(self) -> Tensor | None:
-        """complex64, (coil, y, x)."""
+        """complex64, (coil, y, x) or (set, coil, y, x)."""
 
     @property
     def acs_lines(self) -> int | None:
@@ -92,7 +92,7 @@ class CalibratedScan:
 
     @property
     def maps(self) -> Tensor:
-        """The coil maps, complex64, (coil, y, x), Σ|S|² = 1 inside the support, 0 outside."""
+        """The coil maps, complex64, (coil, y, x) or (set, coil, y, x), Σ|S|² = 1 inside the support, 0 outside."""
         maps = self.operator.coil_maps
         assert maps is not None
         return maps[0]
@@ -102,8 +102,9 @@ class CalibratedScan:
 
         Whitening changes how bright the same tissue looks in different places, for maps are normalised to Σ|S|² = 1
         over the whitened coils. Times this, an image has the shading of the file's own coils. 1 outside the support.
+        Of several sets of maps, that of the first.
         """
-        maps = self.maps
+        maps = self.maps if self.maps.ndim == 3 else self.maps[0]
         power = self.coils.receive(maps).abs().square().sum(0)
         return torch.where((maps != 0).any(0), power.sqrt(), 1.0)
 

@@ -1,5 +1,6 @@
 """Calibration of a non-Cartesian scan: its noise, its coil maps from what is gridded, and its scale."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.calibrated import CalibratedScan, RawScan, noise_report, noise_scan
-from rsd_med.calibration.coil_maps import chosen_maps
+from rsd_med.calibration.coil_maps import ChosenMaps, chosen_maps
 from rsd_med.calibration.noise import NoiseEstimate, noise_covariance, outermost_noise
 from rsd_med.calibration.quality import map_quality
 from rsd_med.calibration.scale import acs_scale, central_width
@@ -58,6 +59,11 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
     """
     assert scan.trajectory is not None
     assert scan.matrix is not None
+    if settings.maps.sets == 2:
+        raise DataError(
+            "A scan along a trajectory takes one map of each coil: off the grid nothing wraps around; set "
+            "calibration.maps.sets: auto, and a larger matrix where the object is larger than the field of view."
+        )
     if settings.compression == "geometric" and settings.virtual_coils is not None:
         raise DataError("A non-Cartesian scan has no readout to compress along; set calibration.compression: svd.")
     trajectory, size = scan.trajectory, scan.matrix
@@ -70,13 +76,14 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
     scale = acs_scale(grid, lines)
     sigma = 0.0 if noise is None else noise.sigma / scale
     given = None if scan.maps is None else coils.maps(scan.maps)
-    maps, kind = _maps(kspace / scale, trajectory, size, settings, given)
+    chosen = _maps(kspace / scale, trajectory, size, settings.with_one_set(), given)
+    maps = chosen.maps[0]
     report: dict[str, Any] = {
         "sampling": _sampling_report(trajectory, covered, size),
         "noise": noise_report(noise),
         **steps,
         "scale": {"value": scale, "acs_lines": lines, "sigma": sigma},
-        "maps": {"kind": kind},
+        "maps": chosen.as_dict(),
     }
     if central_width(covered, size[0]) > 0:
         report["maps"] |= map_quality(maps, grid / scale, covered, None).as_dict()
@@ -93,8 +100,8 @@ def calibrate_samples(scan: RawScan, settings: CalibrationSettings, lines: int) 
 
 def _maps(
     kspace: Tensor, trajectory: Tensor, size: tuple[int, int], settings: CalibrationSettings, given: Tensor | None
-) -> tuple[Tensor, str]:
-    """Return coil maps ``(coil, y, x)`` and their kind.
+) -> ChosenMaps:
+    """Return one set of coil maps.
 
     Estimated maps are periodic: at the edge of their field of view they lead over to the opposite edge. On the grid so
     does the image. Off the grid it does not, and where an object reaches the edge it would be scanned by wrong maps.
@@ -106,9 +113,10 @@ def _maps(
         return chosen_maps(grid, covered_cells(trajectory, size), settings.maps, given)
     wide = (2 * round(MARGIN * size[0] / 2), 2 * round(MARGIN * size[1] / 2))
     finer = trajectory * torch.tensor([wide[0] / size[0], wide[1] / size[1]])
-    maps, kind = chosen_maps(gridded(kspace, finer, wide), covered_cells(finer, wide), settings.maps, None)
+    chosen = chosen_maps(gridded(kspace, finer, wide), covered_cells(finer, wide), settings.maps, None)
     top, left = wide[0] // 2 - size[0] // 2, wide[1] // 2 - size[1] // 2
-    return maps[..., top : top + size[0], left : left + size[1]].contiguous(), kind
+    part = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+    return replace(chosen, maps=chosen.maps[part].contiguous())
 
 
 def _reaches_edge(grid: Tensor) -> bool:

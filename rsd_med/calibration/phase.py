@@ -49,3 +49,26 @@ def common_phase(maps: Tensor, calibration: Tensor) -> Tensor:
     combined = torch.einsum("c,cyx->yx", weights.conj(), maps)
     size = combined.abs()
     return maps * torch.where(size > 0, combined.conj() / size.clamp_min(torch.finfo(torch.float32).tiny), 1)
+
+
+def orthonormal(sets: Tensor) -> Tensor:
+    """Make the sets of maps orthonormal at every pixel, each against those before it (Gram and Schmidt).
+
+    Parameters
+    ----------
+    sets
+        Complex, (set, coil, y, x).
+
+    Returns
+    -------
+    Tensor
+        complex64, (set, coil, y, x); what is no more than a thousandth of a map outside the span of those before is 0.
+    """
+    done: list[Tensor] = []
+    for maps in sets.to(torch.complex64):
+        rest = maps = normalised(maps)
+        for other in done:
+            rest = rest - other * (other.conj() * rest).sum(0)
+        distinct = rest.abs().square().sum(0) > 1e-6
+        done.append(normalised(rest * distinct) if done else maps)
+    return torch.stack(done)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.calibration.scale import central_width, dc_window
+from rsd_med.calibration.scale import central_width, dc_window, windowed_images
 from rsd_med.operators.fourier import fft2c, ifft2c
 
 TOLERANCE = 0.2
@@ -20,6 +20,9 @@ _NEAR = 24
 
 _DOUBT = 1.05
 """By how much σ may be wrong."""
+
+BRIGHT = 0.05
+"""Signal begins at this part of the 99th percentile of an image."""
 
 UNIT_NORM = 0.01
 """How far Σ|S|² may be from 1 inside the support."""
@@ -35,10 +38,14 @@ class MapQuality:
         Largest distance of Σ|S|² from 1 where the maps are not zero.
     support
         Part of the image where the maps are not zero.
+    outside
+        Part of the pixels with signal that lie outside the support, where images are dark: of those brighter than
+        `BRIGHT` of the 99th percentile in the image of the centre.
     residual
         ‖y − A S^H F^H y‖ / ‖y‖ on the centre, A = M F S.
     noise
-        What noise of the given σ leaves in that residual though the maps be perfect: √(1 − support / C) of its norm.
+        What noise of the given σ leaves in that residual though the maps be perfect: √(1 − support / C) of its norm,
+        the supports of several sets added.
     noise_ratio
         The residual in multiples of that; None where σ is not known. 1 is perfect.
     allowed
@@ -51,6 +58,7 @@ class MapQuality:
 
     normalisation: float
     support: float
+    outside: float
     residual: float
     noise: float
     noise_ratio: float | None
@@ -72,7 +80,7 @@ def map_quality(maps: Tensor, kspace: Tensor, mask: Tensor, sigma: float | None 
     Parameters
     ----------
     maps
-        complex64, (coil, y, x).
+        complex64, (coil, y, x), or several orthonormal sets (set, coil, y, x).
     kspace
         Measured k-space, complex64, (coil, y, x), zero where not sampled.
     mask
@@ -92,18 +100,23 @@ def map_quality(maps: Tensor, kspace: Tensor, mask: Tensor, sigma: float | None 
     width = central_width(sampled, rows)
     if width < 1:
         raise DataError("The centre of k-space was not sampled, so coil maps cannot be checked against it.")
-    power = maps.abs().square().sum(0)
+    sets = maps if maps.ndim == 4 else maps[None]
+    power = sets.abs().square().sum(1)
     inside = power > 0
     normalisation = float((power[inside] - 1).abs().max()) if bool(inside.any()) else 1.0
-    support = float(inside.float().mean())
-    residual, noise, allowed = _left_over(maps, kspace, width, sigma or 0.0, support)
+    support = inside.any(0)
+    directions = float(inside.sum(0).float().mean())
+    residual, noise, allowed = _left_over(sets, kspace, width, sigma or 0.0, directions)
     explains = residual <= allowed
     if width > _NEAR:
-        middle, _, limit = _left_over(maps, kspace, _NEAR, sigma or 0.0, support)
+        middle, _, limit = _left_over(sets, kspace, _NEAR, sigma or 0.0, directions)
         explains = explains and middle <= limit
+    image = centre_image(kspace[..., dc_window(rows, width), dc_window(kspace.shape[-1], width)], support.shape)
+    bright = image > BRIGHT * image.flatten().sort().values[round(0.99 * (image.numel() - 1))]
     return MapQuality(
         normalisation=normalisation,
-        support=support,
+        support=float(support.float().mean()),
+        outside=float((bright & ~support).sum() / bright.sum().clamp_min(1)),
         residual=residual,
         noise=noise,
         noise_ratio=residual / noise if noise > 0 else None,
@@ -112,7 +125,13 @@ def map_quality(maps: Tensor, kspace: Tensor, mask: Tensor, sigma: float | None 
     )
 
 
-def _left_over(maps: Tensor, kspace: Tensor, width: int, sigma: float, support: float) -> tuple[float, float, float]:
+def centre_image(centre: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the root-sum-of-squares image (y, x) of the centre (coil, w, w), float32, its largest value 1."""
+    image = windowed_images(centre, shape).abs().square().sum(0).sqrt()
+    return image / image.max()
+
+
+def _left_over(maps: Tensor, kspace: Tensor, width: int, sigma: float, directions: float) -> tuple[float, float, float]:
     """Return, for the central square of a width, the residual, what noise leaves of it, and what is allowed."""
     coils, rows, columns = kspace.shape
     square = (..., dc_window(rows, width), dc_window(columns, width))
@@ -122,11 +141,12 @@ def _left_over(maps: Tensor, kspace: Tensor, width: int, sigma: float, support: 
     if not bool(unit > 0):
         raise DataError("The centre of k-space is zero, so coil maps cannot be checked against it; remove the slice.")
     centre = centre / unit
-    explained = fft2c(maps * (maps.conj() * ifft2c(centre)).sum(0))
+    images = ifft2c(centre)
+    explained = fft2c(torch.stack([one * (one.conj() * images).sum(0) for one in maps]).sum(0))
     size = float(centre.norm())
     residual = float((explained - centre)[square].norm()) / size
     total = (2 * coils * width**2) ** 0.5 * sigma / (float(unit) * size)
-    noise = total * (1 - support / coils) ** 0.5
+    noise = total * max(1 - directions / coils, 0.0) ** 0.5
     signal = max(1 - total**2, 0.0)
     allowed = ((TOLERANCE + 1 / width) ** 2 * signal + (_DOUBT * noise) ** 2) ** 0.5
     return residual, noise, allowed

@@ -74,6 +74,30 @@ def central_width(sampled: Tensor, rows: int) -> int:
     return width
 
 
+def windowed_images(centre: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the low-resolution coil images of the centre of k-space.
+
+    Parameters
+    ----------
+    centre
+        complex64, (coil, w, w), with the zero frequency at ``w // 2``, not zero.
+    shape
+        Image size (y, x).
+
+    Returns
+    -------
+    Tensor
+        complex64, (coil, y, x), in units of the centre's largest entry.
+    """
+    width = centre.shape[-1]
+    # Without a window, the square's edges ring in the image.
+    window = torch.hann_window(width + 2, periodic=False, device=centre.device)[1:-1]
+    kspace = centre.new_zeros(centre.shape[0], *shape, dtype=torch.complex64)
+    tapered = centre / centre.abs().max() * window[:, None] * window
+    kspace[..., dc_window(shape[0], width), dc_window(shape[1], width)] = tapered
+    return ifft2c(kspace)
+
+
 def scan_scale(kspace: Tensor, sampled: Tensor, most_lines: int) -> tuple[float, int]:
     """Return the scale of a scan and the number of central lines it was taken from.
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rsd_med.base.settings import Settings
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 
 
 class CalibrationSettings(Settings):
@@ -25,6 +25,10 @@ class CalibrationSettings(Settings):
     )
     maps: CoilMapSettings = Field(default_factory=CoilMapSettings, description="how coil maps are found")
     check_maps: bool = Field(True, description="refuse coil maps of a file that do not explain its data")
+
+    def with_one_set(self) -> "CalibrationSettings":
+        """Return the settings with one map of each coil: what a network learns from, and samples off the grid, have."""
+        return self.model_copy(update={"maps": self.maps.model_copy(update={"sets": 1})})
 
     def without_noise(self) -> "CalibrationSettings":
         """Return the settings for scans that are known to hold no noise."""

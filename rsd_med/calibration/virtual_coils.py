@@ -34,7 +34,9 @@ class VirtualCoils:
         return kspace if self.compression is None else self.compression.apply(kspace)
 
     def maps(self, maps: Tensor) -> Tensor:
-        """Return the virtual coils' maps, complex64, (n, y, x); not normalised."""
+        """Return the virtual coils' maps, complex64, (n, y, x) or (set, n, y, x); not normalised."""
+        if maps.ndim == 4:
+            return torch.stack([self.maps(one) for one in maps])
         maps = maps if self.whitening is None else combine_coils(self.whitening, maps)
         return maps if self.compression is None else self.compression.maps(maps)
 

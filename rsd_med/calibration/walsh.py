@@ -5,8 +5,7 @@ from torch import Tensor
 
 from rsd_med.calibration.eigen import dominant_eigenvectors
 from rsd_med.calibration.phase import common_phase, normalised
-from rsd_med.calibration.scale import dc_window
-from rsd_med.operators.fourier import ifft2c
+from rsd_med.calibration.scale import windowed_images
 
 _BAND_ELEMENTS = 1 << 22
 """Covariance entries held at once."""
@@ -37,12 +36,7 @@ def walsh_maps(calibration: Tensor, shape: tuple[int, int], patch: int = 9, supp
         complex64, (coil, y, x), Σ|S|² = 1 inside the support, 0 outside; phase as
         :func:`~rsd_med.calibration.phase.common_phase` sets it.
     """
-    width = calibration.shape[-1]
-    # Without a window, the square's edges ring in the image.
-    window = torch.hann_window(width + 2, periodic=False, device=calibration.device)[1:-1]
-    kspace = calibration.new_zeros(calibration.shape[0], *shape)
-    kspace[..., dc_window(shape[0], width), dc_window(shape[1], width)] = calibration * window[:, None] * window
-    image = ifft2c(kspace / calibration.abs().max())
+    image = windowed_images(calibration, shape)
     maps = _dominant(image, patch | 1)
     magnitude = image.abs().square().sum(0).sqrt()
     inside = magnitude > support * magnitude.max()

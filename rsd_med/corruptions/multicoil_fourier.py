@@ -30,6 +30,7 @@ from rsd_med.operators.masks import (
 )
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
+from rsd_med.operators.soft_sense import multicoil_fourier
 
 LinePattern = Literal[
     "random", "equispaced", "equispaced_fraction", "equispaced_grid", "variable_density", "partial_fourier"
@@ -190,7 +191,7 @@ class MultiCoilUndersampling(Corruption):
         measured = like.operator.entries(like.data)
         if measured.shape[-2] != 1 and not self.in_the_plane:
             mask = mask & measured.any(-1, keepdim=True)  # rows that an asymmetric echo never reaches
-        return MultiCoilFourier(mask, maps)
+        return multicoil_fourier(mask, maps)
 
     def further(self, operator: LinearOperator, draws: Draws) -> MultiCoilFourier:
         """Remove measured columns, or entries of a pattern in the plane, outside the ACS from each mask.
@@ -216,7 +217,7 @@ class MultiCoilUndersampling(Corruption):
                 mask = further_entries(operator.mask, self.settings.acs_lines, removed, draws, _refused)
         except ValueError as error:
             raise _refused(str(error)) from error
-        return MultiCoilFourier(mask, operator.maps)
+        return operator.with_mask(mask)
 
     def add_noise(
         self, data: Inexact[Tensor, "b ..."], operator: LinearOperator, draws: Draws

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.notices import FirstOf
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import CalibratedScan, calibrate
+from rsd_med.calibration.coil_maps import NEEDED
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Corruption, ImageCorruption, Measurement, MultiCoilUndersampling
 from rsd_med.data.prepared import PreparedMeasurements
@@ -21,6 +23,8 @@ from rsd_med.data.source import Source
 from rsd_med.operators.fourier import ifft2c
 
 DEFAULT_CACHE_BYTES = 2 << 30
+
+_WRAPPED = FirstOf("others like it are not named; leave such scans out")
 
 
 class MeasurementDataset:
@@ -39,8 +43,9 @@ class MeasurementDataset:
     seed
         The run's seed; the draws for an item derive from it and the item's id alone.
     calibration
-        From raw scans to measurements; None takes the defaults. The scans of pictures are simulated without noise, so
-        that there is none to measure.
+        From raw scans to measurements; None takes the defaults. Whatever it asks for, there is one set of coil maps: a
+        network learns images of one. The scans of pictures are simulated without noise, so that there is none to
+        measure.
     cache_bytes
         Prepared items are kept in memory until they take this much.
     prepared
@@ -59,7 +64,7 @@ class MeasurementDataset:
         self.source = source
         self.corruption = corruption
         self.seed = seed
-        self.calibration = calibration if calibration is not None else CalibrationSettings()
+        self.calibration = (calibration if calibration is not None else CalibrationSettings()).with_one_set()
         self.cache_bytes = cache_bytes
         self.prepared = prepared
         self._kept: dict[int, Measurement] = {}
@@ -221,9 +226,17 @@ class MeasurementDataset:
             _require_fully_sampled(scan, "cannot be undersampled again (set corruption.mask: file)")
             mask = corruption.draw_mask(columns, generator, scan.acquired, rows)
         settings = self.calibration if self._holds_scans() else self.calibration.without_noise()
-        return calibrate(
+        calibrated = calibrate(
             scan, settings, mask, corruption.settings.acs_lines, added_sigma=corruption.sigma, generator=generator
         )
+        wrapped = calibrated.report["maps"]["second_eigenvalue"] or 0.0
+        if wrapped > NEEDED:
+            _WRAPPED.say(
+                "second eigenvalue",
+                f"{scan.id}: in {wrapped:.0%} of the signal two places fall on one pixel (field of view smaller than "
+                "the object), and one map of each coil, as training takes it, is wrong there",
+            )
+        return calibrated
 
     def _image_corruption(self, given: str) -> ImageCorruption:
         if not isinstance(self.corruption, ImageCorruption):

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from rsd_med import __version__
 from rsd_med.base.files import written_aside
-from rsd_med.calibration.coil_maps import cache_folder
+from rsd_med.calibration.map_cache import cache_folder
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.mri import MultiCoilFourier
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Part of every key: raise it when calibration gives other numbers for the same settings."""
 
 SMALLEST_BYTES = 1 << 20
@@ -46,7 +46,7 @@ class PreparedMeasurements:
     limit_bytes
         Of the disk, for this and all other preparations.
     folder
-        Of the cache; None is the user's, as :func:`~rsd_med.calibration.coil_maps.cache_folder` says.
+        Of the cache; None is the user's, as :func:`~rsd_med.calibration.map_cache.cache_folder` says.
     """
 
     def __init__(self, how: Sequence[object], limit_bytes: int, folder: str | None = None) -> None:
@@ -124,7 +124,7 @@ def _digest(*parts: object) -> str:
 def _packed(measurement: Measurement) -> dict[str, Tensor] | None:
     """Return the tensors behind a batch of one, of its data the sampled entries alone; None for other operators."""
     operator = measurement.operator
-    if not isinstance(operator, MultiCoilFourier):
+    if not isinstance(operator, MultiCoilFourier) or operator.sets > 1:
         return None
     mask = operator.mask[0, 0]
     data = measurement.data[0]

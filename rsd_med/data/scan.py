@@ -43,8 +43,8 @@ class Scan:
         bool, shape (x,): the columns the scanner really measured. Columns that were never measured are zero in
         ``kspace``, and a zero there carries no information.
     maps
-        Coil sensitivities measured apart from this k-space (a calibration scan), complex64, shape (coil, y, x); None
-        when they have to be estimated.
+        Coil sensitivities measured apart from this k-space (a calibration scan), complex64, shape (coil, y, x), or
+        several sets of them (set, coil, y, x); None when they have to be estimated.
     acs_lines
         The number of fully sampled central columns when the file says it, else None.
     geometry

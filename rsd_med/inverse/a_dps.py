@@ -43,18 +43,18 @@ class ADPS(PriorSolver):
         like = repeat(measurement, len(generators))
         # One further mask for each sample, held for the whole walk.
         view = self.prior.training_view(measurement, generators)
-        shape = to_channels(measurement.image()).shape[1:]
-        device = measurement.data.device
-        noise = torch.stack([g.normal(*shape) for g in generators]).to(device)
+        sets, device = measurement.operator.sets, measurement.data.device
+        shape = (2, *measurement.size)
+        noise = torch.stack([g.normal(sets, *shape) for g in generators]).flatten(0, 1).to(device)
         levels = karras_levels(settings.steps, settings.sigma_min, settings.sigma_max, device=device)
         x = levels[0] * noise
         for number, (here, there) in enumerate(pairwise(levels)):
             if there == 0 and settings.guidance != "published":
-                image = to_complex(self._estimate(x, float(here), view))
+                image = _together(self._estimate(x, float(here), view), like)
                 return posterior_draws(image, self._variance(image, float(here), like), like, generators)
             x = self._step(x, float(here), float(there), view, like)
             progress((number + 1) / settings.steps)
-        return to_complex(x)
+        return _together(x, like)
 
     @torch.no_grad()
     def _estimate(self, x: Tensor, sigma: float, view: View) -> Tensor:
@@ -63,12 +63,12 @@ class ADPS(PriorSolver):
     def _step(self, x: Tensor, here: float, there: float, view: View, like: Measurement) -> Tensor:
         """Take one Euler step from level ``here`` to level ``there``."""
         if self.settings.guidance == "proximal":
-            image = to_complex(self._estimate(x, here, view))
-            estimate = to_channels(data_proximal(image, self._variance(image, here, like), like))
+            image = _together(self._estimate(x, here, view), like)
+            estimate = _apart(data_proximal(image, self._variance(image, here, like), like))
             return estimate + there / here * (x - estimate)
         x = x.detach().requires_grad_(True)
         estimate = view.denoise(self.prior.denoiser, x, torch.full((len(x),), here, device=x.device))
-        image = to_complex(estimate)
+        image = _together(estimate, like)
         if self.settings.guidance == "published":
             misfit = (like.data - like.operator(image)).flatten(1).norm(dim=1)
             (gradient,) = torch.autograd.grad(misfit.sum(), x)
@@ -77,7 +77,7 @@ class ADPS(PriorSolver):
         else:
             image = image.detach()
             score = data_score(image, self._variance(image, here, like), like)
-            (gradient,) = torch.autograd.grad(estimate, x, grad_outputs=to_channels(score))
+            (gradient,) = torch.autograd.grad(estimate, x, grad_outputs=_apart(score))
             pull = (here - there) * here * gradient
         x, estimate = x.detach(), estimate.detach()
         return estimate + there / here * (x - estimate) + pull
@@ -107,6 +107,7 @@ class ADPSSettings(PriorSolverSettings):
     """
 
     solver = ADPS
+    takes_sets = True
 
     kind: Literal["a_dps"] = "a_dps"
     steps: PositiveInt = Field(20, description="noise levels, a network call each; 300 with published guidance")
@@ -118,6 +119,16 @@ class ADPSSettings(PriorSolverSettings):
         None, gt=0, description="√v: take τ² = σ² v / (σ² + v), exact for white Gaussian images; null: measure τ²"
     )
     batch: PositiveInt = Field(8, description="samples that share a network call")
+
+
+def _apart(images: Tensor) -> Tensor:
+    """Return the parts of images ``(b, set, y, x)`` as channels of items of their own, ``(b set, 2, y, x)``."""
+    return to_channels(images.flatten(0, 1)[:, None])
+
+
+def _together(channels: Tensor, like: Measurement) -> Tensor:
+    """Return the images of which these are the parts: the reverse of `_apart`."""
+    return to_complex(channels).unflatten(0, (-1, like.operator.sets)).squeeze(2)
 
 
 def _within(progress: Progress, start: float, share: float, fraction: float) -> None:

@@ -17,7 +17,8 @@ from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import Consistency, consistency
 from rsd_med.inverse.prior import Prior, require_prior
-from rsd_med.inverse.uncertainty import LEVEL, prediction_interval, spread
+from rsd_med.inverse.uncertainty import LEVEL, combined_magnitude, prediction_interval, spread
+from rsd_med.operators.mri import MultiCoilFourier
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Reconstruction:
     Attributes
     ----------
     samples
-        ``(n, 1, y, x)`` complex64: n posterior samples, or the one image of a deterministic method.
+        ``(n, set, y, x)`` complex64: n posterior samples, or the one image of a deterministic method. Its parts belong
+        to the scan's sets of coil maps, of which there is one as a rule.
     mean
-        ``(1, y, x)`` complex64: mean of the samples; its magnitude is the image.
+        ``(set, y, x)`` complex64: mean of the samples.
     std
         ``(1, y, x)`` float32: standard deviation of the samples' magnitudes; None for a single sample.
     interval
@@ -50,6 +52,11 @@ class Reconstruction:
     residual: Consistency
     seconds: float
     coil_images: Tensor | None = None
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The image: magnitude of the mean, ``(1, y, x)`` float32."""
+        return combined_magnitude(self.mean)
 
     def to(self, device: torch.device | str) -> Self:
         """Return the reconstruction with all its images on a device."""
@@ -100,6 +107,8 @@ class Solver(ABC):
             raise ValueError(
                 f"A solver takes the k-space of one slice, not {len(measurement)} of {measurement.data.dtype}."
             )
+        if isinstance(measurement.operator, MultiCoilFourier) and not self.settings.takes_sets:
+            measurement = replace(measurement, operator=measurement.operator.first_set())
         began = time.perf_counter()
         report = progress if progress is not None else _ignore
         report(0.0)
@@ -119,7 +128,7 @@ class Solver(ABC):
 
     @abstractmethod
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
-        """Return samples ``(n, 1, y, x)`` complex64."""
+        """Return samples ``(n, set, y, x)`` complex64."""
 
 
 class PriorSolver(Solver):
@@ -147,12 +156,15 @@ class SolverSettings(KindSettings):
         The class that does it.
     needs
         The network that it asks, if any.
+    takes_sets
+        Whether it reconstructs the parts of several sets of coil maps; if not, it gets the first set alone.
     fits_data
         Whether its image is meant to explain the measurement, so that one that does not is a warning.
     """
 
     solver: ClassVar[type[Solver]]
     needs: ClassVar[Literal["teacher", "student"] | None] = None
+    takes_sets: ClassVar[bool] = True
     fits_data: ClassVar[bool] = True
 
     @classmethod
@@ -180,6 +192,7 @@ class PriorSolverSettings(SolverSettings):
     """How a measurement is reconstructed with the help of a network."""
 
     solver: ClassVar[type[PriorSolver]]
+    takes_sets: ClassVar[bool] = False
     needs: ClassVar[Literal["teacher", "student"] | None] = "teacher"
 
     samples: PositiveInt = Field(8, description="posterior samples")
@@ -190,7 +203,7 @@ class PriorSolverSettings(SolverSettings):
 
 
 def summarise(samples: Tensor, measurement: Measurement, seconds: float, level: float = LEVEL) -> Reconstruction:
-    """Reduce samples ``(n, 1, y, x)`` of one slice to mean, spread, interval at ``level``, and residual."""
+    """Reduce samples ``(n, set, y, x)`` of one slice to mean, spread, interval at ``level``, and residual."""
     mean = samples.mean(0)
     several = len(samples) > 1
     return Reconstruction(

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from rsd_med.calibration.coil_maps import NEEDED
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import CENTRE, LIMIT, RELATIVE_LIMIT, Consistency, consistency
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
@@ -18,7 +19,7 @@ WEIGHT = 1e-4
 """Regularisation of the least-squares image, beside a largest eigenvalue of A^H A of 1."""
 
 
-def likely_cause(measurement: Measurement, report: dict[str, Any], *, learned: bool) -> str:
+def likely_cause(measurement: Measurement, report: dict[str, Any], *, learned: bool, one_set: bool = False) -> str:
     """Say why an image that some method made of a measurement does not explain it, and what to do.
 
     The question that decides is whether any image would: the least-squares image is asked. If it does not explain the
@@ -33,6 +34,8 @@ def likely_cause(measurement: Measurement, report: dict[str, Any], *, learned: b
         What calibration found out.
     learned
         Whether the method has a prior.
+    one_set
+        Whether the method takes the first set of coil maps alone, whatever the scan has.
 
     Returns
     -------
@@ -44,6 +47,11 @@ def likely_cause(measurement: Measurement, report: dict[str, Any], *, learned: b
         return (
             f"{empty} of the {lines} lines that count as measured hold less than the noise: the mask is wrong; mark "
             "them as not measured."
+        )
+    if one_set and measurement.operator.sets > 1:
+        return (
+            "the field of view is smaller than the object, and this method takes one map of each coil, which is wrong "
+            "where two places fall on one pixel; l1_wavelet and a_dps take two."
         )
     best = consistency(_least_squares(measurement), measurement)
     if best.explains:
@@ -77,9 +85,18 @@ def _of_scanner(best: Consistency, report: dict[str, Any]) -> str:
             f"no image explains it: coil maps from only {lines} central lines are too rough; measure more of them, or "
             "give maps from another scan of the same coils."
         )
+    if maps.get("sets", 1) > 1:
+        return (
+            "no image explains it, though two maps of each coil were taken: more than two places fall on one pixel, or "
+            "something moved; a larger field of view would tell."
+        )
+    share = maps.get("second_eigenvalue")
+    certainly = share is not None and share > NEEDED
     return (
-        "no image explains it: one coil map per pixel does not describe this scan, most likely because the object is "
-        "larger than the field of view and wraps around; use two maps per pixel, or a larger field of view."
+        "no image explains it: one coil map per pixel does not describe this scan, "
+        + (f"in {share:.0%} of its signal, " if certainly else "most likely ")
+        + "because the object is larger than the field of view and wraps around; use two maps per pixel "
+        f"(calibration.maps.sets: {'auto' if certainly else '2'}), or a larger field of view."
     )
 
 

@@ -56,7 +56,7 @@ class L1WaveletSettings(SolverSettings):
     kind: Literal["l1_wavelet"] = "l1_wavelet"
     regularisation: float = Field(3e-3, ge=0, description="λ, in scaled units")
     iterations: PositiveInt = Field(100, description="FISTA steps")
-    wavelet: WaveletName = Field("db4", description="Daubechies family")
+    wavelet: WaveletName = Field("db2", description="Daubechies family; db2 is best of these from 48 pixels a side on")
     levels: PositiveInt = Field(3, description="levels of the transform, at most")
     random_shifts: bool = Field(
         True, description="shift the wavelets' grid at random in every step (cycle spinning, as BART does): no blocks"

@@ -14,6 +14,7 @@ from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.view import View
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.soft_sense import multicoil_fourier
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Prior:
     def training_view(self, measurement: Measurement, generators: Sequence[Draws]) -> View:
         """Show images as in training: a further mask Ã of a training mask for each sample, with the scan's coil maps.
 
+        A network has learned images of one set of maps. It is shown the parts of several sets one by one, as items
+        ``sample 0 set 0, sample 0 set 1, …``.
+
         The masks are those of the *training* acceleration, whatever that of the scan (arXiv 2403.08728).
 
         Parameters
@@ -80,7 +84,7 @@ class Prior:
             return self.show(measurement.operator)
         corruption = self._corruption(self.corruption, measurement)
         drawn = [
-            corruption.further(self._training_operator(measurement, corruption, generator), generator)
+            corruption.further(self._training_operator(measurement, corruption, generator), generator).apart()
             for generator in generators
         ]
         return self.show(LinearOperator.cat(drawn))
@@ -110,12 +114,12 @@ class Prior:
 
     def _training_operator(
         self, measurement: Measurement, corruption: MultiCoilUndersampling, generator: Draws
-    ) -> LinearOperator:
+    ) -> MultiCoilFourier:
         maps = measurement.operator.coil_maps
         if self.masks is None or maps is None or self.masks.shape[-1] != maps.shape[-1]:
             return corruption.draw(measurement, generator)
         index = generator.integers(len(self.masks), 1)
-        return MultiCoilFourier(self.masks[index.to(self.masks.device)].to(maps.device), maps)
+        return multicoil_fourier(self.masks[index.to(self.masks.device)].to(maps.device), maps)
 
 
 def require_prior(prior: Prior | None, method: str, *, student: bool = False) -> Prior:

@@ -113,7 +113,22 @@ class Prepared:
         return self.scan.report
 
     def shown(self, image: Tensor) -> Tensor:
-        """Return the magnitude of an image ``(..., y, x)`` in scaled units, in the shading of the file's coils."""
+        """Return the magnitude of an image in scaled units, in the shading of the file's coils.
+
+        Parameters
+        ----------
+        image
+            ``(..., y, x)``; of several sets of coil maps, the parts ``(set, y, x)`` complex64.
+
+        Returns
+        -------
+        Tensor
+            As large, of parts ``(1, y, x)``.
+        """
+        maps = self.scan.maps
+        if maps.ndim == 4 and image.is_complex() and image.shape == (len(maps), *maps.shape[-2:]):
+            coils = self.scan.coils.receive((maps.to(image.device) * image[:, None]).sum(0))
+            return coils.abs().square().sum(0, keepdim=True).sqrt()
         return image.abs() * self.scan.shading().to(image.device)
 
 
@@ -144,8 +159,14 @@ def prepare(
     ------
     DataError
         If the scan cannot be calibrated, or is smaller than ``size``.
+    ProtocolError
+        If it is to be cropped and its maps come from a file.
     """
     if size is not None:
+        if settings is not None and settings.maps.file is not None:
+            raise ProtocolError(
+                "--crop-kspace makes another matrix than that of the coil maps' file; leave one of them out."
+            )
         scan = at_lower_resolution(scan, size)
     mask = undersampling.mask(scan)
     try:

@@ -68,6 +68,7 @@ class SigpyTVSettings(SolverSettings):
     """``argmin ½ ‖A x − y‖² + λ ‖G x‖₁`` with G the differences between neighbours, by sigpy."""
 
     solver = SigpyTV
+    takes_sets = False
 
     kind: Literal["sigpy_tv"] = "sigpy_tv"
     regularisation: float = Field(3e-3, ge=0, description="λ, in scaled units")
@@ -100,6 +101,7 @@ class SigpyL1Settings(SolverSettings):
     """``argmin ½ ‖A x − y‖² + λ ‖W x‖₁`` with all levels that the image has room for, by sigpy."""
 
     solver = SigpyL1
+    takes_sets = False
 
     kind: Literal["sigpy_l1"] = "sigpy_l1"
     regularisation: float = Field(3e-3, ge=0, description="λ, in scaled units")

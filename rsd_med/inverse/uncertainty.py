@@ -9,9 +9,27 @@ LEVEL = 0.9
 """The share of pixels that an interval is meant to cover."""
 
 
+def combined_magnitude(images: Tensor) -> Tensor:
+    """Return the magnitude of images, whose parts belong to the sets of coil maps: one set as a rule.
+
+    Of several, it is the root of their sum of squares: with orthonormal maps, that of the coil images.
+
+    Parameters
+    ----------
+    images
+        ``(..., set, y, x)`` complex64.
+
+    Returns
+    -------
+    Tensor
+        ``(..., 1, y, x)`` float32.
+    """
+    return images.abs() if images.shape[-3] == 1 else images.abs().square().sum(-3, keepdim=True).sqrt()
+
+
 def spread(samples: Tensor) -> Tensor:
-    """Return the standard deviation of the magnitudes of ``(n, 1, y, x)`` samples: ``(1, y, x)`` float32, n > 1."""
-    return samples.abs().std(dim=0).to(torch.float32)
+    """Return the standard deviation of the magnitudes of ``(n, set, y, x)`` samples: ``(1, y, x)`` float32, n > 1."""
+    return combined_magnitude(samples).std(dim=0).to(torch.float32)
 
 
 def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, Tensor]:
@@ -24,7 +42,7 @@ def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, 
     Parameters
     ----------
     samples
-        ``(n, 1, y, x)`` complex64, n > 1.
+        ``(n, set, y, x)`` complex64, n > 1.
     level
         Probability, in (0, 1).
 
@@ -35,7 +53,7 @@ def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, 
     """
     count = len(samples)
     width = student_quantile((1 + level) / 2, count - 1) * math.sqrt(1 + 1 / count)
-    centre, half = samples.mean(0).abs(), width * spread(samples)
+    centre, half = combined_magnitude(samples.mean(0)), width * spread(samples)
     return (centre - half).clamp_min(0), centre + half
 
 

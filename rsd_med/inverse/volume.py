@@ -29,6 +29,9 @@ from rsd_med.metrics.image_quality import volume_quality
 WINDOW = 1.25
 """White, in multiples of the largest scale of a volume: the display window of the whole package."""
 
+MAP_FIGURES = ("kind", "sets", "second_eigenvalue", "outside", "residual")
+"""What is told of the coil maps of every slice."""
+
 HEAD = 0.1
 """Pixels brighter than this part of the reference's peak count as inside."""
 
@@ -72,7 +75,8 @@ def reconstruct_volume(
     """Reconstruct the slices of one volume and write all results to a folder.
 
     ``mean.nii.gz``, and where the method gives an uncertainty ``std.nii.gz``, ``lower.nii.gz`` and ``upper.nii.gz``:
-    magnitudes in the units of the file, in the shading of its coils.
+    magnitudes in the units of the file, in the shading of its coils. ``support.nii.gz``: how many maps of a coil each
+    pixel has; without one, it is dark.
     ``png/slice_000.png`` and ``png/uncertainty_000.png``; ``dicom/`` on request.
 
     Parameters
@@ -110,6 +114,7 @@ def reconstruct_volume(
     geometries: list[Geometry] = []
     unit = 0.0
     calibration: dict[str, Any] = {}
+    maps: list[dict[str, Any]] = []
     with ExitStack() as stack:
         scratch = _Scratch(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".writing-"))))
         volumes: dict[str, NiftiWriter] = {}
@@ -121,7 +126,7 @@ def reconstruct_volume(
             scale = float(prepared.measurement.scale[0])
             unit = max(unit, scale)
             images = magnitudes(reconstruction, prepared)
-            for name, image in images.items():
+            for name, image in (images | _support(prepared)).items():
                 if name not in volumes:
                     volumes[name] = stack.enter_context(NiftiWriter(folder / f"{name}.nii.gz"))
                 volumes[name].add(image, prepared.geometry)
@@ -134,11 +139,17 @@ def reconstruct_volume(
             seconds.append(reconstruction.seconds)
             if not reconstruction.residual.explains:
                 if not result.unexplained and solver.settings.fits_data:
-                    learned = solver.settings.needs is not None
-                    result.cause = likely_cause(prepared.measurement, prepared.report, learned=learned)
+                    method = solver.settings
+                    result.cause = likely_cause(
+                        prepared.measurement,
+                        prepared.report,
+                        learned=method.needs is not None,
+                        one_set=not method.takes_sets,
+                    )
                 result.unexplained.append(number)
             if number == 0:
                 calibration = prepared.report
+            maps.append(prepared.report["maps"])
         for name, image, number in scratch.pictures():
             target = folder / "png" / f"{name}_{number:03d}.png"
             target.parent.mkdir(exist_ok=True)
@@ -154,6 +165,7 @@ def reconstruct_volume(
             "explains": not result.unexplained,
             "likely_cause": result.cause,
             "calibration_of_first_slice": calibration,
+            "coil_maps": {name: [one.get(name) for one in maps] for name in MAP_FIGURES},
         } | scratch.quality()
     return result
 
@@ -199,7 +211,14 @@ def magnitudes(reconstruction: Reconstruction, prepared: Prepared) -> dict[str, 
     images = {"mean": reconstruction.mean}
     if reconstruction.std is not None and reconstruction.interval is not None:
         images |= {"std": reconstruction.std, "lower": reconstruction.interval[0], "upper": reconstruction.interval[1]}
-    return {name: (prepared.shown(image[0]) * scan.scale).to(torch.float32) for name, image in images.items()}
+    return {name: (prepared.shown(image)[0] * scan.scale).to(torch.float32) for name, image in images.items()}
+
+
+def _support(prepared: Prepared) -> dict[str, Tensor]:
+    """Return how many maps of a coil each pixel has, ``(y, x)`` float32; nothing for a coil that needs none."""
+    if prepared.report["maps"]["kind"] == "ones":
+        return {}
+    return {"support": prepared.measurement.operator.support()[0].sum(0).to(torch.float32)}
 
 
 class _Scratch:

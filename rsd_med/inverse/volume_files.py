@@ -6,8 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
+from rsd_med.base.notices import say_once
 from rsd_med.data.writing import NOTE
 from rsd_med.data.writing.cfl import CflWriter
 from rsd_med.data.writing.hdf5 import written_hdf5
@@ -92,11 +94,22 @@ class BartFiles(VolumeFile):
         super().__init__()
         self.folder = folder
         self._files: dict[str, CflWriter] = {}
+        self._sets: int | None = None
 
     def add(self, prepared: Prepared, reconstruction: Reconstruction, image: Tensor, part: tuple[int, int]) -> None:
         """Append the slice to each file."""
         scale = prepared.scan.scale
-        slices = {"image": reconstruction.mean[0] * scale, "maps": prepared.scan.maps}
+        maps = prepared.scan.maps if prepared.scan.maps.ndim == 4 else prepared.scan.maps[None]
+        if self._sets is None:
+            self._sets = len(reconstruction.mean)
+        if len(reconstruction.mean) > self._sets:
+            say_once(
+                "BART's files hold one set of coil maps, as the first slice; the second of other slices is left out."
+            )
+        slices = {
+            "image": _of_sets(reconstruction.mean, self._sets)[:, None] * scale,
+            "maps": _of_sets(maps, self._sets),
+        }
         if prepared.scan.kspace.shape[-2:] == image.shape:  # along a trajectory there is none on the grid
             slices["kspace"] = prepared.scan.kspace * scale
         for name, values in slices.items():
@@ -104,3 +117,9 @@ class BartFiles(VolumeFile):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._files[name] = self._stack.enter_context(CflWriter(self.folder / f"{name}.cfl"))
             self._files[name].add(values)
+
+
+def _of_sets(parts: Tensor, sets: int) -> Tensor:
+    """Return so many parts ``(set, ...)``: the first ones, or more of zeros."""
+    missing = parts.new_zeros(max(sets - len(parts), 0), *parts.shape[1:])
+    return torch.cat((parts[:sets], missing))

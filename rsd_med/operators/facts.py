@@ -34,8 +34,16 @@ class Facts(MadeOfTensors):
 
     @property
     def coil_maps(self) -> Tensor | None:
-        """The coil sensitivities ``(*batch, coil, y, x)`` of a scan; None for anything else."""
+        """The coil sensitivities ``(*batch, coil, y, x)`` of a scan, of several sets ``(*batch, set, coil, y, x)``.
+
+        None for anything else.
+        """
         return None
+
+    @property
+    def sets(self) -> int:
+        """How many images one measurement is the sum of: 1, but where a scan has several sets of coil maps."""
+        return 1
 
     def entries(self, data: Tensor) -> Tensor:
         """Return which numbers of ``data`` are measured; the others are zero whatever the image.

@@ -155,6 +155,10 @@ class _Wrapper(LinearOperator):
     def coil_maps(self) -> Tensor | None:
         return self.parts[-1].coil_maps
 
+    @property
+    def sets(self) -> int:
+        return self.parts[-1].sets
+
     def entries(self, data: Tensor) -> Tensor:
         return self.parts[0].entries(data)
 

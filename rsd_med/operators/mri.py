@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from functools import reduce
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from rsd_med.operators.centring import centring_phases
+from rsd_med.operators.coil_power import coil_power, largest
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.sampled_fourier import SampledFourier, sampled_fourier
 from rsd_med.operators.sampling import require_mask
@@ -66,17 +67,19 @@ class CoilMaps(LinearOperator):
 
     def forward(self, x: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b coil y x"]:
         """Weight images ``(*batch, 1, y, x)`` to coil images ``(*batch, coil, y, x)``."""
-        _require_shape("Images", x, self.maps, coils=1)
+        _require_shape("Images", x, self.maps, 1, self.maps.shape[:-3])
         return self.maps * x
 
     def adjoint(self, y: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b 1 y x"]:
         """Combine coil images ``(*batch, coil, y, x)`` to images ``(*batch, 1, y, x)``."""
-        _require_shape("Coil images", y, self.maps, coils=self.maps.shape[-3])
+        _require_shape("Coil images", y, self.maps, self.maps.shape[-3], self.maps.shape[:-3])
         return _combine(self.maps, y)
 
 
 class MultiCoilFourier(LinearOperator):
     """The undersampled multi-coil scan M F S: ``SamplingMask(mask) @ CentredFourier() @ CoilMaps(maps)``.
+
+    :class:`~rsd_med.operators.soft_sense.SoftSense` is the same with several maps of each coil.
 
     Maps images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)``, zero where not sampled.
     A single coil is one coil map of ones. Mask and maps may each lack the batch dimension the other has.
@@ -112,15 +115,16 @@ class MultiCoilFourier(LinearOperator):
             raise ValueError(
                 f"A mask of shape {tuple(mask.shape)} does not fit coil maps of shape {tuple(maps.shape)}."
             )
+        own = self.item_tensors["maps"]
         try:
-            batch = torch.broadcast_shapes(mask.shape[:-3], maps.shape[:-3])
+            batch = torch.broadcast_shapes(mask.shape[:-3], maps.shape[:-own])
         except RuntimeError as error:
             raise ValueError(
                 f"The batches of a mask {tuple(mask.shape)} and of coil maps {tuple(maps.shape)} differ."
             ) from error
         # Both carry the whole batch (as views, without memory), so that selecting items selects in both.
         self.mask = mask.expand(*batch, *mask.shape[-3:])
-        self.maps = maps.expand(*batch, *maps.shape[-3:])
+        self.maps = maps.expand(*batch, *maps.shape[-own:])
         # Made when first needed, for each dtype of the data.
         self._transforms: dict[torch.dtype, SampledFourier] = {}
         self._weights: dict[torch.dtype, KSpaceWeights] = {}
@@ -128,7 +132,7 @@ class MultiCoilFourier(LinearOperator):
     @property
     def domain(self) -> tuple[int, ...]:
         """The image: ``(1, y, x)``."""
-        return (1, *self.maps.shape[-2:])
+        return (self.sets, *self.maps.shape[-2:])
 
     @property
     def codomain(self) -> tuple[int, ...]:
@@ -139,6 +143,18 @@ class MultiCoilFourier(LinearOperator):
     def coil_maps(self) -> Complex[Tensor, "*b coil y x"]:
         """The maps."""
         return self.maps
+
+    def with_mask(self, mask: Tensor) -> Self:
+        """Return the scan by the same coils under another mask."""
+        return type(self)(mask, self.maps)
+
+    def apart(self) -> "MultiCoilFourier":
+        """Return the scans of each set of maps alone, as items of one batch: with one set, this very scan."""
+        return self
+
+    def first_set(self) -> "MultiCoilFourier":
+        """Return the scan by the first set of maps alone, which describes most of the signal."""
+        return self
 
     def entries(self, data: Tensor) -> Tensor:
         """Return the mask."""
@@ -167,63 +183,75 @@ class MultiCoilFourier(LinearOperator):
 
     def forward(self, x: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b coil y x"]:
         """Scan images ``(*batch, 1, y, x)`` to k-space ``(*batch, coil, y, x)`` of the same dtype."""
-        _require_shape("Images", x, self.maps, coils=1)
+        self._require("Images", x, self.sets)
         phase, fourier = self._image_phase(x.dtype), self._fourier(x.dtype)
         kspace = x.new_empty(*x.shape[:-3], *self.maps.shape[-3:])
         for items in self._item_tiles():
             image, maps, target = x[items] * phase, self.maps[items], kspace[items]
             for coils in tiles(target.shape[-3], target.numel(), x.device):
-                fourier.write(maps[..., coils, :, :] * image, target[..., coils, :, :], items)
+                fourier.write(self._spread(maps[..., coils, :, :], image), target[..., coils, :, :], items)
         return kspace
 
-    def adjoint(self, y: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b 1 y x"]:
+    def adjoint(self, y: Complex[Tensor, "*b _ y x"]) -> Complex[Tensor, "*b set y x"]:
         """Zero-filled, coil-combined image ``(*batch, 1, y, x)`` of k-space ``(*batch, coil, y, x)``.
 
         Computed as the conjugate of p sum_c S_c F (q M conj(y)), so that the maps need no conjugation, and that of
         k-space is part of the multiplication by q.
         """
-        _require_shape("K-space", y, self.maps, coils=self.maps.shape[-3])
+        self._require("K-space", y, self.maps.shape[-3])
         phase, fourier = self._image_phase(y.dtype), self._fourier(y.dtype)
-        image = y.new_empty(*y.shape[:-3], 1, *y.shape[-2:])
+        image = y.new_empty(*y.shape[:-3], self.sets, *y.shape[-2:])
         for items in self._item_tiles():
             maps, data = self.maps[items], y[items]
             total = _sum(
-                _weighted_sum(maps[..., coils, :, :], fourier.conjugate_images(data[..., coils, :, :], items))
+                self._gather(maps[..., coils, :, :], fourier.conjugate_images(data[..., coils, :, :], items))
                 for coils in tiles(data.shape[-3], data.numel(), y.device)
             )
             image[items] = total.mul_(phase).conj()
         return image
 
-    def apply_normal(self, x: Complex[Tensor, "*b 1 y x"]) -> Complex[Tensor, "*b 1 y x"]:
+    def apply_normal(self, x: Complex[Tensor, "*b set y x"]) -> Complex[Tensor, "*b set y x"]:
         """Compute A^H A x ``(*batch, 1, y, x)`` without a shift, and for line masks without transforms along y.
 
         F^H M F is a circular convolution. It commutes with the shifts of the centred transform, which cancel; and
         where the mask is constant along y, so do the transforms along y. Then no row needs another, and a tile of
         rows passes through every step while it is in the cache. Conjugation as in `adjoint`.
         """
-        _require_shape("Images", x, self.maps, coils=1)
+        self._require("Images", x, self.sets)
         weights = self._uncentred_weights(x.dtype)
         result = torch.empty_like(x)
         for items in self._item_tiles():
             image, maps, target = x[items], self.maps[items], result[items]
-            entries = image.numel() * maps.shape[-3]
+            entries = image.numel() // self.sets * maps.shape[-3]
             if self.mask.shape[-2] == 1:
                 for rows in tiles(x.shape[-2], entries, x.device):
-                    spectrum = torch.fft.fft(maps[..., rows, :] * image[..., rows, :])
+                    spectrum = torch.fft.fft(self._spread(maps[..., rows, :], image[..., rows, :]))
                     filtered = torch.fft.fft(weights.multiply_(spectrum, items, conjugate=True))
-                    target[..., rows, :] = _weighted_sum(maps[..., rows, :], filtered).conj()
+                    target[..., rows, :] = self._gather(maps[..., rows, :], filtered).conj()
             else:
                 parts = []
                 for coils in tiles(maps.shape[-3], entries, x.device):
-                    spectrum = torch.fft.fft2(maps[..., coils, :, :] * image)
+                    spectrum = torch.fft.fft2(self._spread(maps[..., coils, :, :], image))
                     filtered = torch.fft.fft2(weights.multiply_(spectrum, items, conjugate=True))
-                    parts.append(_weighted_sum(maps[..., coils, :, :], filtered))
+                    parts.append(self._gather(maps[..., coils, :, :], filtered))
                 target.copy_(_sum(parts).conj())
         return result
 
+    def _spread(self, maps: Tensor, image: Tensor) -> Tensor:
+        """Return the coil images of some coils, rows and items."""
+        return maps * image
+
+    def _gather(self, maps: Tensor, coil_images: Tensor) -> Tensor:
+        """Return sum_c S_c x_c; the coil images may be overwritten."""
+        products = coil_images.mul_(maps)
+        return products if products.shape[-3] == 1 else products.sum(dim=-3, keepdim=True)
+
+    def _require(self, what: str, data: Tensor, channels: int) -> None:
+        _require_shape(what, data, self.maps, channels, self.maps.shape[: -self.item_tensors["maps"]])
+
     def _item_tiles(self) -> Iterator[slice]:
         """Cut the first dimension of the batch, which mask, maps and data share where they have one."""
-        if self.maps.ndim > 3:
+        if self.maps.ndim > self.item_tensors["maps"]:
             return tiles(len(self.maps), self.maps.numel(), self.maps.device)
         return iter([slice(None)])
 
@@ -245,12 +273,6 @@ class MultiCoilFourier(LinearOperator):
         return self._weights[dtype]
 
 
-def _weighted_sum(maps: Tensor, coil_images: Tensor) -> Tensor:
-    """Return sum_c S_c x_c; the coil images are overwritten."""
-    products = coil_images.mul_(maps)
-    return products if products.shape[-3] == 1 else products.sum(dim=-3, keepdim=True)
-
-
 def _sum(parts: Iterable[Tensor]) -> Tensor:
     """Return the sum; the first part is overwritten."""
     return reduce(Tensor.add_, parts)
@@ -267,21 +289,11 @@ def _require_maps(maps: Tensor) -> None:
         )
 
 
-def _require_shape(what: str, data: Tensor, maps: Tensor, coils: int) -> None:
+def _require_shape(what: str, data: Tensor, maps: Tensor, channels: int, batch: torch.Size) -> None:
     """Refuse data that only broadcasting would fit: an adjoint would silently have another shape."""
-    expected = (*maps.shape[:-3], coils, *maps.shape[-2:])
+    expected = (*batch, channels, *maps.shape[-2:])
     shape = tuple(data.shape)
-    if shape[-len(expected) :] != expected or (maps.ndim > 3 and len(shape) != len(expected)):
+    if shape[-len(expected) :] != expected or (batch and len(shape) != len(expected)):
         raise ValueError(
             f"{what} of shape {shape} do not fit coil maps of shape {tuple(maps.shape)}: expected {expected}."
         )
-
-
-def coil_power(maps: Complex[Tensor, "*b coil y x"]) -> Float[Tensor, "*b 1 y x"]:
-    """Return Σ_c |S_c|², real ``(*batch, 1, y, x)``, of maps ``(*batch, coil, y, x)``."""
-    return torch.view_as_real(maps.resolve_conj()).square().sum(-1).sum(-3, keepdim=True)
-
-
-def largest(values: Tensor, image: Tensor) -> Tensor:
-    """Return the largest of each item's values, ``(b,)``, for a batch of images."""
-    return values.amax((-3, -2, -1)).reshape(-1).expand(len(image))

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rsd_med.operators.coil_power import coil_power
 from rsd_med.operators.linear import LinearOperator
-from rsd_med.operators.mri import coil_power
 
 ACCURACY = {torch.complex64: 1e-6, torch.complex128: 1e-13}
 """Relative accuracy asked of the transform, close to what each precision can give."""

@@ -10,7 +10,16 @@ from rsd_med.protocol.packaged import find_protocol
 from rsd_med.protocol.protocol import Protocol
 from rsd_med.protocol.yaml_text import parse_mapping, read_text, write_yaml
 
-__all__ = ["Protocol", "dump_protocol", "find_protocol", "load_protocol", "protocol_json_schema", "read_text"]
+__all__ = [
+    "Protocol",
+    "apply_overrides",
+    "check",
+    "dump_protocol",
+    "find_protocol",
+    "load_protocol",
+    "protocol_json_schema",
+    "read_text",
+]
 
 
 def load_protocol(path: Path | str, overrides: Sequence[str] = (), text: str | None = None) -> Protocol:

@@ -7,8 +7,10 @@ from typing import Any
 from rsd_med.base.errors import ProtocolError
 from rsd_med.protocol.yaml_text import parse_value
 
+_EXAMPLES = {"--set": "student.loss.alpha=1.2", "--calibration": "maps.crop=0.8"}
 
-def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Return a copy of a protocol's plain values with overrides laid over them, the later one winning.
 
     Parameters
@@ -19,6 +21,8 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         ``key.path=value``. A part of the path that is a number picks an item of a list; the value is read as YAML:
         ``student.loss.alpha=1.2``, ``name=try_2``, ``evaluation.samplers.0.steps=18``, ``data.crop=[64, 64]``,
         ``corruption={kind: noise, sigma: 0.2}``, ``evaluation.reference=null``.
+    option
+        How the command line calls them.
 
     Raises
     ------
@@ -31,10 +35,10 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         path, equals, text = override.partition("=")
         parts = [part.strip() for part in path.split(".")]
         if not equals or not all(parts):
-            raise ProtocolError(f"--set {override}: write it as key=value, for example --set student.loss.alpha=1.2")
+            raise ProtocolError(f"{option} {override}: write it as key=value, for example {option} {_EXAMPLES[option]}")
         if not text.strip():
-            raise ProtocolError(f"--set {override}: the value is missing; write null for none")
-        _put(result, parts, parse_value(text, f"--set {override}"), override)
+            raise ProtocolError(f"{option} {override}: the value is missing; write null for none")
+        _put(result, parts, parse_value(text, f"{option} {override}"), f"{option} {override}")
     return result
 
 
@@ -55,9 +59,9 @@ def _key(node: Any, part: str, path: list[str], override: str) -> str | int:
     if isinstance(node, dict):
         return part
     if not isinstance(node, list):
-        raise ProtocolError(f"--set {override}: `{where}` is a single value and has no `{part}` in it")
+        raise ProtocolError(f"{override}: `{where}` is a single value and has no `{part}` in it")
     if not part.isdecimal() or int(part) >= len(node):
         raise ProtocolError(
-            f"--set {override}: `{where}` is a list of {len(node)}; name an item by its number, from 0, not `{part}`"
+            f"{override}: `{where}` is a list of {len(node)}; name an item by its number, from 0, not `{part}`"
         )
     return int(part)

@@ -8,7 +8,7 @@ import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.calibration.calibrate import calibrate
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.scan import Scan

@@ -8,19 +8,23 @@ import torch
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError
 from rsd_med.calibration import coil_maps as module
-from rsd_med.calibration.coil_maps import CoilMapSettings, cache_folder, chosen_maps
+from rsd_med.calibration.coil_maps import chosen_maps
+from rsd_med.calibration.map_cache import cache_folder
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.phase import common_phase, normalised
 from rsd_med.calibration.quality import map_quality
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.masks import acs_slice
+from rsd_med.operators.noise import complex_or_real_noise
 
 SHAPE = (40, 36)
 
 
 def coil_maps(*arguments, **options):
-    return chosen_maps(*arguments, **options)[0]
+    (maps,) = chosen_maps(*arguments, **options).maps
+    return maps
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +127,21 @@ def test_odd_matrices(columns):
     maps = birdcage_maps(3, (33, columns), generator)
     kspace = fft2c(maps * torch.ones(1, 33, columns, dtype=torch.complex64))
     for kind in ("espirit", "walsh"):
+        settings = CoilMapSettings(kind=kind, cache=False, crop=0, sets=1)
         for lines in (14, 15):
             sampled = torch.zeros(columns, dtype=torch.bool)
             sampled[acs_slice(columns, lines)] = True
-            found = coil_maps(torch.where(sampled, kspace, 0), sampled, CoilMapSettings(kind=kind, cache=False, crop=0))
+            found = coil_maps(torch.where(sampled, kspace, 0), sampled, settings)
             assert (found.conj() * maps).sum(0).abs().mean() > 0.95
 
 
-def test_auto_takes_what_applies(truth, monkeypatch):
-    taken = []
-    monkeypatch.setattr(module, "espirit_maps", lambda *a: taken.append("espirit") or truth[0])
-    monkeypatch.setattr(module, "walsh_maps", lambda *a: taken.append("walsh") or truth[0])
+def test_auto_takes_what_applies(truth):
     off = CoilMapSettings(cache=False)
     kspace, sampled = only(truth[2], 20)
-    coil_maps(kspace, sampled, off)
-    coil_maps(*only(kspace, 8), off)
-    assert taken == ["espirit", "walsh"]
-    assert torch.allclose(coil_maps(kspace, sampled, off, stored=3 * truth[0]), truth[0], atol=1e-5)
+    assert chosen_maps(kspace, sampled, off).kind == "espirit"
+    stored = chosen_maps(kspace, sampled, off, stored=3 * truth[0])
+    assert stored.kind == "file"
+    assert torch.allclose(stored.maps[0], truth[0], atol=1e-5)
     assert torch.equal(coil_maps(kspace[:1], sampled, off), torch.ones(1, *SHAPE, dtype=torch.complex64))
 
 
@@ -151,9 +153,9 @@ def test_auto_takes_walsh_where_espirit_is_blind_to_half_of_the_object(shared_da
     kspace = torch.where(sampled, scan.kspace, 0)
     forced = coil_maps(kspace, sampled, CoilMapSettings(kind="espirit", cache=False))
     assert not map_quality(forced, kspace, sampled).explains
-    maps, kind = chosen_maps(kspace, sampled, CoilMapSettings(cache=False))
-    assert kind == "walsh"
-    assert map_quality(maps, kspace, sampled).explains
+    chosen = chosen_maps(kspace, sampled, CoilMapSettings(cache=False))
+    assert chosen.kind == "walsh"
+    assert map_quality(chosen.maps, kspace, sampled).explains
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_a_centre_of_zeros(truth):
 def test_noise_has_no_support_in_espirit_but_maps_in_auto():
     noise = torch.randn(4, *SHAPE, dtype=torch.complex64, generator=Draws().manual_seed(0))
     everything = torch.ones(SHAPE[1], dtype=torch.bool)
-    strict = {"crop": 0.9999, "threshold": 0.5, "cache": False}
+    strict = {"crop": 0.9999, "threshold": 0.5, "cache": False, "sets": 1}
     with pytest.raises(DataError, match=r"calibration\.maps\.crop"):
         coil_maps(noise, everything, CoilMapSettings(kind="espirit", **strict))
     assert coil_maps(noise, everything, CoilMapSettings(**strict)).any()
@@ -194,24 +196,99 @@ def test_the_common_phase_is_smooth_and_ignores_the_phase_it_was_given(truth):
     assert torch.allclose(common_phase(maps, centre), common_phase(turned, centre), atol=1e-5)
 
 
+# --- two sets, few lines, much noise ---------------------------------------------------------------------------------
+
+
+def wrapped(columns):
+    """A disc cut to a field of view of so many columns: what lies outside falls in from the other side."""
+    wide = (40, 48)
+    maps = birdcage_maps(6, wide, Draws().manual_seed(3))
+    y, x = torch.meshgrid(torch.linspace(-1, 1, wide[0]), torch.linspace(-1, 1, wide[1]), indexing="ij")
+    disc = (y**2 + x**2 < 0.8) * (1 + 0.3 * torch.cos(9 * x) * torch.cos(7 * y))
+    images = maps * torch.polar(disc, smooth_phase(wide, Draws().manual_seed(4), amplitude=0.5))
+    first = (wide[1] - columns) // 2
+    folded = torch.zeros(6, wide[0], columns, dtype=images.dtype)
+    for column in range(wide[1]):
+        folded[..., (column - first) % columns] += images[..., column]
+    return fft2c(folded)
+
+
+def test_two_sets_are_taken_where_the_object_is_larger_than_the_field_of_view_and_there_alone():
+    everything = {columns: torch.ones(columns, dtype=torch.bool) for columns in (48, 32)}
+    settings = CoilMapSettings(cache=False)
+    whole = chosen_maps(wrapped(48), everything[48], settings)
+    assert len(whole.maps) == 1
+    assert whole.second_eigenvalue < 0.01
+    kspace = wrapped(32)
+    folded = chosen_maps(kspace, everything[32], settings)
+    assert folded.maps.shape == (2, 6, 40, 32)
+    assert folded.second_eigenvalue > 0.05
+    gram = torch.einsum("mcyx,ncyx->mnyx", folded.maps.conj(), folded.maps)
+    assert gram[0, 1].abs().max() < 1e-5
+    assert all(torch.isclose(power, torch.tensor([0.0, 1.0])).any() for power in gram[0, 0].real.flatten()[::37])
+    one = chosen_maps(kspace, everything[32], settings.model_copy(update={"sets": 1}))
+    assert len(one.maps) == 1
+    assert one.second_eigenvalue == folded.second_eigenvalue
+    left = [map_quality(chosen.maps, kspace, everything[32]).residual for chosen in (one, folded)]
+    assert left[1] < 0.5 * left[0]
+
+
+def test_noise_is_not_taken_for_a_second_place_on_a_pixel():
+    kspace = wrapped(48)
+    sigma = 0.01 * float(kspace.abs().max())
+    noise = complex_or_real_noise(kspace, sigma, Draws().manual_seed(0))
+    everything = torch.ones(48, dtype=torch.bool)
+    # Of noise, all eigenvalues are near 1, unless its level is known.
+    assert chosen_maps(kspace + noise, everything, CoilMapSettings(cache=False)).second_eigenvalue > 0.5
+    known = chosen_maps(kspace + noise, everything, CoilMapSettings(cache=False), sigma=sigma)
+    assert known.kind == "espirit"
+    assert known.second_eigenvalue < 0.01
+    assert len(known.maps) == 1
+
+
+def test_few_lines_of_the_real_brain_are_explained_better_than_by_walsh(shared_data):
+    scan = FastMRIHDF5(shared_data / "fastmri_format" / "real_brain_8ch.h5")[0]
+    sampled = torch.zeros(180, dtype=torch.bool)
+    sampled[acs_slice(180, 8)] = True
+    kspace = torch.where(sampled, scan.kspace, 0)
+    chosen = chosen_maps(kspace, sampled, CoilMapSettings(cache=False))
+    assert chosen.kind == "espirit"
+    assert chosen.kernel_width in (3, 4)
+    simple = chosen_maps(kspace, sampled, CoilMapSettings(kind="walsh"))
+    residuals = [map_quality(maps.maps, scan.kspace, torch.ones(180) > 0).residual for maps in (chosen, simple)]
+    assert residuals[0] < 0.8 * residuals[1]  # on all of k-space, which neither was made from
+
+
+def test_stored_sets_are_made_orthonormal_and_one_can_be_asked_for(truth):
+    maps, _, kspace = truth
+    sets = torch.stack([2 * maps, maps + 0.3 * maps.roll(1, 0)])
+    chosen = chosen_maps(*only(kspace, 20), CoilMapSettings(), sets).maps
+    gram = torch.einsum("mcyx,ncyx->mnyx", chosen.conj(), chosen)
+    assert torch.allclose(gram, torch.eye(2, dtype=gram.dtype)[..., None, None].expand_as(gram), atol=1e-4)
+    assert torch.equal(chosen_maps(*only(kspace, 20), CoilMapSettings(sets=1), sets).maps, chosen[:1])
+    with pytest.raises(DataError, match="holds one set"):
+        chosen_maps(*only(kspace, 20), CoilMapSettings(sets=2), maps)
+
+
 # --- the cache ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def counted(monkeypatch):
     calls = []
-    original = module.espirit_maps
-    monkeypatch.setattr(module, "espirit_maps", lambda *a: calls.append(1) or original(*a))
+    original = module.espirit_eigenmaps
+    monkeypatch.setattr(module, "espirit_eigenmaps", lambda *a: calls.append(1) or original(*a))
     return calls
 
 
 def test_maps_are_computed_once(truth, tmp_path, counted):
     kspace, sampled = only(truth[2], 20)
-    settings = CoilMapSettings(kind="espirit", cache_dir=str(tmp_path))
+    settings = CoilMapSettings(kind="espirit", sets=1, cache_dir=str(tmp_path))
     first = coil_maps(kspace, sampled, settings)
     assert torch.equal(coil_maps(kspace, sampled, settings), first)
     assert len(counted) == 1
-    coil_maps(kspace, sampled, settings.model_copy(update={"crop": 0.9}))
+    coil_maps(kspace, sampled, settings.model_copy(update={"kernel_width": 5}))
+    coil_maps(kspace, sampled, settings.model_copy(update={"crop": 0.9}))  # of the same vectors
     coil_maps(kspace + 0.1 * sampled, sampled, settings)
     assert len(counted) == 3
     assert [path.suffix for path in (tmp_path / "coil_maps").iterdir()] == [".safetensors"] * 3

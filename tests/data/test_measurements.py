@@ -9,7 +9,7 @@ import torch
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.scale import acs_scale
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruptionSettings, NoiseSettings

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5

@@ -8,7 +8,7 @@ import torch
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import calibrate
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.scan import Scan
 from rsd_med.inverse.causes import likely_cause
@@ -77,10 +77,10 @@ def wrapped():
     narrow[..., 24:] += images[..., :24]
     narrow[..., :24] += images[..., 72:]
     clean = fft2c(narrow)[0]
-    noise = complex_or_real_noise(clean, 0.02, generator_for(0, "noise"))
-    settings = CalibrationSettings(noise="none", whiten=False, maps=CoilMapSettings(cache=False))
+    noise = complex_or_real_noise(clean, 0.01, generator_for(0, "noise"))
+    settings = CalibrationSettings(noise="none", whiten=False, maps=CoilMapSettings(cache=False, sets=1))
     calibrated = calibrate(Scan("wrapped", clean + noise, torch.ones(48, dtype=torch.bool)), settings)
-    return replace(calibrated.measurement("wrapped"), sigma=torch.full((1,), 0.02 / calibrated.scale))
+    return replace(calibrated.measurement("wrapped"), sigma=torch.full((1,), 0.01 / calibrated.scale))
 
 
 def unmeasured_columns():

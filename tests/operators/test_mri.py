@@ -4,6 +4,7 @@ import torch
 
 from rsd_med.operators import CentredFourier, CoilMaps, MultiCoilFourier, SamplingMask, fft2c
 from rsd_med.operators.centring import centring_phases
+from rsd_med.operators.soft_sense import SoftSense, multicoil_fourier
 from tests.operators.contracts import TOLERANCE, check_operator, random_maps, random_tensor, relative_error
 
 SIZES = [(8, 6), (7, 9), (6, 5)]
@@ -188,3 +189,46 @@ def test_refuses_masks_and_maps_that_do_not_fit():
         CoilMaps(maps.real)
     with pytest.raises(ValueError, match="boolean"):
         MultiCoilFourier(line_mask(2, 6).float(), maps)
+
+
+# --- several sets of maps -------------------------------------------------------------------------------------------
+
+
+def sets_of_maps(batch, sets, coils, size, dtype):
+    """Maps that are orthonormal at every pixel, as ESPIRiT's eigenvectors are."""
+    drawn = random_tensor((batch, *size, coils, sets), dtype, 5)
+    return torch.linalg.qr(drawn).Q.permute(0, 4, 3, 1, 2).contiguous()
+
+
+@pytest.mark.usefixtures("cut")
+@pytest.mark.parametrize(("size", "sets", "lines"), [((8, 6), 2, True), ((7, 5), 3, False)])
+def test_soft_sense_owes_what_an_operator_owes(size, sets, lines):
+    mask = few_lines(3, size[1]) if lines else random_tensor((3, 1, *size), torch.float32, 8) > 0
+    scan = SoftSense(mask, sets_of_maps(3, sets, 4, size, torch.complex128))
+    check_operator(scan, (3, sets, *size), (3, 4, *size), torch.complex128)
+
+
+@pytest.mark.usefixtures("cut")
+@pytest.mark.parametrize("lines", [True, False])
+def test_soft_sense_is_the_sum_of_the_scans_of_each_set(lines):
+    size, mask = (8, 7), few_lines(2, 7) if lines else random_tensor((2, 1, 8, 7), torch.float32, 8) > 0
+    maps = sets_of_maps(2, 2, 4, size, torch.complex128)
+    scan, single = SoftSense(mask, maps), [MultiCoilFourier(mask, maps[:, number]) for number in (0, 1)]
+    x, y = random_tensor((2, 2, *size), torch.complex128, 1), random_tensor((2, 4, *size), torch.complex128, 2)
+    assert relative_error(scan(x), single[0](x[:, :1]) + single[1](x[:, 1:])) < 1e-14
+    assert relative_error(scan.H(y), torch.cat([one.H(y) for one in single], 1)) < 1e-14
+    assert float(scan.largest_eigenvalue(x).max()) == pytest.approx(1, abs=1e-12)
+    apart = scan.apart()(x.reshape(4, 1, *size))
+    assert relative_error(apart[0::2] + apart[1::2], scan(x)) < 1e-14
+    assert relative_error(scan.with_mask(mask | True)(x), SoftSense(mask | True, maps)(x)) == 0
+
+
+def test_refuses_sets_and_images_that_do_not_fit():
+    maps = sets_of_maps(2, 2, 4, (8, 6), torch.complex64)
+    scan = multicoil_fourier(line_mask(2, 6), maps)
+    assert isinstance(scan, SoftSense)
+    assert type(multicoil_fourier(line_mask(2, 6), maps[:, 0])) is MultiCoilFourier
+    with pytest.raises(ValueError, match="do not fit coil maps"):
+        scan(torch.zeros(2, 1, 8, 6, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="Sets of coil maps"):
+        SoftSense(line_mask(2, 6), maps[0, 0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsd_med.base.randomness import generator_for
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.data.knee_phantom import KneePhantomSettings

@@ -198,7 +198,7 @@ def build_solver(model: Model, method: str, samples: int) -> Solver:
 def reconstruct(
     model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress
 ) -> tuple[Reconstruction, Tensor]:
-    """Reconstruct where the networks lie; return that and the zero-filled ``(1, y, x)`` complex64, on the CPU."""
+    """Reconstruct where the networks lie; return that and the zero-filled ``(set, y, x)`` complex64, on the CPU."""
     device = model.experiment.device
     measurement = scan.prepared.measurement.to(device)
     solver = build_solver(model, method, samples)
@@ -207,7 +207,7 @@ def reconstruct(
 
 
 def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
-    """Return NMSE, PSNR and SSIM of a magnitude image over the reconstructed matrix; empty without a reference."""
+    """Return NMSE, PSNR and SSIM of ``(set, y, x)`` over the reconstructed matrix; empty without a reference."""
     if scan.reference is None:
         return {}
     from rsd_med.metrics.image_quality import nmse, psnr, reconstructed_part, ssim

@@ -16,7 +16,7 @@ from apps.inspector.page import scans as page_scans
 from apps.inspector.page.scans import EXAMPLE_NAMES, MOST_ITEMS, UPLOADED, chosen_acceleration, read_scan_item
 from apps.inspector.web.session import SessionStore
 from rsd_med.base.errors import DataError
-from rsd_med.calibration.coil_maps import CoilMapSettings
+from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.simulation import Scanner
