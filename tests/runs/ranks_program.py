@@ -27,7 +27,8 @@ def train(make, batch, distribution, steps=3, spoil=None):
         if step == spoil and distribution.rank == distribution.world_size - 1:
             seen = replace(share, data=share.data.clone())
             seen.data[0] = float("nan")
-        told.append(stage.step(seen, step * len(batch), generator(step)))
+        figures = stage.step(seen, step * len(batch), generator(step))
+        told.append({name: float(value) for name, value in figures.items()})
     weights = {name: network.state_dict() for name, network in stage.networks().items()}
     return weights, told, stage.offenders()
 
@@ -60,14 +61,22 @@ def findings(distribution):
 
 
 def overlapping(distribution):
-    """Let gradients travel in small buckets during the backward pass; return how many there were, and the weights."""
+    """Let gradients travel in small buckets during the backward pass; return the weights, and what three layers sent."""
     if distribution.world_size == 1:
         return None
     sent = []
     real, buckets.BUCKET_BYTES, distribution.overlaps = buckets.Buckets._send, 64, True
     buckets.Buckets._send = lambda self: (sent.append(any(self._missing)), real(self))
     try:
-        return [train(make, batch, distribution) for make, batch in STAGES], sent
+        trained = [train(make, batch, distribution) for make, batch in STAGES]
+        sent.clear()
+        layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
+        for parameter in layers.parameters():
+            torch.nn.init.constant_(parameter, 0.1)
+        with distribution.averaging([layers]):
+            layers(torch.full((1, 4), 1.0 + distribution.rank)).sum().backward()
+        distribution.average_gradients(layers, torch.zeros(()))
+        return trained, sent, [parameter.grad for parameter in layers.parameters()]
     finally:
         buckets.Buckets._send, distribution.overlaps = real, False
 
