@@ -61,7 +61,7 @@ def findings(distribution):
 
 
 def overlapping(distribution):
-    """Let gradients travel in small buckets during the backward pass; return the weights, and what three layers sent."""
+    """Let gradients travel in small buckets during the backward pass; return weights, and what three layers sent."""
     if distribution.world_size == 1:
         return None
     sent = []
