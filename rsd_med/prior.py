@@ -1,5 +1,6 @@
 """From a run to the prior that solvers take."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -69,5 +70,5 @@ def prior_of(experiment: Experiment, network: Denoiser, name: Literal["teacher",
         corruption=experiment.corruption,
         masks=masks,
         size=stored.size,
-        sigma_init=experiment.protocol.student.sigma_init if name == "student" else None,
+        one_step=replace(experiment.protocol.student.one_step, clip=False) if name == "student" else None,
     )

@@ -161,6 +161,11 @@ class Denoiser(nn.Module):
         s2 = sigma**2 + self.hidden_std**2
         return (s2 + self.sigma_data**2) / (s2 * self.sigma_data**2)
 
+    def skip_share(self, sigma: Tensor) -> Tensor:
+        """Return c_skip, the share of the noisy image in the estimate, at levels ``(b,)``: ``(b, 1, 1, 1)`` float32."""
+        variance = sigma.to(torch.float32).reshape(-1, 1, 1, 1).square() + self.hidden_std**2 + self.sigma_data**2
+        return self.sigma_data**2 / variance
+
     def forward(self, x: Tensor, sigma: Tensor, context: Tensor | None = None) -> Tensor:
         """Estimate the clean image.
 

@@ -20,13 +20,20 @@ class OneStep:
         The level that it takes its input for.
     clip
         Whether pictures end at black and white; see `rsd_med.diffusion.clip`.
+    skip
+        Whether the share of the noise that the denoiser passes on is part of the image, ``c_skip σ_init z``. Without
+        it the network need not learn to take it away again: what it leaves of it is grain.
     """
 
     sigma_init: float
     clip: bool = False
+    skip: bool = True
 
     def __call__(self, denoiser: Denoiser, view: View, noise: Tensor) -> Tensor:
         """Generate images ``(b, channels, y, x)`` from as many standard normal numbers."""
         level = torch.full((len(noise),), self.sigma_init, device=noise.device)
-        images = view.denoise(denoiser, self.sigma_init * noise, level)
+        shown = view.project(self.sigma_init * noise)
+        images: Tensor = denoiser(shown, level, view.context)
+        if not self.skip:
+            images = images - denoiser.skip_share(level) * shown
         return clip_to_range(images) if self.clip else images

@@ -11,6 +11,7 @@ from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.view import View
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.mri import MultiCoilFourier
@@ -34,8 +35,8 @@ class Prior:
         Masks of training measurements ``(m, 1, 1, x)``, drawn from where the corruption knows no distribution.
     size
         (y, x) of the training images.
-    sigma_init
-        Noise level at which a student generates; None for a teacher.
+    one_step
+        How a student generates, without clipping; None for a teacher.
     any_size
         Whether scans of another matrix are taken too. The network is convolutional and the masks are drawn anew, with
         as large a share of the columns; but anatomy is shown at another scale in pixels than it was learned at.
@@ -46,7 +47,7 @@ class Prior:
     corruption: Corruption
     masks: Tensor | None
     size: tuple[int, int]
-    sigma_init: float | None = None
+    one_step: OneStep | None = None
     any_size: bool = False
 
     def check(self, measurement: Measurement) -> None:
@@ -132,6 +133,6 @@ def require_prior(prior: Prior | None, method: str, *, student: bool = False) ->
     """
     if prior is None:
         raise ProtocolError(f"--method {method} needs a prior: give the folder of a run that rsd_med.train has filled.")
-    if student and prior.sigma_init is None:
+    if student and prior.one_step is None:
         raise ProtocolError(f"--method {method} needs a student: train the run's second stage.")
     return prior

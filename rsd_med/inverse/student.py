@@ -8,7 +8,6 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.proximal import data_proximal
@@ -35,8 +34,8 @@ class StudentGenerator:
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Generate ``(b, 1, y, x)`` complex64 from latents ``(b, 2, y, x)``; gradients pass."""
-        assert self.prior.sigma_init is not None
-        return to_complex(OneStep(self.prior.sigma_init)(self.prior.denoiser, self.view, latents))
+        assert self.prior.one_step is not None
+        return to_complex(self.prior.one_step(self.prior.denoiser, self.view, latents))
 
 
 def draw_latents(measurement: Measurement, prior: Prior, generators: list[Draws]) -> Tensor:
@@ -51,11 +50,11 @@ def draw_latents(measurement: Measurement, prior: Prior, generators: list[Draws]
     Tensor
         ``(b, 2, y, x)`` float32.
     """
-    assert prior.sigma_init is not None
+    assert prior.one_step is not None
     variance = torch.full((1, 1, 1, 1), START_STD**2, device=measurement.data.device)
     known = to_channels(data_proximal(torch.zeros_like(measurement.image()), variance, measurement))
     drawn = [generator.normal(*known.shape[1:]) for generator in generators]
-    return torch.stack(drawn).to(known.device) + known / prior.sigma_init
+    return torch.stack(drawn).to(known.device) + known / prior.one_step.sigma_init
 
 
 class LatentSearch:

@@ -98,8 +98,7 @@ def _spectra(record: RunRecord) -> Markup | None:
         return None
     remark = (
         "Grain has more power than real images on the right of the chart, blur less; a grid of pixels stands out in "
-        "the corner. The band is within 20 % of the reference, up to 0.9 of Nyquist; what lies beyond is drawn "
-        "at its edge."
+        "the corner. The band is within 20 % of the reference, up to 0.9 of Nyquist."
     )
     return tag("div", spectrum_chart(curves), tag("p", remark, class_="remark"), class_="spectra")
 

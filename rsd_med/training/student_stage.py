@@ -52,6 +52,10 @@ class StudentSettings(Settings):
         True,
         description="whether what it draws darker than black or brighter than white is set to it; real pictures alone",
     )
+    skip: bool = Field(
+        True,
+        description="whether the generator passes a share of its noise on, as its teacher does; without it, less grain",
+    )
     fake_steps: PositiveInt = Field(
         1, description="steps of the fake score, if the loss asks it, for each of the generator"
     )
@@ -84,7 +88,7 @@ class StudentSettings(Settings):
     @property
     def one_step(self) -> OneStep:
         """How the generator's network is asked for an image."""
-        return OneStep(self.sigma_init, self.clip)
+        return OneStep(self.sigma_init, self.clip, self.skip)
 
 
 class StudentStage(Stage):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruption
+from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.prior import Prior
 from rsd_med.operators.mri import MultiCoilFourier
@@ -70,7 +71,7 @@ def gaussian_prior(std: float, size: int = SIZE, sigma_init: float | None = None
         NoCorruption(),
         None,
         (size, size),
-        sigma_init,
+        None if sigma_init is None else OneStep(sigma_init),
     )
 
 
@@ -78,8 +79,13 @@ def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
     """A prior that sees Ã^H Ã x, with Ã of its own distribution."""
     corruption = MultiCoilFourierSettings(acceleration=2, acs_lines=4, further_lines=1).build()
     return Prior(
-        GaussianDenoiser(0.5), lambda operator: View(operator.gram), corruption, None, (size, size), sigma_init
-    )  # type: ignore[arg-type]
+        GaussianDenoiser(0.5),  # type: ignore[arg-type]
+        lambda operator: View(operator.gram),
+        corruption,
+        None,
+        (size, size),
+        None if sigma_init is None else OneStep(sigma_init),
+    )
 
 
 def posterior(measurement: Measurement, std: float) -> tuple[Tensor, Tensor]:
