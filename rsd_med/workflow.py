@@ -28,6 +28,7 @@ from rsd_med.runs.grids import GALLERY, save_gallery, save_grid
 from rsd_med.runs.run_folder import RunFolder
 from rsd_med.runs.run_logger import RunLogger, SilentRunLogger
 from rsd_med.runs.sampling_operators import save_sampling_operators
+from rsd_med.runs.tracking import Tracker
 from rsd_med.training.autotune import LEAST_STEPS, fastest, save_autotune, supported
 from rsd_med.training.loop import Loop
 from rsd_med.training.signals import StopRequest
@@ -66,7 +67,7 @@ def train(
             _carry_out(experiment, run, stages, resume_from, command, SilentRunLogger(), stop)
         return
     began = time.monotonic()
-    with RunLogger(run, quiet) as run_logger, StopRequest() as stop:
+    with RunLogger(run, quiet, _tracker(experiment, run)) as run_logger, StopRequest() as stop:
         run.set_status("running", command=command)
         try:
             save_sampling_operators(run.sampling_operators, experiment.measurements)
@@ -88,6 +89,13 @@ def train(
         build_report(run)
         write_model_card(run)
         run_logger.say(f"Done in {time.monotonic() - began:.0f} s. Open {run.report}")
+
+
+def _tracker(experiment: Experiment, run: RunFolder) -> Tracker | None:
+    protocol = experiment.protocol
+    if protocol.engine.mlflow is None:
+        return None
+    return Tracker(protocol.engine.mlflow, run.path, protocol.name, protocol.model_dump(mode="json"))
 
 
 def _carry_out(
@@ -152,6 +160,10 @@ def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, comm
         metrics["noise_level"] = {"sigma": corruption.level} | corruption.estimated.model_dump()
     metrics |= {"command": command, "seconds": seconds, "num_measurements": len(experiment.dataset)}
     write_text(run.metrics, json.dumps(metrics, indent=2))
+    models = {f"teacher.{name}": figures for name, figures in metrics["teacher"].items()}
+    if student is not None:
+        models["student"] = metrics["student"]
+    run_logger.conclude(models, experiment.protocol.teacher.images + experiment.protocol.student.images)
     _say_figures(run, run_logger)
     return metrics
 

@@ -59,6 +59,7 @@ HEAVY = {
     "h5py",
     "ismrmrd",
     "matplotlib",
+    "mlflow",
     "monai",
     "nibabel",
     "pydicom",

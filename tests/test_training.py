@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from rsd_med.metrics.distances import FIGURES
+from rsd_med.runs.metrics_line import MetricsLine
 from rsd_med.runs.run_folder import RunFolder
 from rsd_med.train import main
 from rsd_med.training.student_stage import StudentStage
@@ -83,6 +84,8 @@ def test_a_run_leaves_everything_the_contract_names(straight: Path) -> None:
         "model_card.md",
     ):
         assert (straight / name).exists(), name
+    for line in RunFolder(straight).read_metrics_lines():
+        MetricsLine.model_validate(line)  # which docs/run_folder.md describes
     metrics = json.loads((straight / "metrics.json").read_text())
     assert {*FIGURES, "seconds_per_image"} <= metrics["teacher"]["heun"].keys()
     assert {*FIGURES, "proximal_fd", "seconds_per_image"} <= metrics["student"].keys()

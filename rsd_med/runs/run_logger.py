@@ -1,4 +1,4 @@
-"""What a run says while it works: progress bar, log file, metrics lines, TensorBoard."""
+"""What a run says while it works: progress bar, log file, metrics lines, TensorBoard, MLflow."""
 
 import os
 import sys
@@ -6,8 +6,9 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from rsd_med.base.errors import ProtocolError
+from rsd_med.base.errors import InterruptedRunError, ProtocolError
 from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.tracking import Tracker
 
 
 class RunLogger:
@@ -19,9 +20,11 @@ class RunLogger:
         Where to write.
     quiet
         Print warnings alone.
+    tracker
+        Is given all figures too; closed with the logger.
     """
 
-    def __init__(self, run: RunFolder, quiet: bool = False) -> None:
+    def __init__(self, run: RunFolder, quiet: bool = False, tracker: Tracker | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run = run
@@ -35,6 +38,7 @@ class RunLogger:
                 )
         self._log = run.log.open("a", encoding="utf-8")
         self._writer = SummaryWriter(str(run.tensorboard), flush_secs=30)
+        self._tracker = tracker
         self._bar: Any = None
         self._last_line = 0.0
 
@@ -45,6 +49,9 @@ class RunLogger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end_stage()
+        if self._tracker is not None:
+            self._tracker.close(_state(kind))
+            self._say_what_tracking_met()
         self._writer.close()
         self._log.close()
 
@@ -99,6 +106,27 @@ class RunLogger:
         self.run.append_metrics({"stage": stage, "images": images, **figures})
         for name, value in figures.items():
             self._writer.add_scalar(f"{stage}/{name}", value, images)
+        self._track({f"{stage}/{name}": value for name, value in figures.items()}, images)
+
+    def conclude(self, figures: dict[str, dict[str, float]], images: int) -> None:
+        """Give the figures of each model, measured at the end, to those who track the run."""
+        named = {f"final/{model}/{name}": value for model, own in figures.items() for name, value in own.items()}
+        self._track({name: value for name, value in named.items() if isinstance(value, float | int)}, images)
+
+    def _track(self, figures: dict[str, float], images: int) -> None:
+        if self._tracker is not None:
+            self._tracker.record(figures, images)
+            self._say_what_tracking_met()
+
+    def _say_what_tracking_met(self) -> None:
+        """Say once that figures do not reach MLflow; the run goes on."""
+        if self._tracker is not None and self._tracker.problem is not None:
+            self.say(
+                f"MLflow gets no more figures of this run, which goes on: {self._tracker.problem}. They all stand in "
+                f"{self.run.metrics_lines.name}.",
+                warning=True,
+            )
+            self._tracker = None
 
 
 class SilentRunLogger(RunLogger):
@@ -129,3 +157,13 @@ class SilentRunLogger(RunLogger):
 
     def record(self, stage: str, images: int, figures: dict[str, float]) -> None:
         """Write nothing."""
+
+    def conclude(self, figures: dict[str, dict[str, float]], images: int) -> None:
+        """Write nothing."""
+
+
+def _state(kind: type[BaseException] | None) -> str:
+    """Return the state of a run that an exception ends, as in ``status.json``."""
+    if kind is None:
+        return "done"
+    return "interrupted" if issubclass(kind, (InterruptedRunError, KeyboardInterrupt)) else "failed"

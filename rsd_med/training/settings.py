@@ -36,6 +36,12 @@ class EngineSettings(Settings):
         description="disk for the prepared scans of files, in GiB, beside the cached coil maps: a second epoch, or "
         "run, reads them; 0: none",
     )
+    mlflow: str | None = Field(
+        None,
+        min_length=1,
+        description="tracking address of MLflow, which then gets every figure too: a folder, `sqlite:///FILE`, "
+        "`http://…` (extra `mlflow`; passwords belong into MLflow's environment variables); null: none",
+    )
 
 
 class EMASettings(Settings):
