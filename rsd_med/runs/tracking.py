@@ -30,7 +30,7 @@ class Tracker:
     Parameters
     ----------
     uri
-        MLflow's tracking address: a folder, ``sqlite:///FILE``, ``http://…``.
+        MLflow's tracking address: ``sqlite:///FILE``, ``http://…``.
     folder
         The run's.
     experiment

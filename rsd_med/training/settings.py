@@ -39,8 +39,8 @@ class EngineSettings(Settings):
     mlflow: str | None = Field(
         None,
         min_length=1,
-        description="tracking address of MLflow, which then gets every figure too: a folder, `sqlite:///FILE`, "
-        "`http://…` (extra `mlflow`; passwords belong into MLflow's environment variables); null: none",
+        description="tracking address of MLflow, which then gets every figure too: `sqlite:///FILE`, `http://…` "
+        "(extra `mlflow`; passwords belong into MLflow's environment variables); null: none",
     )
 
 
