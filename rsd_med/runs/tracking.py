@@ -102,15 +102,15 @@ class Tracker:
 
     def _begin(self, client: Any) -> tuple[str, bool]:
         """Return the number of MLflow's run: that of the folder, or of a new one; and whether it is new."""
-        kept = self._folder / "mlflow.json"
+        stored = self._folder / "mlflow.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
-            known = str(json.loads(kept.read_text(encoding="utf-8"))["run_id"])
+            known = str(json.loads(stored.read_text(encoding="utf-8"))["run_id"])
             client.update_run(known, status="RUNNING")
             return known, False
         experiment = client.get_experiment_by_name(self._experiment)
         number = client.create_experiment(self._experiment) if experiment is None else experiment.experiment_id
         run: str = client.create_run(number, run_name=self._folder.name).info.run_id
-        write_text(kept, json.dumps({"run_id": run}, indent=2) + "\n")
+        write_text(stored, json.dumps({"run_id": run}, indent=2) + "\n")
         return run, True
 
 
