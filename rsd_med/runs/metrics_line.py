@@ -38,6 +38,10 @@ class MetricsLine(BaseModel):
     recall: float | None = Field(None, description="share of clean images that lie among samples")
     density: float | None = Field(None, description="how crowded the clean images around a sample are; 1: as they are")
     coverage: float | None = Field(None, description="share of clean images that have a sample nearby")
+    spectrum_deviation: float | None = Field(
+        None, description="largest departure of the samples' power spectrum from that of clean images, in parts of it"
+    )
+    air: float | None = Field(None, description="brightness of the air, in parts of the peak, where images show air")
     evaluation_seconds: float | None = Field(None, description="seconds that the evaluation took")
 
 
