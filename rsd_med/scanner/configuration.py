@@ -41,6 +41,9 @@ class ScannerSettings(Settings):
     noise: Literal["auto", "scan", "edges", "background", "none"] | None = Field(
         None, description="where the noise level comes from; null: as in training"
     )
+    calibration: tuple[str, ...] = Field(
+        (), max_length=50, description="`name=value` each, as after --calibration; of the server and its files alone"
+    )
     images: tuple[Series, ...] = Field(
         ("mean", "std"),
         min_length=1,
@@ -57,7 +60,9 @@ class ScannerSettings(Settings):
         return Choices(**{name: getattr(self, name) for name in Choices.__dataclass_fields__})
 
 
-def changed(settings: ScannerSettings, values: Mapping[str, Any], source: str) -> ScannerSettings:
+def changed(
+    settings: ScannerSettings, values: Mapping[str, Any], source: str, *, by_client: bool = True
+) -> ScannerSettings:
     """Lay a client's choices over settings.
 
     Options of another method than that which is chosen are left behind.
@@ -70,12 +75,16 @@ def changed(settings: ScannerSettings, values: Mapping[str, Any], source: str) -
         Plain values by the names of `ScannerSettings`.
     source
         What to call them in errors.
+    by_client
+        Whether a client chose them, who must not name files of the server, as ``calibration`` can.
 
     Raises
     ------
     ProtocolError
         If they are none of the settings, or cannot be had.
     """
+    if by_client and "calibration" in values:
+        raise ProtocolError(f"{source}: calibration is the server's to choose; a client may set coils and noise.")
     base = settings.model_dump()
     if values.get("method", settings.method) != settings.method:
         base = {name: value for name, value in base.items() if name not in _OF_THE_METHOD}
@@ -109,11 +118,11 @@ class Configurations:
         self._named = {DEFAULT: default}
         for name in SOLVERS:
             if with_run or SOLVERS[name].needs is None:
-                self._named[name] = changed(default, {"method": name}, name)
+                self._named[name] = changed(default, {"method": name}, name, by_client=False)
         for path in [] if folder is None else sorted(folder.glob("*.yaml")):
             if not _NAME.fullmatch(path.stem):
                 raise ProtocolError(f"--configs: the name {path.name} has characters that a scanner cannot send.")
-            self._named[path.stem] = changed(default, read_yaml(path), path.name)
+            self._named[path.stem] = changed(default, read_yaml(path), path.name, by_client=False)
         for name, settings in self._named.items():
             try:
                 settings.choices().check(with_run=with_run)

@@ -56,6 +56,8 @@ def test_a_configuration_is_a_name_or_a_text(small, serve, tmp_path, config, rem
         ([client.config_text("method: a_dps")], "--method a_dps needs a prior: give a run folder in place of -."),
         ([client.config_text("samples: 3")], "--method cg_sense gives one image; leave --samples out."),
         ([client.config_text("run: /etc")], "run"),
+        ([client.config_text("calibration: [maps.file=/etc/passwd]")], "calibration is the server's to choose"),
+        ([client.config_file("default"), console(calibration="maps.file=/x")], "calibration is the server's to choose"),
         ([client.config_text("seed: [1")], "The configuration, line"),
         ([client.config_text("<?xml version='1.0'?><gadgetronStreamConfiguration/>")], "must hold `key: value` lines"),
         ([client.config_file("default"), client.config_file("default")], "A second configuration was sent"),
