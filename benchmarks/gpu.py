@@ -1,6 +1,6 @@
 """Images per second and use of a GPU in training, against plain eager code: a slot of fifteen minutes, one command.
 
-python -m benchmarks.gpu [--minutes 14] [--out benchmarks/results/gpu.json] [--tiny]
+python -m benchmarks.gpu [--minutes 14] [--out FILE] [--tiny]
 
 Steps of both stages of `cifar10_noise0.2` and `knee_R4` are timed as the product takes them, eager and compiled, on
 data of their shapes that are already on the device. Teachers also take them as plain code in the manner of NVlabs' EDM
