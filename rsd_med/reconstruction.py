@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from rsd_med.data.scan import Scan
     from rsd_med.data.source import Source
     from rsd_med.experiment import Experiment
-    from rsd_med.inverse.base import SolverSettings
+    from rsd_med.inverse.base import Solver, SolverSettings
     from rsd_med.inverse.prior import Prior
     from rsd_med.inverse.scans import Prepared, Undersampling
     from rsd_med.protocol import Protocol
 
 NOISE_SOURCES = ("auto", "scan", "edges", "background", "none")
-_LIMITS = {"samples": 1, "coils": 1, "seed": 0}
+_LIMITS = {"samples": 1, "adapt": 1, "coils": 1, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Choices:
         Posterior samples; None takes the method's.
     seed
         The same seed gives the same result.
+    adapt
+        Steps that the prior learns from each slice, at most; None takes it as it is.
     crop_kspace, any_size
         What to do with scans of another matrix than the prior's.
     coils, noise
@@ -54,6 +56,7 @@ class Choices:
     options: Mapping[str, object] = field(default_factory=dict)
     samples: int | None = None
     seed: int = 0
+    adapt: int | None = None
     crop_kspace: bool = False
     any_size: bool = False
     coils: int | None = None
@@ -77,6 +80,8 @@ class Choices:
         method = None if self.method is None else SOLVERS[self.method]
         if not with_run and method is not None and method.needs:
             raise ProtocolError(f"--method {self.method} needs a prior: give a run folder in place of -.")
+        if not with_run and self.adapt is not None:
+            raise ProtocolError("--adapt teaches a prior: it needs a run in place of -.")
         if not with_run and self.crop_kspace:
             raise ProtocolError("--crop-kspace brings a scan to the prior's size: it needs a run in place of -.")
         if not with_run and self.any_size:
@@ -125,6 +130,9 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", dest="options", action="append", default=[], metavar="NAME=VALUE", help="an option of the method"
     )
+    parser.add_argument(
+        "--adapt", type=int, metavar="N", help="let the prior learn from each slice's own lines first, N steps at most"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
     parser.add_argument(
         "--device",
@@ -167,7 +175,7 @@ def choices_of(options: argparse.Namespace) -> Choices:
         if not separator:
             raise ProtocolError(f"--set {text}: write NAME=VALUE.")
         values[name] = value
-    same = ("method", "samples", "seed", "crop_kspace", "any_size", "coils", "noise", "calibration")
+    same = ("method", "samples", "seed", "adapt", "crop_kspace", "any_size", "coils", "noise", "calibration")
     return Choices(options=values, **{name: getattr(options, name) for name in same})
 
 
@@ -250,7 +258,7 @@ class Reconstructor:
         self.prior: Prior | None = None
         if run is not None and self.settings.needs is not None:
             self.prior = replace(run.prior(self.settings.needs), any_size=choices.any_size)
-        self.solver = self.settings.build(self.prior)
+        self.solver = self._solver()
         self.notes: list[str] = []
         self.calibration = self._calibration()
 
@@ -278,6 +286,15 @@ class Reconstructor:
         from rsd_med.data.map_files import WithMaps
 
         return WithMaps(source, Path(self.calibration.maps.file).expanduser())
+
+    def _solver(self) -> "Solver":
+        if self.choices.adapt is None:
+            return self.settings.build(self.prior)
+        from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver
+
+        if self.prior is None:
+            raise ProtocolError(f"--adapt teaches a prior, and --method {self.method} asks none.")
+        return AdaptingSolver(self.settings, self.prior, AdaptationSettings(steps=self.choices.adapt))
 
     def _calibration(self) -> "CalibrationSettings":
         """Return the run's calibration, with the choices that were made in place of its own; say where these differ."""

@@ -14,7 +14,7 @@ from rsd_med.data.hdf5 import checked_dataset, opened
 from rsd_med.data.hdf5 import read as read_dataset
 from rsd_med.data.paths import file_identity
 from rsd_med.data.scan import Picture, Scan
-from rsd_med.data.source import Source
+from rsd_med.data.source import Source, Target
 
 DATASETS = ("maps", "sensitivity_maps")
 """Of an HDF5 file, the first of these that is there."""
@@ -116,6 +116,14 @@ class WithMaps(Source):
         """Return what the scan is read from, and the file of the maps as it is now."""
         origin = self.source.origin(index)
         return None if origin is None else (*origin, file_identity(self.path))
+
+    def target(self, index: int) -> Target | None:
+        """Return the target of the scan's file."""
+        return self.source.target(index)
+
+    def file_name(self, index: int) -> str:
+        """Return the name of the scan's file."""
+        return self.source.file_name(index)
 
     def expect(self, indices: Sequence[int]) -> None:
         """Tell the source."""

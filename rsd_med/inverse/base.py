@@ -2,8 +2,8 @@
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt
@@ -43,6 +43,8 @@ class Reconstruction:
     coil_images
         ``(coil, y, x)`` complex64 of methods that make an image of each coil; their root-sum-of-squares is the image
         then. None for those that make one image for all.
+    facts
+        What the method tells of its work, for metrics.json.
     """
 
     samples: Tensor
@@ -52,6 +54,7 @@ class Reconstruction:
     residual: Consistency
     seconds: float
     coil_images: Tensor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def magnitude(self) -> Tensor:

@@ -21,6 +21,7 @@ from rsd_med.data.writing.png import write_png
 from rsd_med.inverse.base import Progress, Reconstruction, Solver
 from rsd_med.inverse.causes import likely_cause
 from rsd_med.inverse.comparison import Comparison, compared_with, target_of
+from rsd_med.inverse.magnitudes import magnitudes
 from rsd_med.inverse.scans import Prepared
 from rsd_med.inverse.uncertainty import coverage, rank_correlation
 from rsd_med.inverse.volume_files import VolumeFile
@@ -111,6 +112,7 @@ def reconstruct_volume(
     result = VolumeResult(len(items), {})
     residuals: list[dict[str, Any]] = []
     seconds: list[float] = []
+    facts: list[dict[str, Any]] = []
     geometries: list[Geometry] = []
     unit = 0.0
     calibration: dict[str, Any] = {}
@@ -137,6 +139,7 @@ def reconstruct_volume(
             geometries.append(prepared.geometry)
             residuals.append(asdict(reconstruction.residual) | {"explains": reconstruction.residual.explains})
             seconds.append(reconstruction.seconds)
+            facts.append(reconstruction.facts)
             if not reconstruction.residual.explains:
                 if not result.unexplained and solver.settings.fits_data:
                     method = solver.settings
@@ -167,6 +170,8 @@ def reconstruct_volume(
             "calibration_of_first_slice": calibration,
             "coil_maps": {name: [one.get(name) for one in maps] for name in MAP_FIGURES},
         } | scratch.quality()
+        if any(facts):
+            result.figures["facts"] = facts
     return result
 
 
@@ -200,18 +205,6 @@ def reconstruct_slice(
     prepared = prepare(scan)
     generator = generator_for(seed, "reconstruct", scan.id, device=device)
     return prepared, solver(prepared.measurement.to(device), generator, progress).to("cpu")
-
-
-def magnitudes(reconstruction: Reconstruction, prepared: Prepared) -> dict[str, Tensor]:
-    """Return the magnitudes to be written, ``(y, x)`` in the units of the file and the shading of its coils."""
-    scan = prepared.scan
-    if reconstruction.coil_images is not None:
-        coils = scan.coils.receive(reconstruction.coil_images)
-        return {"mean": coils.abs().square().sum(0).sqrt() * scan.scale}
-    images = {"mean": reconstruction.mean}
-    if reconstruction.std is not None and reconstruction.interval is not None:
-        images |= {"std": reconstruction.std, "lower": reconstruction.interval[0], "upper": reconstruction.interval[1]}
-    return {name: (prepared.shown(image)[0] * scan.scale).to(torch.float32) for name, image in images.items()}
 
 
 def _support(prepared: Prepared) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from torch import Tensor
 from rsd_med.data.ismrmrd_header import Header
 from rsd_med.inverse.base import Reconstruction, SolverSettings
 from rsd_med.inverse.causes import likely_cause
+from rsd_med.inverse.magnitudes import magnitudes
 from rsd_med.inverse.scans import Prepared
-from rsd_med.inverse.volume import WINDOW, magnitudes
+from rsd_med.inverse.volume import WINDOW
 from rsd_med.scanner.wire import FLOAT, IMAGE, MAGNITUDE, SHORT, image_message
 
 WHITE = 4095

@@ -1,0 +1,220 @@
+"""A prior learns from the scan at hand: the ambient objective on its own measured lines, stopped by hidden ones."""
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from rsd_med.base.draws import Draws
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.settings import Settings
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSettings, repeat
+from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.proximal import data_proximal, guess_variance
+from rsd_med.operators.channels import to_channels, to_complex
+from rsd_med.operators.masks import further_mask
+from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.teachers.ambient_fourier import AmbientFourier, mask_context
+from rsd_med.training.adam import AdamSettings
+from rsd_med.training.optim import take_step
+
+SHARE_OF_TIME = 0.7
+"""Of the progress that is told, the adaptation's."""
+
+LOOKS = 2
+"""Further masks under which the hidden lines are predicted; the mean of the estimates counts."""
+
+LEVEL = 0.05
+"""The network's noise level when it predicts them."""
+
+
+class AdaptationSettings(Settings):
+    """How long and how fast a prior learns from one scan."""
+
+    steps: PositiveInt = Field(description="steps at most")
+    check_every: PositiveInt = Field(10, description="steps from one look at the hidden lines to the next")
+    patience: PositiveInt = Field(10, description="looks without a better result after which it ends")
+    batch_size: PositiveInt = Field(2, description="further masks and noise levels in a step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's; it falls to zero over the steps")
+    hidden_share: float = Field(0.15, gt=0, lt=0.5, description="part of the measured outer lines that is hidden")
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What came of it.
+
+    Attributes
+    ----------
+    steps
+        Steps whose weights were kept; 0: the prior as it came predicted the hidden lines best.
+    taken
+        Steps that were taken.
+    before, after
+        Squared error of the prediction of the hidden lines, relative to their energy, of the prior and of what was
+        kept; 1 is predicting nothing.
+    floor
+        Expected error of a perfect image: the noise in the hidden lines.
+    """
+
+    steps: int
+    taken: int
+    before: float
+    after: float
+    floor: float
+
+
+class AdaptingSolver(Solver):
+    """A method whose prior adapts to each slice before it is asked.
+
+    Parameters
+    ----------
+    settings
+        Of the method; it asks a teacher.
+    prior
+        The teacher, trained under undersampling of columns.
+    adaptation
+        How.
+
+    Raises
+    ------
+    ProtocolError
+        If the prior is none that undersampled k-space can teach.
+    """
+
+    def __init__(self, settings: SolverSettings, prior: Prior, adaptation: AdaptationSettings) -> None:
+        super().__init__(settings)
+        corruption = prior.corruption
+        if not isinstance(corruption, MultiCoilUndersampling) or corruption.in_the_plane or settings.needs != "teacher":
+            raise ProtocolError(
+                "--adapt needs a teacher of undersampled columns (ambient_fourier) and a method for it."
+            )
+        self.prior = prior
+        self.adaptation = adaptation
+
+    def __call__(self, measurement: Measurement, generator: Draws, progress: Progress | None = None) -> Reconstruction:
+        """Adapt, then reconstruct with all lines; see `Solver`."""
+        self.prior.check(measurement)
+        report = progress if progress is not None else _ignore
+        prior, adaptation = adapt(
+            self.prior, measurement, self.adaptation, generator, lambda done: report(SHARE_OF_TIME * done)
+        )
+        solver = self.settings.build(prior)
+        rest = 1 - SHARE_OF_TIME
+        result = solver(measurement, generator, lambda done: report(SHARE_OF_TIME + rest * done))
+        return replace(result, facts={"adaptation": vars(adaptation)})
+
+    def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
+        """Return the samples of a call."""
+        return self(measurement, generator, progress).samples
+
+
+def adapt(
+    prior: Prior, measurement: Measurement, settings: AdaptationSettings, draws: Draws, progress: Progress
+) -> tuple[Prior, Adaptation]:
+    """Let a prior learn from one slice.
+
+    The measured lines outside the centre are parted. From most of them the network learns as a teacher does: shown a
+    part of the lines, it is asked for all that it may learn from (Aali et al., arXiv 2403.08728). Some are hidden from
+    it all along, and the weights that predict these best are kept, those at the start among them. Noise in the hidden
+    lines is independent of all that the network has seen, so that following noise is no better there.
+
+    The adapted prior is shown images under the scan's own mask, as it was while it learned.
+
+    Parameters
+    ----------
+    prior
+        Of column masks.
+    measurement
+        One slice.
+    settings, draws
+        How; the source of randomness.
+    progress
+        Told how far the work is; it may raise to cancel.
+
+    Raises
+    ------
+    ProtocolError
+        If the scan is none of columns, or too few lines of it were measured to hide some.
+    """
+    operator = measurement.operator
+    if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
+        raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
+    corruption = _at_width(prior, measurement)
+    shown, hidden = _parted(measurement, corruption.settings.acs_lines, settings.hidden_share, draws)
+    objective = AmbientFourier(corruption, LogNormalLevels())
+    denoiser = copy.deepcopy(prior.denoiser).requires_grad_(True)
+    # The further masks under which the network is looked at are the same each time.
+    further = objective.further(repeat(shown, LOOKS).operator, draws)
+    look = partial(_error, shown=shown, hidden=hidden, further=further)
+    batch = repeat(shown, settings.batch_size)
+    options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine")
+    optimiser = options.build(denoiser)
+    before = best = look(denoiser)
+    best_step, weights, taken = 0, copy.deepcopy(denoiser.state_dict()), 0
+    for step in range(1, settings.steps + 1):
+        loss = objective(denoiser.learning(draws), batch, draws).mean() / math.prod(measurement.size)
+        torch.autograd.backward(loss)
+        take_step(denoiser, optimiser, options, step, settings.steps)
+        taken = step
+        if step % settings.check_every == 0 or step == settings.steps:
+            error = look(denoiser)
+            if error < best:
+                best, best_step, weights = error, step, copy.deepcopy(denoiser.state_dict())
+            if step - best_step >= settings.patience * settings.check_every:
+                break
+        progress(step / settings.steps)
+    denoiser.load_state_dict(weights)
+    energy = float(hidden.data.abs().square().sum())
+    noise = 2 * float(measurement.sigma[0]) ** 2 * float(hidden.operator.entry_counts(hidden.data)[0])
+    adapted = replace(
+        prior, denoiser=denoiser.requires_grad_(False), masks=operator.mask.reshape(-1, 1, 1, measurement.size[1])
+    )
+    return adapted, Adaptation(best_step, taken, before, best, noise / energy)
+
+
+def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
+    corruption, width = prior.corruption, measurement.size[1]
+    assert isinstance(corruption, MultiCoilUndersampling)
+    return corruption if width == prior.size[1] else corruption.at_width(width, prior.size[1])
+
+
+def _parted(measurement: Measurement, centre: int, share: float, draws: Draws) -> tuple[Measurement, Measurement]:
+    """Return the measurement without some of its outer lines, and one of these alone."""
+    operator = measurement.operator
+    assert isinstance(operator, MultiCoilFourier)
+    outer = int(operator.mask.sum()) - centre
+    count = round(share * outer)
+    if count < 1:
+        raise ProtocolError(
+            f"--adapt: {max(outer, 0)} lines outside the centre are too few to hide some; leave it out."
+        )
+    mask = further_mask(operator.mask, centre, count, draws).to(operator.mask.device)
+    parts = (
+        replace(measurement, data=measurement.data * part, operator=MultiCoilFourier(part, operator.maps))
+        for part in (mask, operator.mask & ~mask)
+    )
+    shown, hidden = parts
+    return shown, hidden
+
+
+@torch.no_grad()
+def _error(denoiser: Denoiser, *, shown: Measurement, hidden: Measurement, further: MultiCoilFourier) -> float:
+    """Return how much of the hidden lines' energy an image from the others misses."""
+    image = to_channels(further.H(repeat(shown, LOOKS).data))
+    level = torch.full((LOOKS,), LEVEL, device=image.device)
+    guess = to_complex(denoiser(image, level, mask_context(further))).mean(0, keepdim=True)
+    image = data_proximal(guess, guess_variance(guess, shown), shown)
+    missed = (hidden.operator(image) - hidden.data).abs().square().sum()
+    return float(missed / hidden.data.abs().square().sum())
+
+
+def _ignore(done: float) -> None:
+    """Report to nobody."""

@@ -1,0 +1,126 @@
+"""A prior that adapts to one scan: it learns from measured lines alone, and hidden ones decide what is kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from rsd_med.base.errors import ProtocolError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions import MultiCoilFourierSettings
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.inverse.a_dps import ADPSSettings
+from rsd_med.inverse.cg_sense import CGSenseSettings
+from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.student_pnp import StudentPnPSettings
+from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.teachers.ambient_fourier import AmbientFourier
+from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver, _parted, adapt
+from tests.inverse.scenes import columns, disc, gaussian_prior, measure, smooth_maps
+
+MASK = columns(0, 2, 3, 6, 7, 8, 9, 11, 12, 14)
+
+
+class Small(nn.Module):
+    """Two convolutions, the second of which begins at zero: an untrained network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 16, 5, padding=2), nn.SiLU(), nn.Conv2d(16, 2, 5, padding=2))
+        nn.init.zeros_(self.layers[2].weight)
+        nn.init.zeros_(self.layers[2].bias)
+
+    def forward(self, x, label):
+        return self.layers(x)
+
+
+def prior():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        denoiser = Denoiser(Small(), hidden_std=0.3).requires_grad_(False)
+    corruption = MultiCoilFourierSettings(acceleration=2, acs_lines=4, further_lines=2).build()
+    return Prior(denoiser, AmbientFourier(corruption, None).show, corruption, None, (16, 16))
+
+
+def scan(sigma=0.01):
+    return measure(disc(), MASK, smooth_maps(4), sigma)
+
+
+def weights(one):
+    return torch.cat([value.flatten() for value in one.denoiser.state_dict().values()])
+
+
+def test_what_is_hidden_is_parted_and_not_looked_at():
+    measurement = scan()
+    shown, hidden = _parted(measurement, 4, 0.3, generator_for(0, "parted"))
+    masks = [part.operator.mask.flatten() for part in (shown, hidden)]
+    assert torch.equal(masks[0] ^ masks[1], MASK.flatten())
+    assert int(masks[1].sum()) == 2
+    assert not bool(masks[1][6:10].any())
+    assert torch.equal(shown.data + hidden.data, measurement.data)
+    assert not bool(shown.data[..., masks[1]].any())
+    # Other numbers in the hidden lines, the same steps: these say which weights are kept, and nothing else.
+    settings = AdaptationSettings(steps=3, check_every=1, hidden_share=0.3)
+    results = []
+    for factor in (1.0, 1.0001):
+        data = torch.where(masks[1], factor * measurement.data, measurement.data)
+        generator = generator_for(0, "parted")
+        results.append(adapt(prior(), replace(measurement, data=data), settings, generator, lambda done: None))
+    assert results[0][1].before != results[1][1].before
+    assert results[0][1].steps == results[1][1].steps > 0
+    assert torch.equal(weights(results[0][0]), weights(results[1][0]))
+
+
+def test_an_untrained_prior_learns_from_the_scan():
+    progress, before = [], prior()
+    settings = AdaptationSettings(steps=120, batch_size=8, check_every=20, learning_rate=5e-3)
+    adapted, facts = adapt(before, scan(), settings, generator_for(0, "adapt"), progress.append)
+    assert facts.after < 0.9 * facts.before
+    assert 0 < facts.floor < facts.after
+    assert (progress, progress[-1]) == (sorted(progress), 1)
+    assert torch.equal(weights(before), weights(prior()))  # the prior that was given stays as it was
+    assert not torch.equal(weights(adapted), weights(before))
+    assert not any(parameter.requires_grad for parameter in adapted.denoiser.parameters())
+
+
+def test_steps_that_lead_away_are_not_kept():
+    settings = AdaptationSettings(steps=9, check_every=1, patience=3, learning_rate=10)
+    adapted, facts = adapt(prior(), scan(), settings, generator_for(0, "adapt"), lambda done: None)
+    assert (facts.steps, facts.taken) == (0, 3)
+    assert facts.after == facts.before
+    assert torch.equal(weights(adapted), weights(prior()))
+
+
+def test_a_method_asks_the_adapted_prior_and_says_so():
+    solver = AdaptingSolver(ADPSSettings(samples=2, steps=2), prior(), AdaptationSettings(steps=2, check_every=1))
+    progress = []
+    first, again = (solver(scan(), generator_for(0, "solve"), progress.append) for _ in range(2))
+    assert torch.equal(first.samples, again.samples)
+    assert first.facts["adaptation"]["taken"] == 2
+    assert progress[: len(progress) // 2] == sorted(progress[: len(progress) // 2])
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (
+            lambda: AdaptingSolver(ADPSSettings(), gaussian_prior(1.0), AdaptationSettings(steps=1)),
+            "undersampled columns",
+        ),
+        (lambda: AdaptingSolver(StudentPnPSettings(), prior(), AdaptationSettings(steps=1)), "undersampled columns"),
+        (lambda: AdaptingSolver(CGSenseSettings(), prior(), AdaptationSettings(steps=1)), "undersampled columns"),
+        (lambda: _adapted(columns(6, 7, 8, 9, 10)), "too few"),
+        (lambda: _adapted(torch.rand(1, 1, 16, 16) > 0.5), "whole columns"),
+    ],
+)
+def test_what_cannot_adapt_is_said(build, sentence):
+    with pytest.raises(ProtocolError, match=sentence):
+        build()
+
+
+def _adapted(mask):
+    measurement = scan()
+    operator = MultiCoilFourier(mask, measurement.operator.maps)
+    measurement = replace(measurement, operator=operator, data=measurement.data * mask)
+    return adapt(prior(), measurement, AdaptationSettings(steps=1), generator_for(0, "a"), lambda done: None)
