@@ -16,6 +16,7 @@ COMMANDS = {
     "reconstruct": ("rsd_med.reconstruct", "raw k-space to images, uncertainty and a verdict"),
     "serve": ("rsd_med.serve", "at the scanner: raw lines in, images out (MRD streaming protocol)"),
     "simulate": ("rsd_med.simulate", "images to multi-coil k-space"),
+    "export": ("rsd_med.export", "a MONAI bundle, ONNX and a hub's folder of a run"),
     "import-weights": ("rsd_med.import_weights", "a run of weights that others have trained"),
     "schema": ("rsd_med.schema", "print the JSON schema of a protocol"),
     "doctor": ("rsd_med.doctor", "check that this machine can train"),

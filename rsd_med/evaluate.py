@@ -44,12 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     from rsd_med.reporting.report import build_report
     from rsd_med.runs.run_folder import RunFolder
     from rsd_med.runs.run_logger import RunLogger
+    from rsd_med.runs.shared_folder import is_shared
     from rsd_med.workflow import evaluate
 
     if options.num is not None and options.num < 2:
         raise ProtocolError("--num must be at least 2: a distance needs a spread.")
     if options.seeds is not None and options.seeds < 1:
         raise ProtocolError("--seeds must be at least 1.")
+    if is_shared(options.run):
+        raise ProtocolError(
+            f"{options.run} is a model that was passed on, without its data; evaluate the run it is from."
+        )
     run = RunFolder(options.run)
     experiment = open_run(run, options.reference, options.num, options.seeds)
     command = "python -m rsd_med.evaluate " + shlex.join(sys.argv[1:] if arguments is None else arguments)

@@ -17,6 +17,7 @@ from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.protocol import Protocol
 from rsd_med.runs.checkpoints import Checkpoint, verify
 from rsd_med.runs.run_folder import RunFolder
+from rsd_med.runs.shared_folder import is_shared
 
 MUST_AGREE = ("seed", "data", "calibration", "corruption", "backbone", "augmentation", "diffusion")
 """What teacher and student agree on, besides the teacher's objective: from the seed the measurements derive."""
@@ -112,8 +113,14 @@ def open_teacher(folder: Path) -> GivenTeacher:
     ------
     DataError
         If the folder is no run, or its teacher is missing or not finished.
+    ProtocolError
+        If it is a model that was passed on.
     """
     run = RunFolder(folder)
+    if is_shared(folder):
+        raise ProtocolError(
+            f"--teacher {folder} is a model that was passed on, without its data; a student is distilled from a run."
+        )
     experiment = open_run(run)
     return GivenTeacher(run, experiment, finished_teacher(run))
 

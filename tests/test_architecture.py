@@ -25,6 +25,7 @@ ROOMS = (
     "reconstruction",
     "workflow",
     "dry_run",
+    "sharing",
     "prior",
     "given_teacher",
     "imported_run",

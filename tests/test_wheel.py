@@ -112,7 +112,7 @@ def test_the_core_asks_for_what_it_imports_and_for_nothing_else():
                 imported.add("tensorboard")
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.split(".")[0])
-    optional = {"pydicom", "finufft", "mlflow"}  # the extras dicom, noncartesian and mlflow
+    optional = {"pydicom", "finufft", "mlflow", "onnxruntime"}  # of the extras
     through_another = {"einops"}  # MONAI's networks
     assert {modules.get(name, name) for name in asked - through_another} == (
         imported - set(sys.stdlib_module_names) - optional - {"rsd_med", "pydantic_core"}

@@ -64,7 +64,7 @@ def folder_written_aside(path: Path, *, durable: bool = False) -> Iterator[Path]
     try:
         side.mkdir()
         yield side
-        for file in side.iterdir():
+        for file in (path for path in side.rglob("*") if path.is_file()):
             file.chmod(stat.S_IMODE(side.stat().st_mode) & 0o666)
             if durable:
                 flush(file)

@@ -4,6 +4,7 @@ The fields follow Hugging Face's model cards, MI-CLAIM-GEN (arXiv 2403.02558) an
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rsd_med import __version__
@@ -16,21 +17,9 @@ from rsd_med.reporting.noise_level import describe_noise_level
 from rsd_med.reporting.numbers import duration, significant, spread, whole
 from rsd_med.reporting.quality import describe_floor, no_air
 from rsd_med.reporting.record import RunRecord, mapping, model_title, number, read_run
+from rsd_med.reporting.release import Release, front_matter, stated_licence
 from rsd_med.reporting.verdict import verdict
 from rsd_med.runs.run_folder import RunFolder
-
-_FRONT_MATTER = """\
----
-library_name: rsd_med
-pipeline_tag: unconditional-image-generation
-license: unknown
-tags:
-  - medical-imaging
-  - image-generation
-  - score-distillation
-  - research-only
----
-"""
 
 _INTENDED = """\
 **Research use only. Not for diagnosis.** Not for treatment decisions or patient management either, and not a medical
@@ -84,21 +73,30 @@ def write_model_card(run: RunFolder) -> None:
     write_text(run.model_card, render_card(read_run(run)))
 
 
-def render_card(record: RunRecord) -> str:
-    """Return the card as Markdown."""
+def render_card(record: RunRecord, release: Release | None = None) -> str:
+    """Return the card as Markdown.
+
+    Parameters
+    ----------
+    record
+        The run.
+    release
+        For a model that leaves its run folder: paths are left out then, too.
+    """
     sections = [
         (f"# {_plain(record.name)}", _plain(verdict(record)) + "\n"),
         ("## Intended use", _INTENDED),
+        *([("## How to use it", release.usage)] if release is not None else []),
         ("## Model", _items(_model(record))),
         ("## Training data", _items(_data(record))),
         ("## Corruption assumed", _items(_corruption(record))),
-        ("## Evaluation", _evaluation(record)),
+        ("## Evaluation", _evaluation(record, release is not None)),
         ("## Failure modes and hallucination", _RISKS),
         ("## Memorisation and privacy", _memorisation(record)),
         ("## Limits of this card", _items(_limits(record))),
-        ("## Licence of the data", _LICENCE),
+        ("## Licence of the data", _LICENCE if release is None else stated_licence(release)),
     ]
-    card = _FRONT_MATTER + "\n" + "\n".join(f"{title}\n\n{body}" for title, body in sections)
+    card = front_matter(release) + "\n" + "\n".join(f"{title}\n\n{body}" for title, body in sections)
     return card.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -183,7 +181,7 @@ def _corruption(record: RunRecord) -> list[str]:
     return [f"Operator: {_kind_and_values(shown)}", *([f"Noise: {noise}"] if estimated is not None else [])]
 
 
-def _evaluation(record: RunRecord) -> str:
+def _evaluation(record: RunRecord, leaves: bool) -> str:
     models = record.models()
     if not models:
         return "Nothing has been evaluated yet.\n"
@@ -197,12 +195,15 @@ def _evaluation(record: RunRecord) -> str:
         measured = [spread(number(figures, key), number(figures, f"{key}_std")) for key in keys[:-1]]
         cells = [_plain(model_title(name)), *measured, whole(number(figures, keys[-1]))]
         lines.append(f"| {' | '.join(cells)} |")
+    command = record.command or "not recorded"
+    if leaves:  # where files lie is nobody's business
+        command = " ".join(Path(word).name for word in command.split())
     facts = {
         "Feature extractor": record.metrics.get("features", "not recorded"),
         "Samples of each model": whole(number(record.metrics, "num_samples")),
         "Clean reference images": whole(number(record.metrics, "num_reference")),
         "Seed": record.metrics.get("seed", "not recorded"),
-        "Command": record.command or "not recorded",
+        "Command": command,
     }
     meanings = _items(f"{term}: {meaning[0].lower()}{meaning[1:]}" for term, meaning in FIGURES_IN_WORDS)
     notes = (

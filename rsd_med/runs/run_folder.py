@@ -15,6 +15,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.files import write_text
 from rsd_med.runs.checkpoints import CheckpointStore
 from rsd_med.runs.lock import FolderLock
+from rsd_med.runs.shared_folder import SharedWeights, is_shared
 
 PACKAGES = ("torch", "torchvision", "monai", "numpy", "h5py", "nibabel", "sigpy", "pydantic", "safetensors")
 
@@ -33,7 +34,9 @@ class RunFolder:
     def __init__(self, path: Path, keep_checkpoints: int = 2) -> None:
         self.path = path
         self.lock = FolderLock(path)
-        self.checkpoints = CheckpointStore(path / "checkpoints", keep_checkpoints)
+        self.checkpoints = (
+            SharedWeights(path) if is_shared(path) else CheckpointStore(path / "checkpoints", keep_checkpoints)
+        )
         self.samples = path / "samples"
         self.tensorboard = path / "tensorboard"
         self.log = path / "log.txt"
@@ -82,6 +85,8 @@ class RunFolder:
         DataError
             If ``environment.json`` does not say it.
         """
+        if is_shared(self.path):
+            return self.path.resolve()
         try:
             known = json.loads(self.environment.read_text(encoding="utf-8"))
             return (self.path / str(known["protocol_folder"])).resolve()

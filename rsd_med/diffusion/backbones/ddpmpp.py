@@ -145,7 +145,8 @@ class DDPMPlusPlus(LearningNetwork):
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Go down and through the middle; return its answer, the embedding, and the answers on the way down."""
         if augmentation is None:
-            augmentation = noise_label.new_zeros(len(x), AUGMENTATION_LABELS)
+            # Not len(): TorchScript would take it for a constant.
+            augmentation = noise_label.new_zeros(x.shape[0], AUGMENTATION_LABELS)
         embedding = embed_level(noise_label, self.width) + self.labels(augmentation)
         embedding = functional.silu(self.embedding2(functional.silu(self.embedding1(embedding))))
         if self.published_context:

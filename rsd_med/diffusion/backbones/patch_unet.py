@@ -217,7 +217,8 @@ class PatchUNet(LearningNetwork):
         """Embed noise labels ``(b,)`` and augmentations: ``(b, length)``."""
         angle = torch.outer(noise_label.to(torch.float32), self.frequencies)
         if augmentation is None:
-            augmentation = noise_label.new_zeros(len(noise_label), AUGMENTATION_LABELS)
+            # Not len(): TorchScript would take it for a constant.
+            augmentation = noise_label.new_zeros(noise_label.shape[0], AUGMENTATION_LABELS)
         waves = torch.cat([angle.cos(), angle.sin(), augmentation.to(angle.dtype)], dim=1)
         return functional.silu(self.embedding2(functional.silu(self.embedding1(waves))))
 

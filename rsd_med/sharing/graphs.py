@@ -1,0 +1,175 @@
+"""Networks as others get them: preconditioning, the one step, and what is hidden of an image lie inside.
+
+Whoever calls one needs to know neither EDM nor operators: numbers go in, images come out.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rsd_med.base.draws import Draws
+from rsd_med.diffusion.clip import BLACK, WHITE
+from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.one_step import OneStep
+from rsd_med.sharing.kspace import masked_in_kspace
+
+_COMPLEX = 2
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or the output of a network.
+
+    Attributes
+    ----------
+    name
+        In files and in calls.
+    axes
+        The name of each axis: ``batch``, ``channel``, ``coil``, ``y``, ``x``.
+    meaning
+        What the numbers are, for a person.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a network is shown through, drawn as in training; both None where it sees whole images.
+
+    Attributes
+    ----------
+    mask
+        1 where pixels or k-space are shown, ``(n, 1, y, x)`` float32.
+    coil_maps
+        ``(n, 2, coil, y, x)`` float32, real and imaginary part; None where pixels are hidden.
+    """
+
+    mask: Tensor | None = None
+    coil_maps: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what there is, by the names of the ports."""
+        named = {"mask": self.mask, "coil_maps": self.coil_maps}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def ports(self) -> tuple[Port, ...]:
+        """Describe what there is."""
+        image = ("batch", "channel", "y", "x")
+        if self.mask is None:
+            return ()
+        if self.coil_maps is None:
+            return (Port("mask", image, "1 at pixels that the network is shown, 0 elsewhere"),)
+        maps = (
+            "coil sensitivities, real and imaginary part; their squared magnitudes add up to 1 in the body, 0 outside"
+        )
+        return (
+            Port("mask", image, "1 where the network is shown k-space, 0 elsewhere; lowest frequency at y//2, x//2"),
+            Port("coil_maps", ("batch", "part", "coil", "y", "x"), maps),
+        )
+
+
+class SharedGraph(nn.Module):
+    """A network that stands for itself.
+
+    Attributes
+    ----------
+    name
+        Of the network; that of its stage and of its files.
+    does
+        What it does, a sentence for a person.
+    drawing
+        How images are drawn with it (`rsd_med.sharing.bundle_draw`): ``one_step`` or ``heun``.
+    """
+
+    name: ClassVar[str]
+    does: ClassVar[str]
+    drawing: ClassVar[str]
+
+    def __init__(self, denoiser: Denoiser, one_step: OneStep, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.one_step = one_step
+        self.channels = channels
+        self.size = size
+
+    def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
+        """Describe what the network takes, in order."""
+        raise NotImplementedError
+
+    def output(self) -> Port:
+        """Describe what it gives."""
+        kind = "real and imaginary part" if self.channels == _COMPLEX else f"in [{BLACK:g}, {WHITE:g}], black to white"
+        return Port("image", ("batch", "channel", "y", "x"), f"clean images, {kind}, in the scaled units of training")
+
+    def example(self, conditions: Conditions, draws: Draws, items: int) -> tuple[Tensor, ...]:
+        """Return ``items`` inputs such as the network knows."""
+        raise NotImplementedError
+
+    def _shown(self, x: Tensor, mask: Tensor | None, coil_maps: Tensor | None) -> Tensor:
+        if mask is None:
+            return x
+        return x * mask if coil_maps is None else masked_in_kspace(x, mask, coil_maps)
+
+
+class StudentGraph(SharedGraph):
+    """A student: random numbers to images, in one call."""
+
+    name = "student"
+    does = "Makes images of random numbers, in one call."
+    drawing = "one_step"
+
+    def forward(self, z: Tensor, mask: Tensor | None = None, coil_maps: Tensor | None = None) -> Tensor:
+        """Map standard normal numbers ``(b, channels, y, x)``, and what they are shown through, to images."""
+        level = torch.full_like(z[:, 0, 0, 0], self.one_step.sigma_init)
+        image: Tensor = self.denoiser(self._shown(self.one_step.sigma_init * z, mask, coil_maps), level, mask)
+        return image.clamp(BLACK, WHITE) if self.one_step.clip and self.channels != _COMPLEX else image
+
+    def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
+        """Describe what the network takes, in order."""
+        noise = Port(
+            "z", ("batch", "channel", "y", "x"), "independent standard normal numbers; each z is another image"
+        )
+        return noise, *conditions.ports()
+
+    def example(self, conditions: Conditions, draws: Draws, items: int) -> tuple[Tensor, ...]:
+        """Return ``items`` inputs such as the network knows."""
+        return draws.normal(items, self.channels, *self.size), *_first(conditions, items)
+
+
+class TeacherGraph(SharedGraph):
+    """A teacher: noisy images to the mean of the clean images that they may have been."""
+
+    name = "teacher"
+    does = (
+        "Estimates the clean image behind a noisy one; a sampler that walks from noise to an image asks it many times."
+    )
+    drawing = "heun"
+
+    def forward(
+        self, noisy: Tensor, sigma: Tensor, mask: Tensor | None = None, coil_maps: Tensor | None = None
+    ) -> Tensor:
+        """Map noisy images ``(b, channels, y, x)`` of levels ``(b,)`` to denoised ones."""
+        image: Tensor = self.denoiser(self._shown(noisy, mask, coil_maps), sigma, mask)
+        return image
+
+    def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
+        """Describe what the network takes, in order."""
+        noisy = Port("noisy", ("batch", "channel", "y", "x"), "clean image plus sigma times standard normal numbers")
+        level = Port("sigma", ("batch",), "standard deviation of that noise, for each channel; 0.002 to 80")
+        return noisy, level, *conditions.ports()
+
+    def example(self, conditions: Conditions, draws: Draws, items: int) -> tuple[Tensor, ...]:
+        """Return ``items`` inputs such as the network knows."""
+        level = 0.1 + 2 * draws.uniform(items)
+        noisy = level.reshape(-1, 1, 1, 1) * draws.normal(items, self.channels, *self.size)
+        return noisy, level, *_first(conditions, items)
+
+
+def _first(conditions: Conditions, items: int) -> list[Tensor]:
+    """Return the first conditions, from the start again where there are fewer."""
+    return [tensor[torch.arange(items) % len(tensor)] for tensor in conditions.tensors().values()]

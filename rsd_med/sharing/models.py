@@ -1,0 +1,67 @@
+"""From a run to what is exported of it."""
+
+from collections.abc import Sequence
+
+from rsd_med.base.errors import DataError
+from rsd_med.diffusion.compute import ComputeOptions
+from rsd_med.experiment import Experiment
+from rsd_med.opened_run import newest_checkpoint
+from rsd_med.reporting.record import read_run
+from rsd_med.runs.run_folder import RunFolder
+from rsd_med.sharing.conditions import draw_conditions
+from rsd_med.sharing.kinds import GRAPHS
+from rsd_med.sharing.package import Package
+from rsd_med.sharing.programs import Model
+
+
+def load_package(
+    run: RunFolder,
+    experiment: Experiment,
+    licence: str,
+    datasets: Sequence[str] = (),
+    networks: Sequence[str] | None = None,
+    conditions: int = 16,
+    any_size: bool = False,
+) -> Package:
+    """Load the networks of a run for export, on the CPU and in float32.
+
+    Parameters
+    ----------
+    run, experiment
+        The run.
+    licence, datasets
+        See `Package`.
+    networks
+        Which; None for all that are trained.
+    conditions
+        How many masks and coil maps go with them.
+    any_size
+        Whether programs shall take images of other sizes, too.
+
+    Raises
+    ------
+    DataError
+        If a network that was asked for is not trained, or none is.
+    ProtocolError
+        If the networks see images in a way that no exported form has.
+    """
+    shown, one_step = draw_conditions(experiment, conditions), experiment.protocol.student.one_step
+    models = []
+    for name, graph in GRAPHS.items():
+        if networks is not None and name not in networks:
+            continue
+        try:
+            checkpoint = newest_checkpoint(run, name)
+        except DataError:
+            if networks is not None:
+                raise
+            continue
+        denoiser = experiment.load_network(checkpoint, name)
+        denoiser.compute(ComputeOptions())
+        size = experiment.sampling_operators.size
+        model = graph(denoiser, one_step, experiment.channels, size).requires_grad_(False)
+        models.append(Model(model, shown, any_size, checkpoint.images))
+    if not models:
+        raise DataError(f"{run.path.name} holds no trained network; train it first: python -m rsd_med.train.")
+    names = list(datasets) or [experiment.protocol.data.kind]
+    return Package(read_run(run), experiment.protocol, models, licence, names)
