@@ -37,7 +37,7 @@ from rsd_med.sharing.models import load_package
 from rsd_med.sharing.programs import Model, write_onnx
 
 RUN = ROOT / "apps" / "inspector" / "demo_model"
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "monai_unet": {"channels": (8, 8), "attention": (False, True), "norm_groups": 4},
     "ddpmpp": {"features": 8, "multipliers": (1, 1), "attention": (False, True), "residual_blocks": 1},
     "patch_unet": {"channels": (8, 8), "attention": (False, True)},
@@ -125,12 +125,13 @@ def _hub(folder: Path, work: Path, held: dict[str, list[str]]) -> float:
 
 def _kind(kind: str, work: Path) -> float:
     """Write a small network of a kind as ONNX and ask it; its weights are random, since first ones answer zero."""
-    settings = BACKBONES[kind].model_validate({"kind": kind, **SMALL.get(kind, {})})
+    narrow = SMALL.get(kind, {})
+    settings = BACKBONES[kind].model_validate({"kind": kind} | narrow)
     denoiser = build_denoiser(settings, DiffusionSettings(hidden_std=0), 1, 0, generator_for(0, "weights"))
     draws = generator_for(0, kind)
     with torch.no_grad():
         for weight in denoiser.parameters():
-            weight += 0.1 * draws.normal(*weight.shape)
+            weight.add_(0.1 * draws.normal(*weight.shape))
     graph = StudentGraph(denoiser.requires_grad_(False), OneStep(2.5), 1, (16, 16))
     model = Model(graph, Conditions())
     write_onnx(model, work / f"{kind}.onnx", "")

@@ -31,9 +31,21 @@ class OneStep:
 
     def __call__(self, denoiser: Denoiser, view: View, noise: Tensor) -> Tensor:
         """Generate images ``(b, channels, y, x)`` from as many standard normal numbers."""
-        level = torch.full((len(noise),), self.sigma_init, device=noise.device)
-        shown = view.project(self.sigma_init * noise)
-        images: Tensor = denoiser(shown, level, view.context)
-        if not self.skip:
-            images = images - denoiser.skip_share(level) * shown
+        images = self.ask(denoiser, view.project(self.sigma_init * noise), view.context)
         return clip_to_range(images) if self.clip else images
+
+    def ask(self, denoiser: Denoiser, shown: Tensor, context: Tensor | None) -> Tensor:
+        """Generate images, not clipped, from what the network is shown of ``sigma_init`` times standard normal noise.
+
+        Parameters
+        ----------
+        denoiser
+            The student.
+        shown
+            ``(b, channels, y, x)``.
+        context
+            Further channels for the network, ``(b, context_channels, y, x)``.
+        """
+        level = torch.full_like(shown[:, 0, 0, 0], self.sigma_init)
+        images: Tensor = denoiser(shown, level, context)
+        return images if self.skip else images - denoiser.skip_share(level) * shown

@@ -125,8 +125,7 @@ class StudentGraph(SharedGraph):
 
     def forward(self, z: Tensor, mask: Tensor | None = None, coil_maps: Tensor | None = None) -> Tensor:
         """Map standard normal numbers ``(b, channels, y, x)``, and what they are shown through, to images."""
-        level = torch.full_like(z[:, 0, 0, 0], self.one_step.sigma_init)
-        image: Tensor = self.denoiser(self._shown(self.one_step.sigma_init * z, mask, coil_maps), level, mask)
+        image = self.one_step.ask(self.denoiser, self._shown(self.one_step.sigma_init * z, mask, coil_maps), mask)
         return image.clamp(BLACK, WHITE) if self.one_step.clip and self.channels != _COMPLEX else image
 
     def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
