@@ -2,13 +2,16 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsd_med.base.command import program, run_command
-from rsd_med.reconstruction import PriorRun, Reconstructor, add_choices, add_run, choices_of
+from rsd_med.reconstruction import AUTOMATIC, PriorRun, Reconstructor, add_choices, add_run, choices_of
 
 if TYPE_CHECKING:
+    from rsd_med.base.progress import Progress
+    from rsd_med.inverse.checking import Verdict
     from rsd_med.inverse.volume_files import VolumeFile
 WORTH_SAYING = 0.02
 """Part of the pixels with signal that may lie outside the coil maps' support without a word."""
@@ -31,6 +34,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--bart", action="store_true", help="write image, coil maps and k-space as BART's .cfl too")
     parser.add_argument("--acquisition", metavar="NAME", help="of fastMRI's files only these, such as AXT2")
     parser.add_argument("--slices", type=int, metavar="N", help="only the central N slices of each volume")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="hide measured lines from the method, from L1-wavelet and from zero-filling, and say which predicts them "
+        "best; part of --method auto",
+    )
+    parser.add_argument("--check-draws", type=int, default=3, metavar="N", help="how often (default %(default)s)")
     test = parser.add_argument_group("retrospective undersampling of fully sampled scans, which gives figures")
     test.add_argument("--acceleration", type=float, metavar="R", help="keep one in R columns")
     test.add_argument("--acs-lines", type=int, metavar="N", help="central columns kept (default 32 %% of them)")
@@ -45,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="draw them as fastMRI's evaluation does, from the name of the file; the patterns are fastMRI's then",
     )
-    add_choices(parser)
+    add_choices(parser, automatic=True)
     return parser
 
 
@@ -78,11 +88,12 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = Reconstructor(choices, None if options.run == "-" else PriorRun(Path(options.run), device))
     for note in chosen.notes:
         print(note, file=sys.stderr)
-    method = chosen.method
     source = chosen.source(options.scan, options.acquisition)
     stacks = source.stacks()
     undersampling = Undersampling(options.acceleration, options.acs_lines, options.pattern, options.seed)
+    automatic = options.method == AUTOMATIC
     volumes: list[dict[str, Any]] = []
+    verdicts: list[Verdict] = []
     unexplained = 0
     with tqdm(total=1.0, disable=None, bar_format="{l_bar}{bar}| {elapsed} < {remaining}") as bar:
         for number, stack in enumerate(stacks):
@@ -90,24 +101,33 @@ def main(arguments: list[str] | None = None) -> int:
             items = _central(stack, options.slices)
             name = source.file_name(stack[0])
             masks = replace(undersampling, volume=source.id(stack[0]), fastmri=name if options.fastmri_masks else None)
+            prepare = partial(chosen.prepare, undersampling=masks)
+            progress, solver = partial(_show, bar, number, len(stacks)), chosen.solver
+            if automatic or options.check:
+                announce = partial(bar.write, file=sys.stderr)
+                check = chosen.check(automatic=automatic, draws=options.check_draws, device=device, announce=announce)
+                verdicts.append(check(source, items, prepare, partial(_half, progress, 0)))
+                progress, solver = partial(_half, progress, 1), verdicts[-1].candidate.solver
             result = reconstruct_volume(
                 source,
                 items,
-                lambda scan, masks=masks: chosen.prepare(scan, masks),  # type: ignore[misc]
-                chosen.solver,
+                prepare,
+                solver,
                 folder,
                 seed=options.seed,
                 dicom=options.dicom,
                 files=_files(options, folder, name, len(items)),
-                description=f"rsd_med {method}",
+                description=f"rsd_med {solver.settings.kind}",
                 device=device,
-                progress=lambda part, done=number: _show(bar, (done + part) / len(stacks)),  # type: ignore[misc]
+                progress=progress,
             )
+            if verdicts:
+                result.figures |= {"settings": solver.settings.model_dump(), "hidden_lines": verdicts[-1].record()}
             volumes.append(result.figures)
-            unexplained += len(result.unexplained)
+            unexplained += len(result.unexplained) if solver.settings.fits_data else 0
     metrics = {
-        "method": method,
-        "settings": chosen.settings.model_dump(),
+        "method": AUTOMATIC if automatic else chosen.method,
+        "settings": None if automatic else chosen.settings.model_dump(),
         "seed": options.seed,
         "prior": None
         if chosen.prior is None
@@ -117,14 +137,17 @@ def main(arguments: list[str] | None = None) -> int:
         "volumes": volumes,
     }
     write_text(options.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    _tell(method, volumes, unexplained if chosen.settings.fits_data else 0, options.out)
+    methods = list(dict.fromkeys(one.candidate.name for one in verdicts)) if automatic else [chosen.method]
+    _tell(methods, volumes, unexplained, options.out)
+    for number, verdict in enumerate(verdicts):
+        _tell_verdict(number, verdict)
     return 0
 
 
 def _check(options: argparse.Namespace) -> None:
     from rsd_med.base.errors import ProtocolError
 
-    for name, least in (("slices", 1), ("acs_lines", 0), ("acceleration", 1)):
+    for name, least in (("slices", 1), ("check_draws", 1), ("acs_lines", 0), ("acceleration", 1)):
         value = getattr(options, name)
         if value is not None and not least <= value < 1e9:
             raise ProtocolError(f"--{name.replace('_', '-')} must be at least {least}, not {value:g}.")
@@ -153,13 +176,18 @@ def _central(stack: range, count: int | None) -> range:
     return stack[first : first + count]
 
 
-def _show(bar: Any, done: float) -> None:
-    bar.update(done - bar.n)
+def _show(bar: Any, number: int, volumes: int, part: float) -> None:
+    bar.update((number + part) / volumes - bar.n)
 
 
-def _tell(method: str, volumes: list[dict[str, Any]], unexplained: int, out: Path) -> None:
+def _half(progress: "Progress", half: int, part: float) -> None:
+    """Tell the progress of the check, 0, or of the reconstruction that follows it, 1."""
+    progress((half + part) / 2)
+
+
+def _tell(methods: list[str], volumes: list[dict[str, Any]], unexplained: int, out: Path) -> None:
     slices = sum(volume["slices"] for volume in volumes)
-    print(f"{slices} slices by {method}: {out}")
+    print(f"{slices} slices by {' and '.join(methods)}: {out}")
     for number, volume in enumerate(volumes):
         if "quality" in volume:
             quality = volume["quality"]
@@ -167,7 +195,7 @@ def _tell(method: str, volumes: list[dict[str, Any]], unexplained: int, out: Pat
             if "uncertainty" in volume:
                 line += f", 90 % interval covers {volume['uncertainty']['coverage_of_90_percent_interval']:.0%} inside"
             print(line)
-    _tell_maps(method, volumes)
+    _tell_maps(methods, volumes)
     if unexplained:
         causes = dict.fromkeys(volume["likely_cause"] for volume in volumes if volume["likely_cause"])
         print(
@@ -177,7 +205,7 @@ def _tell(method: str, volumes: list[dict[str, Any]], unexplained: int, out: Pat
         )
 
 
-def _tell_maps(method: str, volumes: list[dict[str, Any]]) -> None:
+def _tell_maps(methods: list[str], volumes: list[dict[str, Any]]) -> None:
     """Say where the coil maps leave signal dark, and where one map of each coil is not enough."""
     from rsd_med.calibration.coil_maps import NEEDED
     from rsd_med.inverse.kinds import SOLVERS
@@ -201,14 +229,24 @@ def _tell_maps(method: str, volumes: list[dict[str, Any]]) -> None:
         print(
             f"warning: {where}, and one map of each coil is wrong there; --calibration maps.sets=auto.", file=sys.stderr
         )
-    elif not SOLVERS[method].takes_sets:
+    elif not all(SOLVERS[method].takes_sets for method in methods):
         print(
-            f"warning: {where}, and {method} takes one map of each coil, which is wrong there; l1_wavelet and a_dps "
-            "take two.",
+            f"warning: {where}, and {' and '.join(methods)} takes one map of each coil, which is wrong there; "
+            "l1_wavelet and a_dps take two.",
             file=sys.stderr,
         )
     else:
         print(f"note: {where}; two maps of each coil were taken.")
+
+
+def _tell_verdict(number: int, verdict: "Verdict") -> None:
+    """Print what the check on hidden lines says of a volume, and warnings where they are seen."""
+    if verdict.table is None:
+        print(f"note: volume {number}: nothing was checked: {verdict.reason}", file=sys.stderr)
+        return
+    print(f"volume {number}: {verdict.table.text()}")
+    if verdict.warning is not None:
+        print(f"warning: volume {number}: {verdict.warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":

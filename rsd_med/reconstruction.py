@@ -4,8 +4,8 @@ Light to import: torch and the methods are imported when a reconstruction is mad
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from rsd_med.data.source import Source
     from rsd_med.experiment import Experiment
     from rsd_med.inverse.base import Solver, SolverSettings
+    from rsd_med.inverse.checking import Check
     from rsd_med.inverse.prior import Prior
     from rsd_med.inverse.scans import Prepared, Undersampling
     from rsd_med.protocol import Protocol
+
+AUTOMATIC = "auto"
+"""In place of a method: the one that predicts hidden lines best."""
+
+LEARNED = ("student_pnp", "a_dps")
+"""The methods with a prior that compete, the quicker one first."""
 
 NOISE_SOURCES = ("auto", "scan", "edges", "background", "none")
 _LIMITS = {"samples": 1, "adapt": 1, "coils": 1, "seed": 0}
@@ -119,12 +126,13 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="run folder that rsd_med.train has filled; - for none")
 
 
-def add_choices(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `choices_of` reads to a command."""
+def add_choices(parser: argparse.ArgumentParser, *, automatic: bool = False) -> None:
+    """Add the options that `choices_of` reads to a command, which may let the methods compete (`AUTOMATIC`)."""
     parser.add_argument(
         "--method",
-        choices=list(SOLVERS),
-        help="default: a_dps with a run, l1_wavelet without; what each needs: docs/reconstruction.md",
+        choices=[*SOLVERS, *([AUTOMATIC] if automatic else [])],
+        help="default: a_dps with a run, l1_wavelet without; what each needs: docs/reconstruction.md"
+        + ("; auto: the one that predicts measured lines best that were hidden from it" if automatic else ""),
     )
     parser.add_argument("--samples", type=int, metavar="N", help="posterior samples (default: the method's, 8)")
     parser.add_argument(
@@ -167,7 +175,7 @@ def choices_of(options: argparse.Namespace) -> Choices:
     Raises
     ------
     ProtocolError
-        If ``--set`` is not followed by NAME=VALUE.
+        If ``--set`` is not followed by NAME=VALUE, or it or ``--adapt`` goes with ``--method auto``.
     """
     values: dict[str, object] = {}
     for text in options.options:
@@ -175,8 +183,12 @@ def choices_of(options: argparse.Namespace) -> Choices:
         if not separator:
             raise ProtocolError(f"--set {text}: write NAME=VALUE.")
         values[name] = value
-    same = ("method", "samples", "seed", "adapt", "crop_kspace", "any_size", "coils", "noise", "calibration")
-    return Choices(options=values, **{name: getattr(options, name) for name in same})
+    if options.method == AUTOMATIC and (values or options.adapt is not None):
+        name = "--set" if values else "--adapt"
+        raise ProtocolError(f"{name} is about one method, and --method auto tries several; leave one of the two out.")
+    same = ("samples", "seed", "adapt", "crop_kspace", "any_size", "coils", "noise", "calibration")
+    method = None if options.method == AUTOMATIC else options.method
+    return Choices(method=method, options=values, **{name: getattr(options, name) for name in same})
 
 
 class PriorRun:
@@ -208,6 +220,12 @@ class PriorRun:
         """Says how the run's scans were prepared; DataError where the folder is no run."""
         with self._lock:
             return self._experiment.protocol
+
+    def has(self, name: Literal["teacher", "student"]) -> bool:
+        """Whether the run holds teacher or student."""
+        from rsd_med.runs.run_folder import RunFolder
+
+        return RunFolder(self.folder).checkpoints.newest(name)[0] is not None
 
     def prior(self, name: Literal["teacher", "student"]) -> "Prior":
         """Return teacher or student.
@@ -249,15 +267,12 @@ class Reconstructor:
     """
 
     def __init__(self, choices: Choices, run: PriorRun | None) -> None:
-        from dataclasses import replace
-
         choices.check(with_run=run is not None)
         self.choices = choices
+        self._run = run
         self.settings = choices.solver_settings(with_run=run is not None)
         self._protocol = None if run is None else run.protocol
-        self.prior: Prior | None = None
-        if run is not None and self.settings.needs is not None:
-            self.prior = replace(run.prior(self.settings.needs), any_size=choices.any_size)
+        self.prior = self._prior_for(self.settings)
         self.solver = self._solver()
         self.notes: list[str] = []
         self.calibration = self._calibration()
@@ -266,6 +281,38 @@ class Reconstructor:
     def method(self) -> str:
         """The method's name."""
         return self.settings.kind
+
+    def check(self, *, automatic: bool, draws: int, device: str, announce: Callable[[str], None]) -> "Check":
+        """Return the check on hidden lines.
+
+        Parameters
+        ----------
+        automatic
+            Let all methods compete that there are networks for, and take the best; else the method that was chosen is
+            held against L1-wavelet and zero-filling.
+        draws, device, announce
+            See `rsd_med.inverse.checking.Check`.
+        """
+        from rsd_med.inverse.checking import Check
+        from rsd_med.inverse.choice import classical_candidates, compared_with
+        from rsd_med.inverse.hidden_lines import Candidate
+
+        default = Candidate(self.method, self.solver)
+        candidates = compared_with(default)
+        if automatic:
+            candidates = classical_candidates()
+            default = next(one for one in candidates if one.name == "l1_wavelet")
+            for name in LEARNED:
+                needs = SOLVERS[name].needs
+                if self._run is not None and needs is not None and self._run.has(needs):
+                    settings = replace(self.choices, method=name).solver_settings(with_run=True)
+                    candidates.append(Candidate(name, settings.build(self._prior_for(settings))))
+        return Check(candidates, default, automatic, draws, self.choices.seed, device, announce)
+
+    def _prior_for(self, settings: "SolverSettings") -> "Prior | None":
+        if self._run is None or settings.needs is None:
+            return None
+        return replace(self._run.prior(settings.needs), any_size=self.choices.any_size)
 
     def prepare(self, scan: "Scan", undersampling: "Undersampling") -> "Prepared":
         """Turn a scan into the measurement that the solver takes; see `rsd_med.inverse.scans.prepare`."""

@@ -225,6 +225,37 @@ def test_a_prior_can_be_applied_at_another_size_if_asked(run, tmp_path, capsys, 
     assert metrics["volumes"][0]["calibration_of_first_slice"]["scale"]["acs_lines"] == round(8 * 45 / SIDE)
 
 
+# --- the check on hidden lines --------------------------------------------------------------------------------------
+
+
+def test_the_method_is_chosen_by_hidden_lines(scans, tmp_path, capsys):
+    options = ("--method", "auto", "--acceleration", 2, "--acs-lines", 8, "--slices", 1, "--check-draws", 1)
+    code, shown, error = call(capsys, "-", scans, *options, "--out", tmp_path / "out")
+    assert code == 0, error
+    assert "6 methods, 6 draws on 1 of 1 slices, so 36 reconstructions first" in error
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    checked = metrics["volumes"][0]["hidden_lines"]
+    assert metrics["method"] == "auto"
+    assert [row["method"] for row in checked["methods"]] == ["zero_filled", "cg_sense", *4 * ["l1_wavelet"]]
+    assert checked["method"] == "l1_wavelet"  # on a head of flat regions; nobody doubts it
+    chosen = checked["methods"][checked["chosen"]]
+    assert chosen["relative_squared_error"] < 0.7 * checked["methods"][0]["relative_squared_error"]
+    assert metrics["volumes"][0]["settings"]["regularisation"] == chosen["settings"]["regularisation"]
+    assert checked["lines"] == 8
+    assert next(line for line in shown.splitlines() if line.endswith("chosen")).split()[0] == "l1_wavelet"
+    assert "warning" not in error
+
+
+def test_where_nothing_can_be_hidden_it_is_said_and_the_method_runs(scans, tmp_path, capsys):
+    options = ("--method", "cg_sense", "--check", "--acceleration", 4, "--acs-lines", 6, "--slices", 1)
+    code, shown, error = call(capsys, "-", scans, *options, "--out", tmp_path / "out")
+    assert code == 0, error
+    assert "1 slices by cg_sense" in shown
+    assert "only 2 measured lines lie outside the centre" in error
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "only 2" in metrics["volumes"][0]["hidden_lines"]["skipped"]
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +274,8 @@ def test_a_prior_can_be_applied_at_another_size_if_asked(run, tmp_path, capsys, 
         (["--adapt", "5"], "--adapt"),
         (["--fastmri-masks"], "--fastmri-masks"),
         (["--method", "magic"], "invalid choice"),
+        (["--method", "auto", "--set", "iterations=3"], "--set"),
+        (["--check", "--check-draws", "0"], "--check-draws"),
         (["--acceleration", "30", "--acs-lines", "8"], "acceleration"),
     ],
 )

@@ -42,6 +42,10 @@ class UndersampledError(DataError):
         super().__init__("the scan is undersampled already; leave --acceleration out.", item=item)
 
 
+class FewLinesError(DataError):
+    """Too few lines of a scan lie outside its centre to hide any; who asked may do without."""
+
+
 class DivergedError(RsdMedError):
     """Training left the finite numbers and cannot go on (exit code 4)."""
 

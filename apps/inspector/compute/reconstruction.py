@@ -9,19 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsd_med.base.errors import DataError, UndersampledError
+from rsd_med.base.errors import DataError, FewLinesError, UndersampledError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.scan import Geometry, Picture, Scan
 from rsd_med.data.simulation import Scanner, magnitude
 from rsd_med.inverse import scans
 from rsd_med.inverse.base import Reconstruction, Solver
+from rsd_med.inverse.checking import check_slice
+from rsd_med.inverse.choice import BASELINE, baseline_candidates
+from rsd_med.inverse.hidden_lines import Candidate
 from rsd_med.inverse.kinds import SOLVERS
 
 from .model import Model
 from .parsing import load_item
 
 SIMULATED_COILS = 4
+CHECK_DRAWS = 2
+"""How often lines are hidden from a learned method, at least."""
+
 READY = 4
 """Scans that stay ready; of a 15-coil slice of 320 x 320 each takes some 40 MiB."""
 
@@ -204,6 +210,34 @@ def reconstruct(
     solver = build_solver(model, method, samples)
     result = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
     return result.to("cpu"), measurement.image()[0].cpu()
+
+
+def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress) -> tuple[str, bool]:
+    """Say how a learned method predicts measured lines that are hidden from it, beside L1-wavelet.
+
+    Returns
+    -------
+    tuple of str and bool
+        One sentence, and whether it is a warning; the sentence is empty for a method without a prior.
+    """
+    if SOLVERS[method].needs is None:
+        return "", False
+    candidate = Candidate(method, build_solver(model, method, samples))
+    candidates = [*baseline_candidates(), candidate]
+    measurement = scan.prepared.measurement.to(model.experiment.device)
+    try:
+        table = check_slice(measurement, candidates, CHECK_DRAWS, 0, progress)
+    except FewLinesError as error:
+        return f"Not checked on hidden lines: {error.message}", False
+    row, baseline = table.row_of(candidate), table.best_of(BASELINE)
+    warning = table.warning(row)
+    if warning is not None:
+        return f"{warning[0].upper()}{warning[1:]}", True
+    return (
+        f"{len(row.errors.squared)} measured lines were hidden from it in turn: it predicts them with a squared error "
+        f"of {row.errors.relative:.2f} of their energy, L1-wavelet with {baseline.errors.relative:.2f}.",
+        False,
+    )
 
 
 def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:

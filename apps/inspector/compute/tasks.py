@@ -138,7 +138,8 @@ def _reconstruct(
     from .exports import write_exports
 
     ready = scans.get(scan, acceleration)
-    result, zero_filled = reconstruction.reconstruct(scans.model, ready, method, samples, progress)
+    result, zero_filled = reconstruction.reconstruct(scans.model, ready, method, samples, partial(_half, progress, 0))
+    hidden, doubtful = reconstruction.hidden_lines(scans.model, ready, method, samples, partial(_half, progress, 1))
     images = reconstruction.arrays(ready, result, zero_filled)
     facts = reconstruction.describe(ready)
     quality = reconstruction.quality(ready, result.mean)
@@ -154,6 +155,7 @@ def _reconstruct(
         ("residual over noise", result.residual.noise_ratio),
         ("residual, relative", result.residual.relative),
         ("explains the measurement", result.residual.explains),
+        *([("hidden lines", hidden)] if hidden else []),
         ("seconds", round(result.seconds, 3)),
         *((f"{name} against the fully sampled image", value) for name, value in quality.items()),
         *((f"{name} of the zero-filled image", value) for name, value in before.items()),
@@ -165,6 +167,8 @@ def _reconstruct(
         "facts": facts,
         "residual": result.residual.figure(),
         "explains": result.residual.explains,
+        "hidden": hidden,
+        "doubtful": doubtful,
         "seconds": result.seconds,
         "samples": len(result.samples),
         "white": white,
@@ -174,3 +178,8 @@ def _reconstruct(
         "spacing": geometry.spacing_mm,
         "files": write_exports(Path(folder), exported, geometry, facts["scale"], white, figures),
     }
+
+
+def _half(progress: Progress, half: int, done: float) -> None:
+    """Tell how far the first half, 0, or the second, 1, of some work is."""
+    progress((half + done) / 2)

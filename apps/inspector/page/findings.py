@@ -95,12 +95,20 @@ def result_html(session: Session, result: dict[str, Any], method: str) -> str:
     return (
         f'<p class="verdict{"" if result["explains"] else " bad"}"><strong>{verdict}</strong> '
         f"({html.escape(result['residual'])}). {meaning}</p>"
+        + _hidden(result)
         + viewer_frame(panes, height=330 + 340 * -(-len(panes) // 2))
         + _table(result, method)
         + f'<h3>Keep</h3><div class="exports">{"".join(links)}</div>'
         + '<p class="remark">Values are in the units of the scan, in its own geometry, without any identifier; the '
         "DICOM files are marked as derived. Files hold the notice; they are removed with your session.</p>"
     )
+
+
+def _hidden(result: dict[str, Any]) -> str:
+    """Return what hidden lines say of a learned method; nothing of others."""
+    if not result["hidden"]:
+        return ""
+    return f'<p class="{"verdict bad" if result["doubtful"] else "remark"}">{html.escape(result["hidden"])}</p>'
 
 
 def _table(result: dict[str, Any], method: str) -> str:
