@@ -65,7 +65,8 @@ class Table:
         """Say what speaks against a method on this scan; None where nothing does."""
         name, figure = row.candidate.name, row.errors.relative
         baseline = self.best_of(BASELINE)
-        if row.candidate.learned and row.errors.beyond(baseline.errors)[0] > 0:
+        above, error = row.errors.beyond(baseline.errors)
+        if row.candidate.learned and above > error:
             return (
                 f"{name} predicts hidden lines worse than {BASELINE} does ({figure:.2f} against "
                 f"{baseline.errors.relative:.2f} of their energy): what it adds to the measured lines is not that of "

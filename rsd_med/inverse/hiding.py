@@ -139,7 +139,7 @@ def hide(measurement: Measurement, lines: Lines, draws: int, generator: Draws) -
         If the operator knows no scan without some of its lines.
     """
     count = len(lines.hideable)
-    places = torch.cat([generator.permutation(FOLDS) for _ in range(math.ceil(count / FOLDS))])[:count]
+    places = torch.cat([generator.permutations(FOLDS)[0] for _ in range(math.ceil(count / FOLDS))])[:count]
     hidden = []
     for draw in range(draws):
         chosen = lines.hideable[(places == draw).to(lines.hideable.device)]
