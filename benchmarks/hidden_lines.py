@@ -284,7 +284,7 @@ class _Named:
     """Stands for a solver whose results are there already."""
 
     def __init__(self, row: Judged) -> None:
-        self.settings = BelievingSettings() if row.dialled else SOLVERS[row.label.split()[0]]()
+        self.settings = BelievingSettings() if row.dialled else SOLVERS[row.label.split()[0]].model_validate({})
 
 
 if __name__ == "__main__":
