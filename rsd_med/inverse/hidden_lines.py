@@ -18,6 +18,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Solver
 from rsd_med.inverse.hiding import Hidden, Lines, hide, lines_of
+from rsd_med.operators.mri import MultiCoilFourier
 
 DRAWS = 3
 """How often lines are hidden, unless more is asked for or needed."""
@@ -138,9 +139,11 @@ def predict(
 
 @torch.no_grad()
 def errors_of(image: Tensor, measurement: Measurement, lines: Lines, hidden: Hidden) -> Errors:
-    """Compare what the whole scan would have measured of an image ``(1, y, x)`` with the lines that were hidden."""
-    data = measurement.data
-    difference = measurement.operator(image[None]) - data
+    """Compare what the whole scan would have measured of an image ``(set, y, x)`` with the lines that were hidden."""
+    data, operator = measurement.data, measurement.operator
+    if isinstance(operator, MultiCoilFourier) and len(image) < operator.sets:
+        operator = operator.first_set()  # the method takes one map of each coil
+    difference = operator(image[None]) - data
     coils = data.shape[1]
     judged = (lines.judged & torch.isin(lines.numbers, hidden.lines)).expand(1, 1, *data.shape[-2:])
     # Sums over coils of each number, then of each line.
