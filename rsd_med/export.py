@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsd_med.base.command import program, run_command
-from rsd_med.sharing.kinds import GRAPHS
 
 if TYPE_CHECKING:
     from rsd_med.sharing.package import Package
 
 FORMS = ("bundle", "onnx", "hub")
+NETWORKS = ("student", "teacher")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--network",
         action="append",
-        choices=list(GRAPHS),
+        choices=NETWORKS,
         help="which network (repeatable; default: all that are trained)",
     )
     parser.add_argument(

@@ -9,9 +9,12 @@ from rsd_med.opened_run import newest_checkpoint
 from rsd_med.reporting.record import read_run
 from rsd_med.runs.run_folder import RunFolder
 from rsd_med.sharing.conditions import draw_conditions
-from rsd_med.sharing.kinds import GRAPHS
+from rsd_med.sharing.graphs import SharedGraph, StudentGraph, TeacherGraph
 from rsd_med.sharing.package import Package
 from rsd_med.sharing.programs import Model
+
+GRAPHS: dict[str, type[SharedGraph]] = {graph.name: graph for graph in (StudentGraph, TeacherGraph)}
+"""The networks that can be passed on, the one that users want first."""
 
 
 def load_package(
