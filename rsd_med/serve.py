@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     choices.check(with_run=options.run != "-")
 
     from rsd_med.base.devices import device_kind
+    from rsd_med.protocol.checking import check
     from rsd_med.scanner.configuration import Configurations, ScannerSettings
     from rsd_med.scanner.incoming import Deadlines
     from rsd_med.scanner.session import Shared
@@ -85,7 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     device = device_kind(options.device, "--device")
     run = None if options.run == "-" else PriorRun(Path(options.run), device)
     method = Reconstructor(choices, run).method  # what is wrong is said now, and the network is loaded
-    default = ScannerSettings.model_validate({name: getattr(choices, name) for name in choices.__dataclass_fields__})
+    chosen = {name: getattr(choices, name) for name in choices.__dataclass_fields__}
+    default = check(ScannerSettings, chosen, "The options")
     shared = Shared(
         configurations=Configurations(default, options.configs, with_run=run is not None),
         run=run,

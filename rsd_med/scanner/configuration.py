@@ -19,7 +19,7 @@ DEFAULT = "default"
 """The name of the configuration that the server was started with."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
-_OF_THE_METHOD = ("options", "samples")
+_OF_THE_METHOD = ("options", "samples", "adapt")
 
 Series = Literal["mean", "std", "lower", "upper"]
 
@@ -35,6 +35,9 @@ class ScannerSettings(Settings):
     )
     samples: int | None = Field(None, ge=1, le=1000, description="posterior samples; null takes the method's number")
     seed: int = Field(0, ge=0, le=10**9, description="the same seed gives the same images")
+    adapt: int | None = Field(
+        None, ge=1, le=10000, description="steps that the prior learns from each slice, at most; null takes it as it is"
+    )
     crop_kspace: bool = Field(False, description="reconstruct at the prior's matrix: keep the centre of k-space")
     any_size: bool = Field(False, description="apply the prior at the scan's own matrix: out of its domain")
     coils: int | None = Field(None, ge=1, le=1000, description="number of virtual coils; null: as in training")

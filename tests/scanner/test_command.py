@@ -53,6 +53,7 @@ def test_it_serves_until_it_is_told_to_end(small, capsys, monkeypatch, number):
         (["--method", "a_dps"], 2, "--method a_dps needs a prior"),
         (["--set", "steps=3", "--method", "zero_filled"], 2, "--set steps"),
         (["nowhere"], 3, "is no run folder"),
+        (["--coils", "5000"], 2, "coils: must be at most 1000"),
     ],
 )
 def test_what_is_wrong_is_said_before_it_listens(capsys, monkeypatch, words, code, sentence):

@@ -7,6 +7,7 @@ import pytest
 from rsd_med import reconstruct
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import ProtocolError
+from rsd_med.reconstruction import Choices
 from rsd_med.scanner.configuration import Configurations, ScannerSettings, changed, parameters
 
 from . import client
@@ -107,3 +108,14 @@ def test_other_remarks_choose_nothing(text):
 def test_parameters_with_a_point_are_keys_of_a_group_and_empty_ones_were_left_alone():
     text = json.dumps({"parameters": {"method": "l1_wavelet", "options.a": 1, "options.b": True, "samples": ""}})
     assert parameters(text) == {"method": "l1_wavelet", "options": {"a": 1, "b": True}}
+
+
+def test_whatever_the_command_lets_one_choose_a_scanner_may_choose():
+    """A new choice that the server does not know is an error in each of its sessions."""
+    assert ScannerSettings().choices() == Choices()
+
+
+def test_another_method_does_not_inherit_what_the_prior_learns():
+    started = ScannerSettings(method="a_dps", adapt=60)
+    assert changed(started, {"method": "l1_wavelet"}, "l1_wavelet").adapt is None
+    assert changed(started, {"seed": 3}, "The parameters").adapt == 60
