@@ -1,7 +1,7 @@
 """Teachers and students of real anatomy at a size at which it is seen, from undersampled raw files alone.
 
 python -m benchmarks.anatomy [--anatomy brains|heads|knees] [--size 64|128] [--coils 4] [--acceleration 4]
-    [--teacher-images N] [--student-images N] [--samples N] [--run-dir DIR]
+    [--teacher-images N] [--student-images N] [--skip] [--samples N] [--run-dir DIR]
 
 The train split becomes undersampled raw files, in which nothing that was not sampled is left; the test split, by other
 subjects, is simulated fully sampled and serves evaluation alone. The floor is the distance between the two splits, by
@@ -47,17 +47,18 @@ teacher:
   evaluate_samples: 64
 student:
   images: {student_images}
-  batch_size: 16
+  batch_size: 8
   generator: {{kind: muon, learning_rate: 2e-3, adam_learning_rate: 2e-4, momentum: 0.5, decay: cosine}}
   fake: {{kind: muon, learning_rate: 5e-3, adam_learning_rate: 6e-4, momentum: 0.5, decay: cosine}}
   adversarial: {{}}
-  ema: {{half_life: 1000, ramp_up: 0.3}}
-  evaluate_every: 1000
-  evaluate_samples: 256
+  skip: {skip}
+  ema: {{half_life: 500, ramp_up: 0.3}}
+  evaluate_every: {student_every}
+  evaluate_samples: {samples}
 evaluation:
   num_samples: {samples}
   reference: {{kind: fastmri_hdf5, root: {scans}/test}}
-engine: {{log_every: 1000, checkpoint_every: 2000}}
+engine: {{log_every: 400, checkpoint_every: 1000}}
 """
 
 
@@ -69,7 +70,8 @@ def main() -> int:
     parser.add_argument("--coils", type=int, default=4)
     parser.add_argument("--acceleration", type=int, default=4)
     parser.add_argument("--teacher-images", type=int, default=16_000)
-    parser.add_argument("--student-images", type=int, default=6_000)
+    parser.add_argument("--student-images", type=int, default=4_400)
+    parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--samples", type=int, default=189)
     parser.add_argument("--run-dir", type=Path)
     options = parser.parse_args()
@@ -82,7 +84,9 @@ def main() -> int:
     deep = options.size > 64
     protocol.write_text(
         PROTOCOL.format(
-            name=name.replace("-", "_"),
+            name=f"{options.anatomy}{options.size}_R{options.acceleration}",
+            skip=str(options.skip).lower(),
+            student_every=max(options.student_images // 5, 1),
             scans=scans,
             acs=acs,
             acceleration=options.acceleration,

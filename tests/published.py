@@ -14,6 +14,7 @@ PUBLISHED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 NARROW = {
     "ddpmpp": {"features": 4, "residual_blocks": 1, "multipliers": (1, 1), "attention": (False, True)},
     "monai_unet": {"channels": (4, 4), "attention": (False, True), "norm_groups": 2},
+    "patch_unet": {"channels": (4, 4), "attention": (False, True)},
 }
 SIDE = 16
 SCANS = f"{{kind: knee_phantom, num_images: 8, size: {SIDE}, coils: 2, supersample: 1}}"

@@ -24,6 +24,7 @@ TINY = ["teacher.batch_size=2", "student.batch_size=2", "engine.device=cpu"]
 NARROW = {
     "ddpmpp": ["backbone.features=8", "backbone.residual_blocks=1"],
     "monai_unet": ["backbone.channels=[8, 8]", "backbone.attention=[false, false]"],
+    "patch_unet": ["backbone.channels=[8, 8]", "backbone.attention=[false, false]"],
 }
 PUBLISHED = {
     "cifar10_noise0.1", "cifar10_noise0.2", "cifar10_noise0.4", "cifar10_inpaint0.6", "cifar10_inpaint0.8",
