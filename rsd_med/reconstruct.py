@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 WORTH_SAYING = 0.02
 """Part of the pixels with signal that may lie outside the coil maps' support without a word."""
 
+DRAWS, PATTERN = 3, "random"
+"""How often lines are hidden, and which lines are left out, where the command line does not say."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
@@ -40,15 +43,14 @@ def parser() -> argparse.ArgumentParser:
         help="hide measured lines from the method, from L1-wavelet and from zero-filling, and say which predicts them "
         "best; part of --method auto",
     )
-    parser.add_argument("--check-draws", type=int, default=3, metavar="N", help="how often (default %(default)s)")
+    parser.add_argument("--check-draws", type=int, metavar="N", help=f"how often (default {DRAWS})")
     test = parser.add_argument_group("retrospective undersampling of fully sampled scans, which gives figures")
     test.add_argument("--acceleration", type=float, metavar="R", help="keep one in R columns")
     test.add_argument("--acs-lines", type=int, metavar="N", help="central columns kept (default 32 %% of them)")
     test.add_argument(
         "--pattern",
         choices=("random", "equispaced", "equispaced_fraction"),
-        default="random",
-        help="default %(default)s; one mask for all slices of a volume",
+        help=f"default {PATTERN}; one mask for all slices of a volume",
     )
     test.add_argument(
         "--fastmri-masks",
@@ -90,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(note, file=sys.stderr)
     source = chosen.source(options.scan, options.acquisition)
     stacks = source.stacks()
-    undersampling = Undersampling(options.acceleration, options.acs_lines, options.pattern, options.seed)
+    undersampling = Undersampling(options.acceleration, options.acs_lines, options.pattern or PATTERN, options.seed)
     automatic = options.method == AUTOMATIC
     volumes: list[dict[str, Any]] = []
     verdicts: list[Verdict] = []
@@ -105,7 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
             progress, solver = partial(_show, bar, number, len(stacks)), chosen.solver
             if automatic or options.check:
                 announce = partial(bar.write, file=sys.stderr)
-                check = chosen.check(automatic=automatic, draws=options.check_draws, device=device, announce=announce)
+                check = chosen.check(
+                    automatic=automatic, draws=options.check_draws or DRAWS, device=device, announce=announce
+                )
                 verdicts.append(check(source, items, prepare, partial(_half, progress, 0)))
                 progress, solver = partial(_half, progress, 1), verdicts[-1].candidate.solver
             result = reconstruct_volume(
@@ -151,12 +155,15 @@ def _check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not least <= value < 1e9:
             raise ProtocolError(f"--{name.replace('_', '-')} must be at least {least}, not {value:g}.")
-    if options.acceleration is None and options.acs_lines is not None:
-        raise ProtocolError("--acs-lines goes with --acceleration: without it the scan is taken as it was measured.")
-    if options.fastmri_masks and options.acceleration is None:
-        raise ProtocolError(
-            "--fastmri-masks goes with --acceleration: without it the scan is taken as it was measured."
-        )
+    if options.acceleration is None:
+        for name in ("acs_lines", "pattern", "fastmri_masks"):
+            if getattr(options, name) not in (None, False):
+                raise ProtocolError(
+                    f"--{name.replace('_', '-')} goes with --acceleration: without it the scan is taken as it was "
+                    "measured."
+                )
+    if options.check_draws is not None and not options.check and options.method != AUTOMATIC:
+        raise ProtocolError("--check-draws goes with --check or --method auto: without them no lines are hidden.")
     if options.out.exists() and not options.out.is_dir():
         raise ProtocolError(f"--out {options.out.name} is a file; name a folder.")
 

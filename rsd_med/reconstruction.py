@@ -33,6 +33,8 @@ LEARNED = ("student_pnp", "a_dps")
 
 NOISE_SOURCES = ("auto", "scan", "edges", "background", "none")
 _LIMITS = {"samples": 1, "adapt": 1, "coils": 1, "seed": 0}
+_SHORTHAND = {"noise": "noise", "coils": "virtual_coils"}
+"""Choices that are keys of the calibration, and which."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Choices:
                 raise ProtocolError(f"--{name} must be at least {least}, not {value:g}.")
         if self.method is not None and self.method not in SOLVERS:
             raise ProtocolError(f"--method {self.method}: there is no such method; choose one of {', '.join(SOLVERS)}.")
-        method = None if self.method is None else SOLVERS[self.method]
-        if not with_run and method is not None and method.needs:
+        method = SOLVERS[self._method(with_run=with_run)]
+        if not with_run and method.needs:
             raise ProtocolError(f"--method {self.method} needs a prior: give a run folder in place of -.")
         if not with_run and self.adapt is not None:
             raise ProtocolError("--adapt teaches a prior: it needs a run in place of -.")
@@ -95,8 +97,15 @@ class Choices:
             raise ProtocolError("--any-size is about a prior: it needs a run in place of -.")
         if self.any_size and self.crop_kspace:
             raise ProtocolError("--any-size keeps the scan's matrix and --crop-kspace takes the prior's; choose one.")
-        if self.samples is not None and method is not None and not method.gives_samples():
-            raise ProtocolError(f"--method {self.method} gives one image; leave --samples out.")
+        if self.samples is not None and not method.gives_samples():
+            raise ProtocolError(f"--method {self._method(with_run=with_run)} gives one image; leave --samples out.")
+        named = {text.partition("=")[0].strip() for text in self.calibration}
+        for option, key in _SHORTHAND.items():
+            if getattr(self, option) is not None and key in named:
+                raise ProtocolError(f"--{option} and --calibration {key}=… say the same thing; leave one of them out.")
+
+    def _method(self, *, with_run: bool) -> str:
+        return self.method or ("a_dps" if with_run else "l1_wavelet")
 
     def solver_settings(self, *, with_run: bool) -> "SolverSettings":
         """Return the settings of the method.
@@ -108,7 +117,7 @@ class Choices:
         """
         from pydantic import ValidationError
 
-        method = self.method or ("a_dps" if with_run else "l1_wavelet")
+        method = self._method(with_run=with_run)
         settings, values = SOLVERS[method], dict(self.options)
         if self.samples is not None and settings.gives_samples():
             values["samples"] = self.samples
@@ -351,7 +360,7 @@ class Reconstructor:
         settings = CalibrationSettings() if self._protocol is None else self._protocol.calibration
         # A file of maps belongs to the run's scans and to no other.
         before = settings.model_dump() | {"maps": settings.maps.model_dump() | {"file": None}}
-        shorthand = {"noise": self.choices.noise, "virtual_coils": self.choices.coils}
+        shorthand = {key: getattr(self.choices, option) for option, key in _SHORTHAND.items()}
         values = before | {name: value for name, value in shorthand.items() if value is not None}
         settings = check(
             CalibrationSettings, apply_overrides(values, self.choices.calibration, "--calibration"), "--calibration"

@@ -276,6 +276,11 @@ def test_where_nothing_can_be_hidden_it_is_said_and_the_method_runs(scans, tmp_p
         (["--method", "magic"], "invalid choice"),
         (["--method", "auto", "--set", "iterations=3"], "--set"),
         (["--check", "--check-draws", "0"], "--check-draws"),
+        (["--check-draws", "5"], "--check-draws goes with --check"),
+        (["--pattern", "equispaced"], "--pattern goes with --acceleration"),
+        (["--samples", "3"], "l1_wavelet gives one image"),
+        (["--coils", "2", "--calibration", "virtual_coils=3"], "--coils and --calibration virtual_coils"),
+        (["--noise", "none", "--calibration", "noise=edges"], "--noise and --calibration noise"),
         (["--acceleration", "30", "--acs-lines", "8"], "acceleration"),
     ],
 )
