@@ -152,6 +152,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
             content = torch.load(file, "cpu", weights_only=True) if zipped else _TensorsAlone(file).load()
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; name the file of weights in it.") from error
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever a file contrives to raise

@@ -172,6 +172,8 @@ def refuse(kind, folder):
         write_snapshot(path, good)
     elif kind == "absent":
         path = folder / "absent.pkl"
+    elif kind == "a folder":
+        path = folder
     return mark, path
 
 
@@ -188,6 +190,7 @@ WRONG = {
     "a layer more": "enc.8x8_aux_skip",
     "a layer less": "dec.4x4_in1.conv0.bias",
     "absent": "no such file",
+    "a folder": "is a folder; name the file",
 }
 
 
