@@ -77,7 +77,7 @@ def main() -> int:
 
 def _bundle(folder: Path, work: Path, held: dict[str, list[str]]) -> float:
     """Draw images with MONAI's own command; return how far they are from those of the network itself."""
-    python, held["the bundle"] = environment(work / "monai", ["monai", "torch", "numpy"])
+    python, held["the bundle"] = environment(work / "monai", ["monai", "torch", "numpy", "fire"])
     require_absent(python, "rsd_med", "onnx", "safetensors", "pydantic")
     config = ["--config_file", "configs/inference.json", "--bundle_root", ".", "--num", str(IMAGES), "--seed", "3"]
     run([python, "-m", "monai.bundle", "run", *config, "--device", "cpu"], folder)
