@@ -1,4 +1,4 @@
-"""A MONAI bundle, which runs with MONAI alone: ``python -m monai.bundle run --config_file configs/inference.json``."""
+"""A MONAI bundle, which runs without rsd_med: ``python -m monai.bundle run --config_file configs/inference.json``."""
 
 import json
 from importlib.metadata import version
@@ -92,7 +92,7 @@ def _metadata(package: Package) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {},
+        "required_packages_version": {"fire": ">=0.5"},  # monai.bundle asks for it, and MONAI does not bring it
         "name": package.record.name,
         "task": "unconditional generation of clean images",
         "description": f"{first.graph.does} Learnt from corrupted measurements alone (Restoration Score Distillation).",
@@ -143,6 +143,7 @@ def _usage(package: Package) -> str:
 With MONAI and torch, in the bundle's folder; `rsd_med` is not needed:
 
 ```
+pip install monai fire
 python -m monai.bundle run --config_file configs/inference.json --bundle_root . --num 64 --seed 1
 ```
 
