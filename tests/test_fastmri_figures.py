@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from rsd_med import reconstruct
 from rsd_med.base.errors import DataError, ProtocolError
-from rsd_med.base.notices import say_once
+from rsd_med.base.notices import forget_what_was_said
 from rsd_med.calibration.calibrate import calibrate
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.cfl import read_cfl_maps
@@ -149,7 +149,7 @@ def test_the_slices_of_a_volume_share_a_mask_and_bart_gets_what_we_had(tmp_path)
 def test_a_folder_of_several_acquisitions(tmp_path, caplog):
     for number, name in enumerate(("AXT2", "AXT1", None, "AXT2")):
         scans(tmp_path / f"{number}.h5", number, name)
-    say_once.cache_clear()
+    forget_what_was_said()
     assert len(FastMRIHDF5(tmp_path)) == 8
     assert "AXT1 (1), AXT2 (2), unnamed (1)" in caplog.text
     chosen = FastMRIHDF5Settings(root=str(tmp_path), acquisition="AXT2").build()
@@ -178,7 +178,7 @@ def test_a_target_that_cannot_be_one_is_said(tmp_path, caplog, target, peak, sen
         with pytest.raises(DataError, match=sentence):
             run(tmp_path / "a.h5", tmp_path / "out", "--method", "zero_filled")
         return
-    say_once.cache_clear()
+    forget_what_was_said()
     figures = run(tmp_path / "a.h5", tmp_path / "out", "--method", "zero_filled")
     assert ("larger than the image" in caplog.text) == (target.shape[1] > 32)
     assert ("reference" in figures) == (target.shape[1] == 32)

@@ -204,7 +204,7 @@ def difference_to_sigpy(path, radial, weight):
     """
     scan = replace(open_scan(path)[0], maps=torch.from_numpy(radial.maps))
     calibrated = calibrate(scan, CalibrationSettings(whiten=False))
-    solver = L1WaveletSettings(regularisation=weight, random_shifts=False).build()
+    solver = L1WaveletSettings(regularisation=weight, wavelet="db4", random_shifts=False).build()
     ours = solver(calibrated.measurement("radial"), generator_for(0, "test")).mean[0] * calibrated.scale
     theirs = sigpy.mri.app.L1WaveletRecon(
         radial.kspace.reshape(len(radial.maps), -1),

@@ -80,8 +80,8 @@ class StudentSettings(Settings):
     def _critic_has_a_network(self) -> Self:
         if self.adversarial is not None and not self.loss.build().uses_fake:
             raise ValueError(
-                f"adversarial: its critic is the fake score, and {self.loss.kind} trains none; use loss.kind: sid "
-                "or dmd"
+                f"adversarial: its critic is the fake score, and {self.loss.kind} trains none; use "
+                "student.loss.kind: sid or dmd"
             )
         return self
 
