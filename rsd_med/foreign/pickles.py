@@ -8,6 +8,7 @@ state of an object, or nothing. Torch's own reader of tensors alone (``weights_o
 import io
 import math
 import pickle
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,13 +51,14 @@ class Bystander(dict):
         """Take items of a list that is not loaded, and forget them."""
 
 
-class _Maker:
+class _Maker(ABC):
     """What a file may call. It has no attributes that a file could set."""
 
     __slots__ = ()
 
+    @abstractmethod
     def __call__(self, *arguments: Any) -> Any:
-        raise NotImplementedError
+        """Return what stands for the object of the file."""
 
 
 class _Storage(_Maker):

@@ -3,6 +3,7 @@
 Whoever calls one needs to know neither EDM nor operators: numbers go in, images come out.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,7 +74,7 @@ class Conditions:
         )
 
 
-class SharedGraph(nn.Module):
+class SharedGraph(nn.Module, ABC):
     """A network that stands for itself.
 
     Attributes
@@ -97,18 +98,18 @@ class SharedGraph(nn.Module):
         self.channels = channels
         self.size = size
 
+    @abstractmethod
     def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
         """Describe what the network takes, in order."""
-        raise NotImplementedError
 
     def output(self) -> Port:
         """Describe what it gives."""
         kind = "real and imaginary part" if self.channels == _COMPLEX else f"in [{BLACK:g}, {WHITE:g}], black to white"
         return Port("image", ("batch", "channel", "y", "x"), f"clean images, {kind}, in the scaled units of training")
 
+    @abstractmethod
     def example(self, conditions: Conditions, draws: Draws, items: int) -> tuple[Tensor, ...]:
         """Return ``items`` inputs such as the network knows."""
-        raise NotImplementedError
 
     def _shown(self, x: Tensor, mask: Tensor | None, coil_maps: Tensor | None) -> Tensor:
         if mask is None:
