@@ -17,7 +17,7 @@ from rsd_med.data.paths import file_identity, resolve_root
 from rsd_med.data.readout import sampled_rows
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Scan
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source, SourceSettings, runs_of
 
 
 class BartSettings(SourceSettings):
@@ -88,8 +88,7 @@ class Bart(Source):
 
     def stacks(self) -> tuple[range, ...]:
         """Return the slices of each volume."""
-        starts = [n for n, (_, number) in enumerate(self._items) if number == 0]
-        return tuple(range(a, b) for a, b in zip(starts, [*starts[1:], len(self._items)], strict=True))
+        return runs_of(volume for volume, _ in self._items)
 
     def origin(self, index: int) -> tuple[object, ...] | None:
         """Return the file, as it is now, and the place of the slice in it."""

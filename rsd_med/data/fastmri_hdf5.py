@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +26,7 @@ from rsd_med.data.readout import central_rows, sampled_rows, without_oversamplin
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Geometry, Scan
-from rsd_med.data.source import Source, SourceSettings, Target
+from rsd_med.data.source import Source, SourceSettings, Target, runs_of
 
 if TYPE_CHECKING:
     import h5py
@@ -179,8 +178,7 @@ class FastMRIHDF5(Source):
 
     def stacks(self) -> tuple[range, ...]:
         """Return the slices of each file."""
-        starts = [i for i, (volume, _) in enumerate(self._items) if i == 0 or volume is not self._items[i - 1][0]]
-        return tuple(range(start, stop) for start, stop in pairwise([*starts, len(self)]))
+        return runs_of(volume.path for volume, _ in self._items)
 
     def file_name(self, index: int) -> str:
         """Return the file's name, by which fastMRI's evaluation goes."""

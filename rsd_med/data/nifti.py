@@ -18,7 +18,7 @@ from rsd_med.data.nifti_file import NiftiVolume, VoxelFiles, file_error, read_he
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recognition import files_of_kind, kind_of_file
 from rsd_med.data.scan import Geometry, Picture
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source, SourceSettings, runs_of
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -118,8 +118,7 @@ class Nifti(Source):
 
     def stacks(self) -> tuple[range, ...]:
         """Return the slices of each volume."""
-        starts = [i for i, item in enumerate(self.items) if i == 0 or item[:2] != self.items[i - 1][:2]]
-        return tuple(range(start, stop) for start, stop in pairwise([*starts, len(self)]))
+        return runs_of(item[:2] for item in self.items)
 
     def __getitem__(self, index: int) -> Picture:
         """Read one slice; when it is the first of its volume, the intensities of all."""

@@ -18,7 +18,7 @@ from rsd_med.data.hdf5 import MAX_READ_BYTES, MAX_SIDE, checked_dataset, opened,
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Scan
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source, SourceSettings, runs_of
 from rsd_med.data.trajectory import in_cycles
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
@@ -98,8 +98,7 @@ class RawArrays(Source):
 
     def stacks(self) -> tuple[range, ...]:
         """Return the slices of each file."""
-        starts = [n for n, (_, number) in enumerate(self._items) if number == 0]
-        return tuple(range(a, b) for a, b in zip(starts, [*starts[1:], len(self._items)], strict=True))
+        return runs_of(volume for volume, _ in self._items)
 
     def __getitem__(self, index: int) -> Scan:
         """Read one slice.

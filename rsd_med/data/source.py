@@ -1,8 +1,9 @@
 """The one interface of every reader."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 from torch import Tensor
@@ -123,3 +124,9 @@ class Source(ABC):
     def __iter__(self) -> Iterator[Scan | Picture]:
         """Read the items one after the other."""
         return (self[index] for index in range(len(self)))
+
+
+def runs_of(volumes: Iterable[object]) -> tuple[range, ...]:
+    """Return the runs of neighbours with the same volume: ``stacks`` of a reader that knows each item's volume."""
+    lengths = (sum(1 for _ in run) for _, run in groupby(volumes))
+    return tuple(range(start, stop) for start, stop in pairwise(accumulate(lengths, initial=0)))
