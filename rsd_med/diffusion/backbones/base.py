@@ -96,6 +96,12 @@ class LearningNetwork(nn.Module, ABC):
         """
 
 
+def require_one_per_level(name: str, widths: Sequence[int], attention: Sequence[bool]) -> None:
+    """Refuse, by ValueError, settings ``name`` and ``attention`` that tell of different numbers of levels."""
+    if len(widths) != len(attention):
+        raise ValueError(f"{name} and attention need one entry per level, got {len(widths)} and {len(attention)}")
+
+
 def reflected_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect an image ``(b, c, y, x)`` at its lower and right edge until both sides are multiples of a number."""
     height, width = x.shape[-2:]

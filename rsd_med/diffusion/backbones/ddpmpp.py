@@ -18,6 +18,7 @@ from rsd_med.diffusion.backbones.base import (
     BackboneSettings,
     LearningNetwork,
     reflected_to_multiple,
+    require_one_per_level,
 )
 from rsd_med.diffusion.backbones.layers import ResidualBlock, convolution, embed_level, group_norm, initialised
 
@@ -48,11 +49,7 @@ class DDPMPlusPlusSettings(BackboneSettings):
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
-        if len(self.multipliers) != len(self.attention):
-            raise ValueError(
-                "multipliers and attention need one entry per level, "
-                f"got {len(self.multipliers)} and {len(self.attention)}"
-            )
+        require_one_per_level("multipliers", self.multipliers, self.attention)
         return self
 
     def build(self, in_channels: int, out_channels: int) -> nn.Module:

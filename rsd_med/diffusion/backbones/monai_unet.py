@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from rsd_med.diffusion.backbones.base import BackboneSettings, reflected_to_multiple
+from rsd_med.diffusion.backbones.base import BackboneSettings, reflected_to_multiple, require_one_per_level
 from rsd_med.diffusion.backbones.layers import GroupNorm
 
 
@@ -21,10 +21,7 @@ class MonaiUNetSettings(BackboneSettings):
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
-        if len(self.channels) != len(self.attention):
-            raise ValueError(
-                f"channels and attention need one entry per level, got {len(self.channels)} and {len(self.attention)}"
-            )
+        require_one_per_level("channels", self.channels, self.attention)
         for level, (features, attends) in enumerate(zip(self.channels, self.attention, strict=True)):
             if features % self.norm_groups:
                 raise ValueError(

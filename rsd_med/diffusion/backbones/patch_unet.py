@@ -20,6 +20,7 @@ from rsd_med.diffusion.backbones.base import (
     BackboneSettings,
     LearningNetwork,
     reflected_to_multiple,
+    require_one_per_level,
 )
 from rsd_med.diffusion.backbones.layers import dropped
 
@@ -43,10 +44,7 @@ class PatchUNetSettings(BackboneSettings):
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
-        if len(self.channels) != len(self.attention):
-            raise ValueError(
-                f"channels and attention need one entry per level, got {len(self.channels)} and {len(self.attention)}"
-            )
+        require_one_per_level("channels", self.channels, self.attention)
         for features, attends in zip(self.channels, self.attention, strict=True):
             if attends and features > HEAD_FEATURES and features % HEAD_FEATURES:
                 raise ValueError(
