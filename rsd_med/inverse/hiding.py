@@ -105,8 +105,8 @@ def lines_of(measurement: Measurement) -> Lines:
     hideable, number = numbers.expand(shape)[places].unique(return_inverse=True)
     if len(hideable) < LEAST_LINES:
         raise FewLinesError(
-            f"only {len(hideable)} measured lines lie outside the centre, too few to hide any; the check needs at "
-            f"least {LEAST_LINES}.",
+            f"only {len(hideable)} measured lines lie outside the centre, too few to hide any; it takes at least "
+            f"{LEAST_LINES}.",
             item=measurement.ids[0],
         )
     distance = number.bincount(radii[places]) / number.bincount()

@@ -17,10 +17,10 @@ from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSettings, repeat
+from rsd_med.inverse.hiding import hide, lines_of
 from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.proximal import data_proximal, guess_variance
 from rsd_med.operators.channels import to_channels, to_complex
-from rsd_med.operators.masks import further_mask
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.teachers.ambient_fourier import AmbientFourier, mask_context
 from rsd_med.training.adam import AdamSettings
@@ -44,7 +44,6 @@ class AdaptationSettings(Settings):
     patience: PositiveInt = Field(10, description="looks without a better result after which it ends")
     batch_size: PositiveInt = Field(2, description="further masks and noise levels in a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's; it falls to zero over the steps")
-    hidden_share: float = Field(0.15, gt=0, lt=0.5, description="part of the measured outer lines that is hidden")
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,10 @@ def adapt(
 ) -> tuple[Prior, Adaptation]:
     """Let a prior learn from one slice.
 
-    The measured lines outside the centre are parted. From most of them the network learns as a teacher does: shown a
-    part of the lines, it is asked for all that it may learn from (Aali et al., arXiv 2403.08728). Some are hidden from
-    it all along, and the weights that predict these best are kept, those at the start among them. Noise in the hidden
-    lines is independent of all that the network has seen, so that following noise is no better there.
+    One in six lines outside the centre is hidden, as for the check on hidden lines (`rsd_med.inverse.hiding`). From the
+    others the network learns as a teacher does: shown a part of them, it is asked for all (Aali et al., arXiv
+    2403.08728). The weights that predict the hidden lines best are kept, those at the start among them. Noise in the
+    hidden lines is independent of all that the network has seen, so that following noise is no better there.
 
     The adapted prior is shown images under the scan's own mask, as it was while it learned.
 
@@ -142,13 +141,17 @@ def adapt(
     Raises
     ------
     ProtocolError
-        If the scan is none of columns, or too few lines of it were measured to hide some.
+        If the scan is none of columns, or has two maps of each coil.
+    FewLinesError
+        If too few lines of it were measured to hide some.
     """
     operator = measurement.operator
     if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
         raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
+    if operator.sets > 1:
+        raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
     corruption = _at_width(prior, measurement)
-    shown, hidden = _parted(measurement, corruption.settings.acs_lines, settings.hidden_share, draws)
+    shown, hidden = _parted(measurement, draws)
     objective = AmbientFourier(corruption, LogNormalLevels())
     denoiser = copy.deepcopy(prior.denoiser).requires_grad_(True)
     # The further masks under which the network is looked at are the same each time.
@@ -186,23 +189,13 @@ def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
     return corruption if width == prior.size[1] else corruption.at_width(width, prior.size[1])
 
 
-def _parted(measurement: Measurement, centre: int, share: float, draws: Draws) -> tuple[Measurement, Measurement]:
-    """Return the measurement without some of its outer lines, and one of these alone."""
-    operator = measurement.operator
+def _parted(measurement: Measurement, draws: Draws) -> tuple[Measurement, Measurement]:
+    """Return the measurement without its hidden lines, and these alone."""
+    operator, lines = measurement.operator, lines_of(measurement)
     assert isinstance(operator, MultiCoilFourier)
-    outer = int(operator.mask.sum()) - centre
-    count = round(share * outer)
-    if count < 1:
-        raise ProtocolError(
-            f"--adapt: {max(outer, 0)} lines outside the centre are too few to hide some; leave it out."
-        )
-    mask = further_mask(operator.mask, centre, count, draws).to(operator.mask.device)
-    parts = (
-        replace(measurement, data=measurement.data * part, operator=MultiCoilFourier(part, operator.maps))
-        for part in (mask, operator.mask & ~mask)
-    )
-    shown, hidden = parts
-    return shown, hidden
+    (hidden,) = hide(measurement, lines, 1, draws)
+    alone, data = operator.restricted(measurement.data, torch.isin(lines.numbers, hidden.lines))
+    return hidden.rest, replace(measurement, operator=alone, data=data)
 
 
 @torch.no_grad()

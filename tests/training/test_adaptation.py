@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rsd_med.base.errors import ProtocolError
+from rsd_med.base.errors import FewLinesError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.diffusion.denoiser import Denoiser
@@ -15,6 +15,7 @@ from rsd_med.inverse.cg_sense import CGSenseSettings
 from rsd_med.inverse.prior import Prior
 from rsd_med.inverse.student_pnp import StudentPnPSettings
 from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.soft_sense import SoftSense
 from rsd_med.teachers.ambient_fourier import AmbientFourier
 from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver, _parted, adapt
 from tests.inverse.scenes import columns, disc, gaussian_prior, measure, smooth_maps
@@ -53,15 +54,15 @@ def weights(one):
 
 def test_what_is_hidden_is_parted_and_not_looked_at():
     measurement = scan()
-    shown, hidden = _parted(measurement, 4, 0.3, generator_for(0, "parted"))
+    shown, hidden = _parted(measurement, generator_for(0, "parted"))
     masks = [part.operator.mask.flatten() for part in (shown, hidden)]
     assert torch.equal(masks[0] ^ masks[1], MASK.flatten())
-    assert int(masks[1].sum()) == 2
+    assert int(masks[1].sum()) == 1  # one in six
     assert not bool(masks[1][6:10].any())
     assert torch.equal(shown.data + hidden.data, measurement.data)
     assert not bool(shown.data[..., masks[1]].any())
     # Other numbers in the hidden lines, the same steps: these say which weights are kept, and nothing else.
-    settings = AdaptationSettings(steps=3, check_every=1, hidden_share=0.3)
+    settings = AdaptationSettings(steps=3, check_every=1)
     results = []
     for factor in (1.0, 1.0001):
         data = torch.where(masks[1], factor * measurement.data, measurement.data)
@@ -112,15 +113,17 @@ def test_a_method_asks_the_adapted_prior_and_says_so():
         (lambda: AdaptingSolver(CGSenseSettings(), prior(), AdaptationSettings(steps=1)), "undersampled columns"),
         (lambda: _adapted(columns(6, 7, 8, 9, 10)), "too few"),
         (lambda: _adapted(torch.rand(1, 1, 16, 16) > 0.5), "whole columns"),
+        (lambda: _adapted(MASK, SoftSense), "one map of each coil"),
     ],
 )
 def test_what_cannot_adapt_is_said(build, sentence):
-    with pytest.raises(ProtocolError, match=sentence):
+    with pytest.raises((ProtocolError, FewLinesError), match=sentence):
         build()
 
 
-def _adapted(mask):
+def _adapted(mask, kind=MultiCoilFourier):
     measurement = scan()
-    operator = MultiCoilFourier(mask, measurement.operator.maps)
+    maps = measurement.operator.maps
+    operator = kind(mask, maps if kind is MultiCoilFourier else torch.stack([maps, maps.roll(1, -3)], dim=-4))
     measurement = replace(measurement, operator=operator, data=measurement.data * mask)
     return adapt(prior(), measurement, AdaptationSettings(steps=1), generator_for(0, "a"), lambda done: None)
