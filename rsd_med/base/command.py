@@ -3,11 +3,14 @@
 import errno
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from rsd_med.base.errors import DataError, RsdMedError
 
@@ -57,7 +60,8 @@ def run_command(main: Callable[[], int | None]) -> int:
     """
     _open_closed_streams()
     try:
-        code = main()
+        with _ended_by_signals():
+            code = main()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("interrupted; run the same command again to go on", RESUMABLE, prefix="")
@@ -70,6 +74,31 @@ def run_command(main: Callable[[], int | None]) -> int:
             traceback.print_exc()
         return _say(*explain(error))
     return DONE if code is None else code
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a request to end raise as Ctrl-C does, so that what is half written is taken away.
+
+    What is ignored already stays ignored (``nohup``), and commands that have something to save listen for themselves.
+    """
+    listening = threading.current_thread() is threading.main_thread()
+    asked = [signal.SIGTERM, signal.SIGHUP] if listening else []
+    ours = [number for number in asked if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Shell and kernel each say that a terminal has gone: the second time must not disturb the tidying up.
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _say(sentence: str, code: int, prefix: str = "error: ") -> int:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -198,3 +199,25 @@ def test_a_file_size_limit_is_resumable_for_every_writer(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[75, 75, 75, 75, 75]", done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_leaves_nothing_half_written(tmp_path, number):
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from rsd_med.base.command import run_command\n"
+        "from rsd_med.base.files import folder_written_aside\n"
+        "def main():\n"
+        "    with folder_written_aside(Path(sys.argv[1]) / 'out') as side:\n"
+        "        (side / 'half').write_text('h')\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        signal.pause()\n"
+        "sys.exit(run_command(main))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
+    assert (ended.returncode, list(tmp_path.iterdir())) == (75, [])
+    assert ended.stderr == "interrupted; run the same command again to go on\n"
+    before = signal.getsignal(number)
+    run_command(lambda: None)
+    assert signal.getsignal(number) == before
