@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsd_med.base.command import program, run_command
-from rsd_med.reconstruction import AUTOMATIC, PriorRun, Reconstructor, add_choices, add_run, choices_of
+from rsd_med.choices import AUTOMATIC, add_choices, add_run, choices_of
+from rsd_med.reconstruction import PriorRun, Reconstructor
 
 if TYPE_CHECKING:
     from rsd_med.base.progress import Progress

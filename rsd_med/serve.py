@@ -9,7 +9,8 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from rsd_med.base.command import program, run_command
-from rsd_med.reconstruction import PriorRun, Reconstructor, add_choices, choices_of
+from rsd_med.choices import add_choices, choices_of
+from rsd_med.reconstruction import PriorRun, Reconstructor
 
 if TYPE_CHECKING:
     from rsd_med.scanner.server import ScannerServer

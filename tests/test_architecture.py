@@ -23,6 +23,7 @@ ROOMS = (
     "commands",
     "scanner",
     "reconstruction",
+    "choices",
     "workflow",
     "dry_run",
     "sharing",

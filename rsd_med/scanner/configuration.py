@@ -10,10 +10,10 @@ from pydantic import Field
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
+from rsd_med.choices import Choices
 from rsd_med.inverse.kinds import SOLVERS
 from rsd_med.protocol.checking import check
 from rsd_med.protocol.yaml_text import parse_mapping, read_yaml
-from rsd_med.reconstruction import Choices
 
 DEFAULT = "default"
 """The name of the configuration that the server was started with."""

@@ -7,7 +7,7 @@ import pytest
 from rsd_med import reconstruct
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import ProtocolError
-from rsd_med.reconstruction import Choices
+from rsd_med.choices import Choices
 from rsd_med.scanner.configuration import Configurations, ScannerSettings, changed, parameters
 
 from . import client
