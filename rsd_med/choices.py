@@ -30,7 +30,8 @@ class Choices:
     Attributes
     ----------
     method
-        One of `SOLVERS`; None takes ``a_dps`` with a run and ``l1_wavelet`` without.
+        One of `SOLVERS`; None takes ``reconstructor`` with a run that has one, ``a_dps`` with another run,
+        and ``l1_wavelet`` without.
     options
         The method's, by name; text is read as the option's type.
     samples
@@ -126,7 +127,8 @@ def add_choices(parser: argparse.ArgumentParser, *, automatic: bool = False) -> 
     parser.add_argument(
         "--method",
         choices=[*SOLVERS, *([AUTOMATIC] if automatic else [])],
-        help="default: a_dps with a run, l1_wavelet without; what each needs: docs/reconstruction.md"
+        help="default: reconstructor with a run that has one, a_dps with another, l1_wavelet without; what each needs: "
+        "docs/reconstruction.md"
         + ("; auto: the one that predicts measured lines best that were hidden from it" if automatic else ""),
     )
     parser.add_argument("--samples", type=int, metavar="N", help="posterior samples (default: the method's, 8)")

@@ -19,6 +19,7 @@ from rsd_med.data.paths import resolve_path
 from rsd_med.data.prepared import PreparedMeasurements
 from rsd_med.diffusion.compute import ComputeOptions, set_up
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
+from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.evaluation.evaluation import Evaluator, require_comparable
 from rsd_med.evaluation.monitor import ProximalMonitor
 from rsd_med.evaluation.reference import CleanReference
@@ -34,6 +35,7 @@ from rsd_med.teachers.base import Objective
 from rsd_med.teachers.hidden import HiddenVariance
 from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
 from rsd_med.training.batches import MeasurementPool
+from rsd_med.training.reconstructor_stage import ReconstructorSettings, ReconstructorStage
 from rsd_med.training.stage import Execution, count_passes
 from rsd_med.training.student_stage import StudentStage
 from rsd_med.training.teacher_stage import TeacherStage
@@ -206,8 +208,13 @@ class Experiment:
             If parts of the protocol do not fit one another.
         """
         _ = self.augmentation
-        for stage in (self.protocol.teacher, self.protocol.student):
-            share = self.distribution.share(range(stage.batch_size))
+        protocol = self.protocol
+        sizes = [protocol.teacher.batch_size, protocol.student.batch_size]
+        if protocol.reconstructor is not None:
+            _ = protocol.reconstructor.score(self.corruption)
+            sizes.append(protocol.reconstructor.batch_size)
+        for size in sizes:
+            share = self.distribution.share(range(size))
             count_passes(len(share), self.protocol.engine.micro_batch)
         for sampler in self.protocol.evaluation.samplers:
             if sampler.compares_masks and not self.objective.context_channels:
@@ -317,6 +324,62 @@ class Experiment:
         return StudentStage(
             self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed, self.execution
         )
+
+    @property
+    def reconstructor_settings(self) -> ReconstructorSettings:
+        """The third stage's; ProtocolError where the protocol has none."""
+        settings = self.protocol.reconstructor
+        if settings is None:
+            raise ProtocolError(
+                f"{self.protocol.name}: there is no reconstructor in this protocol; add a section reconstructor with "
+                "images, its length (docs/reconstructor.md)."
+            )
+        return settings
+
+    def build_reconstructor(self) -> UnrolledNetwork:
+        """Build the network that reconstructs, with the run's first weights."""
+        settings = self.reconstructor_settings
+        denoiser = build_denoiser(
+            settings.backbone or self.protocol.backbone,
+            self.protocol.diffusion.model_copy(update={"hidden_std": self.hidden_std}),
+            2,
+            CONTEXT,
+            generator_for(self.protocol.seed, "reconstructor weights"),
+            compute_options=self.compute_options,
+        )
+        return UnrolledNetwork(denoiser, settings.turns).to(self.device)
+
+    def reconstructor_stage(self, teacher: Denoiser | None) -> ReconstructorStage:
+        """Build the stage that trains a reconstructor, with the weights of a teacher or without.
+
+        Raises
+        ------
+        ProtocolError
+            If its inputs are not those of a teacher of undersampled k-space.
+        """
+        network = self.build_reconstructor()
+        if teacher is not None:
+            try:
+                network.start_from(teacher.state_dict())
+            except ValueError as error:
+                raise ProtocolError(
+                    f"reconstructor.start: this teacher is no start ({error}); use an ambient_fourier teacher, or "
+                    "start: fresh."
+                ) from error
+        return ReconstructorStage(
+            self.reconstructor_settings,
+            network,
+            self.corruption,
+            self.measurements,
+            self.protocol.seed,
+            replace(self.execution, augmentation=None),
+        )
+
+    def load_reconstructor(self, checkpoint: Checkpoint) -> UnrolledNetwork:
+        """Load the reconstructor from a checkpoint."""
+        network = self.build_reconstructor()
+        checkpoint.load_network("reconstructor", network)
+        return network.requires_grad_(False)
 
     def evaluator(self) -> Evaluator:
         """Build what compares teacher and student."""

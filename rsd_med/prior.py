@@ -7,8 +7,9 @@ from typing import Literal
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions.multicoil_fourier import MultiCoilFourierSettings
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.unrolled import UnrolledNetwork
 from rsd_med.experiment import Experiment
-from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.prior import Amortised, Prior
 from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.runs.run_folder import RunFolder
 
@@ -37,6 +38,12 @@ def load_prior(
     run = RunFolder(folder)
     experiment = open_run(run, device=device)
     return prior_of(experiment, experiment.load_network(newest_checkpoint(run, name), name), name)
+
+
+def amortised_of(experiment: Experiment, network: UnrolledNetwork) -> Amortised:
+    """Return a reconstructor that is loaded already, with what solvers ask of it; the parameters are the run's."""
+    score = experiment.reconstructor_settings.score(experiment.corruption)
+    return Amortised(network=network, size=experiment.sampling_operators.size, score=score)
 
 
 def prior_of(experiment: Experiment, network: Denoiser, name: Literal["teacher", "student"]) -> Prior:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from rsd_med.experiment import Experiment
     from rsd_med.inverse.base import Solver, SolverSettings
     from rsd_med.inverse.checking import Check
-    from rsd_med.inverse.prior import Prior
+    from rsd_med.inverse.prior import TrainedNetwork
     from rsd_med.inverse.scans import Prepared, Undersampling
     from rsd_med.protocol import Protocol
 
-LEARNED = ("student_pnp", "a_dps")
+NetworkName = Literal["teacher", "student", "reconstructor"]
+
+LEARNED = ("reconstructor", "student_pnp", "a_dps")
 """The methods with a prior that compete, the quicker one first."""
 
 
@@ -43,7 +45,7 @@ class PriorRun:
     def __init__(self, folder: Path, device: Literal["cpu", "cuda"]) -> None:
         self.folder = folder
         self.device = device
-        self._priors: dict[str, Prior] = {}
+        self._networks: dict[str, TrainedNetwork] = {}
         self._lock = Lock()
 
     @cached_property
@@ -59,14 +61,14 @@ class PriorRun:
         with self._lock:
             return self._experiment.protocol
 
-    def has(self, name: Literal["teacher", "student"]) -> bool:
-        """Whether the run holds teacher or student."""
+    def has(self, name: NetworkName) -> bool:
+        """Whether the run holds teacher, student or reconstructor."""
         from rsd_med.runs.run_folder import RunFolder
 
         return RunFolder(self.folder).checkpoints.newest(name)[0] is not None
 
-    def prior(self, name: Literal["teacher", "student"]) -> "Prior":
-        """Return teacher or student.
+    def network(self, name: NetworkName) -> "TrainedNetwork":
+        """Return teacher, student or reconstructor, as solvers take it.
 
         Raises
         ------
@@ -76,14 +78,18 @@ class PriorRun:
             If the run's images are not complex, so that it knows nothing of k-space.
         """
         from rsd_med.opened_run import newest_checkpoint
-        from rsd_med.prior import prior_of
+        from rsd_med.prior import amortised_of, prior_of
         from rsd_med.runs.run_folder import RunFolder
 
         with self._lock:
-            if name not in self._priors:
-                checkpoint = newest_checkpoint(RunFolder(self.folder), name)
-                self._priors[name] = prior_of(self._experiment, self._experiment.load_network(checkpoint, name), name)
-            return self._priors[name]
+            if name not in self._networks:
+                checkpoint, experiment = newest_checkpoint(RunFolder(self.folder), name), self._experiment
+                self._networks[name] = (
+                    amortised_of(experiment, experiment.load_reconstructor(checkpoint).settled())
+                    if name == "reconstructor"
+                    else prior_of(experiment, experiment.load_network(checkpoint, name), name)
+                )
+            return self._networks[name]
 
 
 class Reconstructor:
@@ -106,6 +112,8 @@ class Reconstructor:
 
     def __init__(self, choices: Choices, run: PriorRun | None) -> None:
         choices.check(with_run=run is not None)
+        if choices.method is None and run is not None and run.has("reconstructor"):
+            choices = replace(choices, method="reconstructor")
         self.choices = choices
         self._run = run
         self.settings = choices.solver_settings(with_run=run is not None)
@@ -147,10 +155,10 @@ class Reconstructor:
                     candidates.append(Candidate(name, settings.build(self._prior_for(settings))))
         return Check(candidates, default, automatic, draws, self.choices.seed, device, announce)
 
-    def _prior_for(self, settings: "SolverSettings") -> "Prior | None":
+    def _prior_for(self, settings: "SolverSettings") -> "TrainedNetwork | None":
         if self._run is None or settings.needs is None:
             return None
-        return replace(self._run.prior(settings.needs), any_size=self.choices.any_size)
+        return replace(self._run.network(settings.needs), any_size=self.choices.any_size)
 
     def prepare(self, scan: "Scan", undersampling: "Undersampling") -> "Prepared":
         """Turn a scan into the measurement that the solver takes; see `rsd_med.inverse.scans.prepare`."""

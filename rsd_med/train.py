@@ -49,7 +49,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="distil the finished teacher of this run folder instead of training one; data, corruption, objective and "
         "network must be its own",
     )
-    parser.add_argument("--stage", choices=["teacher", "student", "all"], default="all", help="what to train")
+    parser.add_argument(
+        "--stage",
+        choices=["teacher", "student", "reconstructor", "all"],
+        default="all",
+        help="what to train; a reconstructor needs a teacher (start: teacher) or nothing (start: fresh)",
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -145,6 +150,7 @@ def prepare(
         The experiment with all that is estimated known, and the checkpoint or None.
     """
     from rsd_med.estimates import with_estimates
+    from rsd_med.given_teacher import finished_teacher
     from rsd_med.protocol import dump_protocol, load_protocol
 
     distribution, seed = experiment.distribution, experiment.protocol.seed
@@ -158,6 +164,8 @@ def prepare(
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         if given is not None:
             given.require_agreement(experiment.protocol, experiment.base_dir)
+        if options.stage == "reconstructor" and experiment.reconstructor_settings.start == "teacher" and given is None:
+            finished_teacher(run)
         # The data are opened, and one is measured, before anything is written: what is wrong leaves no folder behind.
         experiment.check()
     with distribution.together():
@@ -172,7 +180,8 @@ def prepare(
             checkpoint, _ = run.checkpoints.newest()
         if distribution.is_main:
             # Lines beyond the checkpoint are from steps that will be taken again.
-            run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else ("teacher", 0)))
+            first = "reconstructor" if options.stage == "reconstructor" else "teacher"
+            run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else (first, 0)))
     return experiment, checkpoint
 
 
@@ -206,6 +215,8 @@ def find_teacher(
     from rsd_med.given_teacher import finished_teacher, open_teacher
 
     if options.teacher is None:
+        if checkpoint is not None and checkpoint.stage == "reconstructor" and options.stage != "reconstructor":
+            _require_stages_before(run)
         if checkpoint is None and run.teacher.exists():
             raise ProtocolError(f"{run.path} was begun with --teacher: give it again.")
         if options.stage == "student" or (checkpoint is not None and checkpoint.stage == "student"):
@@ -219,6 +230,17 @@ def find_teacher(
     elif checkpoint is not None:
         raise ProtocolError(f"{run.path} has trained a teacher of its own; choose another --run-dir for --teacher.")
     return given
+
+
+def _require_stages_before(run: "RunFolder") -> None:
+    """Refuse to train teacher or student where the reconstructor came first; ProtocolError.
+
+    Checkpoints are named by the images of all stages before.
+    """
+    if run.checkpoints.newest("student")[0] is None:
+        raise ProtocolError(
+            f"{run.path} has trained its reconstructor first; choose another --run-dir for teacher and student."
+        )
 
 
 def refuse_other_protocol(path: Path, protocol: "Protocol") -> None:

@@ -14,10 +14,12 @@ from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.audit import audit_memorisation
 from rsd_med.evaluation.evaluation import evaluate_models
 from rsd_med.evaluation.floor import clean_images, measure_floor, share_images
+from rsd_med.evaluation.reconstruction import evaluate_reconstructor
 from rsd_med.experiment import Experiment
 from rsd_med.given_teacher import finished_teacher
 from rsd_med.opened_run import newest_checkpoint
 from rsd_med.operators.channels import to_channels
+from rsd_med.prior import amortised_of
 from rsd_med.reporting.model_card import write_model_card
 from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
 from rsd_med.reporting.record import read_run
@@ -34,7 +36,7 @@ from rsd_med.training.loop import Loop
 from rsd_med.training.signals import StopRequest
 from rsd_med.training.stage import Stage
 
-Stages = Literal["teacher", "student", "all"]
+Stages = Literal["teacher", "student", "reconstructor", "all"]
 
 
 def train(
@@ -49,7 +51,7 @@ def train(
     run
         Where; already created.
     stages
-        ``"student"`` needs a finished teacher in the run.
+        ``"student"`` needs a finished teacher in the run; ``"reconstructor"`` needs none.
     resume_from
         Checkpoint to go on from, of either stage; None to start.
     command
@@ -110,10 +112,12 @@ def _carry_out(
     """Do what every rank does."""
     _tune(experiment, run, resume_from, run_logger)
     loop = _loop(experiment, run, run_logger, stop)
-    if stages != "student":
-        _train_teacher(experiment, run, run_logger, loop, resume_from)
-    if stages != "teacher":
-        _train_student(experiment, run, run_logger, loop, resume_from)
+    if stages in ("teacher", "all"):
+        _train_teacher(experiment, loop, resume_from)
+    if stages in ("student", "all"):
+        _train_student(experiment, run, loop, resume_from)
+    if stages == "reconstructor" or (stages == "all" and experiment.protocol.reconstructor is not None):
+        _train_reconstructor(experiment, run, loop, resume_from)
     with stop.at_once():  # all that was trained is saved
         evaluate(experiment, run, run_logger, command)
 
@@ -141,28 +145,33 @@ def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, comm
     """Measure what the run has learned; rank 0 writes ``metrics.json`` and the gallery of the report."""
     began = time.monotonic()
     run_logger.say(f"evaluating on {experiment.protocol.evaluation.num_samples} samples of each model")
-    teacher, student = load_models(experiment, run)
     settings = experiment.protocol.evaluation
-    metrics, samples = evaluate_models(
-        experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.one_step
-    )
+    metrics: dict[str, Any] = {}
+    samples: Mapping[str, Tensor] = {}
+    if run.checkpoints.newest("teacher")[0] is not None:
+        teacher, student = load_models(experiment, run)
+        metrics, samples = evaluate_models(
+            experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.one_step
+        )
     if not experiment.distribution.is_main:
         return metrics
+    metrics |= _reconstruction(experiment, run)
     gallery = run.samples / "gallery"
     for name, images in samples.items():
         save_gallery(gallery, name, images)
     if experiment.reference is not None:
         save_gallery(gallery, "reference", experiment.reference)
-    metrics |= {"floor": _floor(experiment)} | _audit(experiment, run, run_logger, samples)
+    if samples:
+        metrics |= {"floor": _floor(experiment)} | _audit(experiment, run, run_logger, samples)
     seconds = run.read_seconds() | {"evaluation": time.monotonic() - began}
     corruption = experiment.protocol.corruption
     if isinstance(corruption, NoiseLevelSettings) and corruption.estimated is not None:
         metrics["noise_level"] = {"sigma": corruption.level} | corruption.estimated.model_dump()
     metrics |= {"command": command, "seconds": seconds, "num_measurements": len(experiment.dataset)}
     write_text(run.metrics, json.dumps(metrics, indent=2))
-    models = {f"teacher.{name}": figures for name, figures in metrics["teacher"].items()}
-    if student is not None:
-        models["student"] = metrics["student"]
+    models = {f"teacher.{name}": figures for name, figures in metrics.get("teacher", {}).items()}
+    models |= {"student": metrics["student"]} if "student" in metrics else {}
+    models |= {f"reconstruction.{name}": figures for name, figures in metrics.get("reconstruction", {}).items()}
     run_logger.conclude(models, experiment.protocol.teacher.images + experiment.protocol.student.images)
     _say_figures(run, run_logger)
     return metrics
@@ -174,7 +183,21 @@ def _say_figures(run: RunFolder, run_logger: RunLogger) -> None:
     for name, figures in record.real_and_models().items():
         written = ", ".join(f"{key} {value:.4g}" for key, value in figures.items() if isinstance(value, float | int))
         run_logger.say(f"{name}: {written}")
-    run_logger.say(verdict(record))
+    for name, figures in record.reconstruction().items():
+        run_logger.say(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    if record.models():
+        run_logger.say(verdict(record))
+
+
+def _reconstruction(experiment: Experiment, run: RunFolder) -> dict[str, Any]:
+    """Hold the reconstructor against methods without a prior, where there is one and scans of known images."""
+    checkpoint, _ = run.checkpoints.newest("reconstructor")
+    if checkpoint is None or experiment.reference_data is None:
+        return {}
+    trained = amortised_of(experiment, experiment.load_reconstructor(checkpoint).settled())
+    clean, indices = experiment.reference_data
+    seed = experiment.protocol.seed
+    return {"reconstruction": evaluate_reconstructor(trained, clean, indices, experiment.measurements, seed)}
 
 
 def _floor(experiment: Experiment) -> dict[str, Any] | None:
@@ -269,25 +292,33 @@ def _save_measurements(experiment: Experiment, run: RunFolder) -> None:
     save_gallery(run.samples / "gallery", "measurements", images)
 
 
-def _train_teacher(
-    experiment: Experiment, run: RunFolder, run_logger: RunLogger, loop: Loop, resume_from: Checkpoint | None
-) -> None:
-    if resume_from is not None and (resume_from.stage == "student" or resume_from.finished):
+def _train_teacher(experiment: Experiment, loop: Loop, resume_from: Checkpoint | None) -> None:
+    if resume_from is not None and (resume_from.stage != "teacher" or resume_from.finished):
         return
     loop.drive(experiment.teacher_stage(), 0, resume_from)
 
 
-def _train_student(
-    experiment: Experiment, run: RunFolder, run_logger: RunLogger, loop: Loop, resume_from: Checkpoint | None
-) -> None:
+def _train_student(experiment: Experiment, run: RunFolder, loop: Loop, resume_from: Checkpoint | None) -> None:
     trained = finished_teacher(run)
     if resume_from is not None and resume_from.stage == "teacher":
         resume_from = None
-    if resume_from is not None and resume_from.finished:
+    if resume_from is not None and (resume_from.stage != "student" or resume_from.finished):
         return
     teacher = experiment.load_network(trained, "teacher")
     # The teacher's last batch may have gone past the images asked for, and its checkpoint is named by what it saw.
     loop.drive(experiment.student_stage(teacher), trained.images, resume_from)
+
+
+def _train_reconstructor(experiment: Experiment, run: RunFolder, loop: Loop, resume_from: Checkpoint | None) -> None:
+    if resume_from is not None and resume_from.stage != "reconstructor":
+        resume_from = None
+    if resume_from is not None and resume_from.finished:
+        return
+    before = [run.checkpoints.newest(stage)[0] for stage in ("teacher", "student")]
+    offset = max((int(checkpoint.folder.name) for checkpoint in before if checkpoint is not None), default=0)
+    starts = experiment.reconstructor_settings.start == "teacher"
+    teacher = experiment.load_network(finished_teacher(run), "teacher") if starts else None
+    loop.drive(experiment.reconstructor_stage(teacher), offset, resume_from)
 
 
 def _try_report(run: RunFolder, run_logger: RunLogger) -> None:

@@ -103,7 +103,7 @@ def test_the_students_checkpoints_begin_where_the_teachers_end(monkeypatch):
     driven = []
     monkeypatch.setattr(given_teacher, "newest_checkpoint", lambda *_: SimpleNamespace(finished=True, images=24))
     loop = SimpleNamespace(drive=lambda *given: driven.append(given))
-    workflow._train_student(experiment(images=20), SimpleNamespace(), SimpleNamespace(), loop, None)
+    workflow._train_student(experiment(images=20), SimpleNamespace(), loop, None)
     assert driven == [("stage", 24, None)]
 
 
@@ -111,5 +111,5 @@ def test_a_student_needs_a_finished_teacher(monkeypatch):
     monkeypatch.setattr(given_teacher, "newest_checkpoint", lambda *_: SimpleNamespace(finished=False, images=8))
     with pytest.raises(DataError, match="finish it first"):
         workflow._train_student(
-            experiment(images=20), SimpleNamespace(path=SimpleNamespace(name="run")), SimpleNamespace(), None, None
+            experiment(images=20), SimpleNamespace(path=SimpleNamespace(name="run")), None, None
         )  # fmt: skip

@@ -16,7 +16,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import Consistency, consistency
-from rsd_med.inverse.prior import Prior, require_prior
+from rsd_med.inverse.prior import Prior, TrainedNetwork, require_prior
 from rsd_med.inverse.uncertainty import LEVEL, combined_magnitude, prediction_interval, spread
 from rsd_med.operators.mri import MultiCoilFourier
 
@@ -166,7 +166,7 @@ class SolverSettings(KindSettings):
     """
 
     solver: ClassVar[type[Solver]]
-    needs: ClassVar[Literal["teacher", "student"] | None] = None
+    needs: ClassVar[Literal["teacher", "student", "reconstructor"] | None] = None
     takes_sets: ClassVar[bool] = True
     fits_data: ClassVar[bool] = True
 
@@ -175,13 +175,13 @@ class SolverSettings(KindSettings):
         """Whether there are ``samples`` to ask for, and not one image alone."""
         return "samples" in cls.model_fields
 
-    def build(self, prior: Prior | None = None) -> Solver:
+    def build(self, prior: TrainedNetwork | None = None) -> Solver:
         """Build the solver.
 
         Parameters
         ----------
         prior
-            Teacher or student; not used by methods that need none.
+            Teacher, student or reconstructor; not used by methods that need none.
 
         Raises
         ------
@@ -196,11 +196,11 @@ class PriorSolverSettings(SolverSettings):
 
     solver: ClassVar[type[PriorSolver]]
     takes_sets: ClassVar[bool] = False
-    needs: ClassVar[Literal["teacher", "student"] | None] = "teacher"
+    needs: ClassVar[Literal["teacher", "student", "reconstructor"] | None] = "teacher"
 
     samples: PositiveInt = Field(8, description="posterior samples")
 
-    def build(self, prior: Prior | None = None) -> Solver:
+    def build(self, prior: TrainedNetwork | None = None) -> Solver:
         """Build the solver; ProtocolError without the network that it needs."""
         return self.solver(self, require_prior(prior, self.kind, student=self.needs == "student"))
 

@@ -13,6 +13,7 @@ SOLVERS: "Kinds[SolverSettings]" = Kinds(
     Kind("l1_wavelet", "rsd_med.inverse.l1_wavelet:L1WaveletSettings", "L1 wavelet"),
     Kind("sigpy_l1", "rsd_med.inverse.sigpy_methods:SigpyL1Settings", "L1 wavelet by sigpy"),
     Kind("sigpy_tv", "rsd_med.inverse.sigpy_methods:SigpyTVSettings", "Total variation by sigpy"),
+    Kind("reconstructor", "rsd_med.inverse.reconstructor:ReconstructorSettings", "Reconstructor, one call"),
     Kind("student_pnp", "rsd_med.inverse.student_pnp:StudentPnPSettings", "Student, plug and play"),
     Kind("student_latent", "rsd_med.inverse.student_latent:StudentLatentSettings", "Student, latent search"),
     Kind("one_step", "rsd_med.inverse.one_step:AmbientOneStepSettings", "Teacher, one step"),

@@ -12,46 +12,32 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.unrolled import UnrolledNetwork
 from rsd_med.diffusion.view import View
+from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
 from rsd_med.operators.linear import LinearOperator
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.soft_sense import multicoil_fourier
 
 
-@dataclass(frozen=True)
-class Prior:
-    """A teacher or a student, with the conditions that it was trained under.
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A network that solvers ask, and the images that it has learned from.
 
     Attributes
     ----------
-    denoiser
-        The network under its preconditioning, without gradients of its weights.
-    show
-        From an operator Ã to the way in which the network is shown an image of which only ``Ã x`` is known; for
-        priors that see whole images it ignores the operator.
-    corruption
-        What the training data had suffered.
-    masks
-        Masks of training measurements ``(m, 1, 1, x)``, drawn from where the corruption knows no distribution.
     size
         (y, x) of the training images.
-    one_step
-        How a student generates, without clipping; None for a teacher.
     any_size
         Whether scans of another matrix are taken too. The network is convolutional and the masks are drawn anew, with
         as large a share of the columns; but anatomy is shown at another scale in pixels than it was learned at.
     """
 
-    denoiser: Denoiser
-    show: Callable[[LinearOperator], View]
-    corruption: Corruption
-    masks: Tensor | None
     size: tuple[int, int]
-    one_step: OneStep | None = None
     any_size: bool = False
 
     def check(self, measurement: Measurement) -> None:
-        """Refuse a scan of another size than the training images, unless the prior is meant to take any.
+        """Refuse a scan of another size than the training images, unless the network is meant to take any.
 
         Raises
         ------
@@ -65,6 +51,53 @@ class Prior:
                 f"{self.size[0]} x {self.size[1]}; use a method without a prior, a run of that size, "
                 "--crop-kspace, or --any-size."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amortised(TrainedNetwork):
+    """A network that was trained to reconstruct.
+
+    Attributes
+    ----------
+    network
+        The reconstructor, without gradients of its weights.
+    score
+        What it was asked in training.
+    """
+
+    network: UnrolledNetwork
+    score: HiddenLinesScore
+
+    @property
+    def point(self) -> bool:
+        """Whether it has learned one estimate, and draws nothing."""
+        return self.score.draws == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior(TrainedNetwork):
+    """A teacher or a student, with the conditions that it was trained under.
+
+    Attributes
+    ----------
+    denoiser
+        The network under its preconditioning, without gradients of its weights.
+    show
+        From an operator Ã to the way in which the network is shown an image of which only ``Ã x`` is known; for
+        priors that see whole images it ignores the operator.
+    corruption
+        What the training data had suffered.
+    masks
+        Masks of training measurements ``(m, 1, 1, x)``, drawn from where the corruption knows no distribution.
+    one_step
+        How a student generates, without clipping; None for a teacher.
+    """
+
+    denoiser: Denoiser
+    show: Callable[[LinearOperator], View]
+    corruption: Corruption
+    masks: Tensor | None
+    one_step: OneStep | None = None
 
     def training_view(self, measurement: Measurement, generators: Sequence[Draws]) -> View:
         """Show images as in training: a further mask Ã of a training mask for each sample, with the scan's coil maps.
@@ -123,7 +156,7 @@ class Prior:
         return multicoil_fourier(self.masks[index.to(self.masks.device)].to(maps.device), maps)
 
 
-def require_prior(prior: Prior | None, method: str, *, student: bool = False) -> Prior:
+def require_prior(prior: TrainedNetwork | None, method: str, *, student: bool = False) -> Prior:
     """Return the prior that a method needs.
 
     Raises
@@ -131,7 +164,7 @@ def require_prior(prior: Prior | None, method: str, *, student: bool = False) ->
     ProtocolError
         If there is none, or if it is not a student where one is needed.
     """
-    if prior is None:
+    if not isinstance(prior, Prior):
         raise ProtocolError(f"--method {method} needs a prior: give the folder of a run that rsd_med.train has filled.")
     if student and prior.one_step is None:
         raise ProtocolError(f"--method {method} needs a student: train the run's second stage.")

@@ -43,7 +43,8 @@ def conjugate_gradient(
     energy = _dot(residual, residual)
     goal = tolerance**2 * _dot(right, right)
     for iteration in range(iterations):
-        if bool((energy <= goal).all()):
+        # Without a tolerance nothing is asked of a GPU on the way.
+        if tolerance > 0 and bool((energy <= goal).all()):
             break
         image = system(direction)
         # An item that is solved stays as it is: its result does not depend on the company it is solved in.

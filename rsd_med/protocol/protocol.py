@@ -19,6 +19,7 @@ from rsd_med.diffusion.denoiser import DiffusionSettings
 from rsd_med.diffusion.kinds import BACKBONES
 from rsd_med.evaluation.evaluation import EvaluationSettings
 from rsd_med.teachers.augmentation import AugmentationSettings
+from rsd_med.training.reconstructor_stage import ReconstructorSettings
 from rsd_med.training.settings import EngineSettings
 from rsd_med.training.student_stage import StudentSettings
 from rsd_med.training.teacher_stage import TeacherSettings
@@ -33,7 +34,7 @@ class ProtocolEvaluationSettings(EvaluationSettings):
 
 
 class Protocol(Settings):
-    """An experiment: data and their corruption, networks, both stages of training, evaluation."""
+    """An experiment: data and their corruption, networks, stages of training, evaluation."""
 
     schema_version: Literal[1] = Field(description="the version of this vocabulary")
     name: str = Field(
@@ -59,6 +60,9 @@ class Protocol(Settings):
     diffusion: DiffusionSettings = Field(default_factory=DiffusionSettings, description="preconditioning")
     teacher: TeacherSettings = Field(description="phase I")
     student: StudentSettings = Field(description="phase II")
+    reconstructor: ReconstructorSettings | None = Field(
+        None, description="a stage of its own: a network that reconstructs scans in one call; null: none"
+    )
     evaluation: ProtocolEvaluationSettings = Field(
         default_factory=ProtocolEvaluationSettings, description="what is measured at the end"
     )

@@ -105,6 +105,11 @@ class RunRecord:
             figures_of["student"] = self.metrics["student"]
         return {name: figures for name, figures in figures_of.items() if isinstance(figures, Mapping)}
 
+    def reconstruction(self) -> dict[str, Mapping[str, Any]]:
+        """Return the figures of the reconstructor and of the methods beside it; empty where none was trained."""
+        figures_of = mapping(self.metrics, "reconstruction").items()
+        return {name: figures for name, figures in figures_of if isinstance(figures, Mapping)}
+
     @property
     def floor(self) -> Mapping[str, Any]:
         """Return the figures of real images in a model's place; empty where there are none."""

@@ -13,7 +13,7 @@ class MetricsLine(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    stage: Literal["teacher", "student"] = Field(description="the stage")
+    stage: Literal["teacher", "student", "reconstructor"] = Field(description="the stage")
     images: int = Field(ge=0, description="images seen by the stage so far, over all ranks")
     loss: float | None = Field(None, description="mean loss since the last line; of the student, the generator's")
     gradient_norm: float | None = Field(None, description="mean norm of its gradient, before it is scaled down")
@@ -24,6 +24,9 @@ class MetricsLine(BaseModel):
     images_per_second: float | None = Field(None, description="images a second of these steps")
     proximal_fd: float | None = Field(
         None, description="Fréchet distance of freshly corrupted samples to measurements; least is best"
+    )
+    energy_score: float | None = Field(
+        None, description="of the reconstructor: how it predicts lines that it is not shown; least is best"
     )
     best_proximal_fd: float | None = Field(None, description="the least so far, whose weights are the student")
     diversity: float | None = Field(

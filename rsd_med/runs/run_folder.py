@@ -127,11 +127,11 @@ class RunFolder:
 
     def forget_metrics_after(self, stage: str, images: int) -> None:
         """Drop lines beyond the point where a resumed run goes on, so that no image is logged twice."""
-        order = {"teacher": 0, "student": 1}
+        order = {"teacher": 0, "student": 1, "reconstructor": 2}
         keep = [
             line
             for line in self.read_metrics_lines()
-            if (order.get(line.get("stage", ""), 2), line.get("images", 0)) <= (order[stage], images)
+            if (order.get(line.get("stage", ""), len(order)), line.get("images", 0)) <= (order[stage], images)
         ]
         write_text(self.metrics_lines, "".join(json.dumps(line) + "\n" for line in keep))
 

@@ -3,7 +3,6 @@
 import copy
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from pydantic import Field, PositiveInt
@@ -14,11 +13,11 @@ from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
-from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.schedules import LogNormalLevels
+from rsd_med.diffusion.unrolled import LATENTS
 from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSettings, repeat
 from rsd_med.inverse.hiding import hide, lines_of
-from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.prior import Amortised, Prior, TrainedNetwork
 from rsd_med.inverse.proximal import data_proximal, guess_variance
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.mri import MultiCoilFourier
@@ -31,6 +30,9 @@ SHARE_OF_TIME = 0.7
 
 LOOKS = 2
 """Further masks under which the hidden lines are predicted; the mean of the estimates counts."""
+
+DRAWS = 4
+"""Draws whose mean a reconstructor predicts them with."""
 
 LEVEL = 0.05
 """The network's noise level when it predicts them."""
@@ -71,41 +73,44 @@ class Adaptation:
 
 
 class AdaptingSolver(Solver):
-    """A method whose prior adapts to each slice before it is asked.
+    """A method whose network adapts to each slice before it is asked.
 
     Parameters
     ----------
     settings
-        Of the method; it asks a teacher.
-    prior
-        The teacher, trained under undersampling of columns.
+        Of the method; it asks a teacher or a reconstructor.
+    trained
+        The network, trained under undersampling of columns.
     adaptation
         How.
 
     Raises
     ------
     ProtocolError
-        If the prior is none that undersampled k-space can teach.
+        If the network is none that undersampled k-space can teach.
     """
 
-    def __init__(self, settings: SolverSettings, prior: Prior, adaptation: AdaptationSettings) -> None:
+    def __init__(self, settings: SolverSettings, trained: TrainedNetwork, adaptation: AdaptationSettings) -> None:
         super().__init__(settings)
-        corruption = prior.corruption
-        if not isinstance(corruption, MultiCoilUndersampling) or corruption.in_the_plane or settings.needs != "teacher":
-            raise ProtocolError(
-                "--adapt needs a teacher of undersampled columns (ambient_fourier) and a method for it."
-            )
-        self.prior = prior
+        if not isinstance(trained, Amortised):
+            corruption = trained.corruption if isinstance(trained, Prior) else None
+            columns = isinstance(corruption, MultiCoilUndersampling) and not corruption.in_the_plane
+            if not columns or settings.needs != "teacher":
+                raise ProtocolError(
+                    "--adapt needs a reconstructor, or a teacher of undersampled columns (ambient_fourier) and a "
+                    "method for it."
+                )
+        self.trained = trained
         self.adaptation = adaptation
 
     def __call__(self, measurement: Measurement, generator: Draws, progress: Progress | None = None) -> Reconstruction:
         """Adapt, then reconstruct with all lines; see `Solver`."""
-        self.prior.check(measurement)
+        self.trained.check(measurement)
         report = progress if progress is not None else _ignore
-        prior, adaptation = adapt(
-            self.prior, measurement, self.adaptation, generator, lambda done: report(SHARE_OF_TIME * done)
+        trained, adaptation = adapt(
+            self.trained, measurement, self.adaptation, generator, lambda done: report(SHARE_OF_TIME * done)
         )
-        solver = self.settings.build(prior)
+        solver = self.settings.build(trained)
         rest = 1 - SHARE_OF_TIME
         result = solver(measurement, generator, lambda done: report(SHARE_OF_TIME + rest * done))
         return replace(result, facts={"adaptation": vars(adaptation)})
@@ -116,21 +121,22 @@ class AdaptingSolver(Solver):
 
 
 def adapt(
-    prior: Prior, measurement: Measurement, settings: AdaptationSettings, draws: Draws, progress: Progress
-) -> tuple[Prior, Adaptation]:
-    """Let a prior learn from one slice.
+    trained: TrainedNetwork, measurement: Measurement, settings: AdaptationSettings, draws: Draws, progress: Progress
+) -> tuple[TrainedNetwork, Adaptation]:
+    """Let a network learn from one slice.
 
     One in six lines outside the centre is hidden, as for the check on hidden lines (`rsd_med.inverse.hiding`). From the
-    others the network learns as a teacher does: shown a part of them, it is asked for all (Aali et al., arXiv
-    2403.08728). The weights that predict the hidden lines best are kept, those at the start among them. Noise in the
-    hidden lines is independent of all that the network has seen, so that following noise is no better there.
+    others the network learns as it did in training: shown a part of them, a teacher is asked for all (Aali et al.,
+    arXiv 2403.08728), a reconstructor for the rest. The weights that predict the hidden lines best are kept, those at
+    the start among them. Noise in the hidden lines is independent of all that the network has seen, so that following
+    noise is no better there.
 
-    The adapted prior is shown images under the scan's own mask, as it was while it learned.
+    An adapted teacher is shown images under the scan's own mask, as it was while it learned.
 
     Parameters
     ----------
-    prior
-        Of column masks.
+    trained
+        Teacher or reconstructor of column masks.
     measurement
         One slice.
     settings, draws
@@ -150,37 +156,84 @@ def adapt(
         raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
     if operator.sets > 1:
         raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
-    corruption = _at_width(prior, measurement)
     shown, hidden = _parted(measurement, draws)
-    objective = AmbientFourier(corruption, LogNormalLevels())
-    denoiser = copy.deepcopy(prior.denoiser).requires_grad_(True)
-    # The further masks under which the network is looked at are the same each time.
-    further = objective.further(repeat(shown, LOOKS).operator, draws)
-    look = partial(_error, shown=shown, hidden=hidden, further=further)
+    lesson = (_ReconstructorLesson if isinstance(trained, Amortised) else _TeacherLesson)(trained, shown, draws)
+    network = lesson.network
     batch = repeat(shown, settings.batch_size)
     options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine")
-    optimiser = options.build(denoiser)
-    before = best = look(denoiser)
-    best_step, weights, taken = 0, copy.deepcopy(denoiser.state_dict()), 0
+    optimiser = options.build(network)
+
+    @torch.no_grad()
+    def look() -> float:
+        missed = (hidden.operator(lesson.predict()) - hidden.data).abs().square().sum()
+        return float(missed / hidden.data.abs().square().sum())
+
+    before = best = look()
+    best_step, weights, taken = 0, copy.deepcopy(network.state_dict()), 0
     for step in range(1, settings.steps + 1):
-        loss = objective(denoiser.learning(draws), batch, draws).mean() / math.prod(measurement.size)
-        torch.autograd.backward(loss)
-        take_step(denoiser, optimiser, options, step, settings.steps)
+        torch.autograd.backward(lesson.loss(batch, draws))
+        take_step(network, optimiser, options, step, settings.steps)
         taken = step
         if step % settings.check_every == 0 or step == settings.steps:
-            error = look(denoiser)
+            error = look()
             if error < best:
-                best, best_step, weights = error, step, copy.deepcopy(denoiser.state_dict())
+                best, best_step, weights = error, step, copy.deepcopy(network.state_dict())
             if step - best_step >= settings.patience * settings.check_every:
                 break
         progress(step / settings.steps)
-    denoiser.load_state_dict(weights)
+    network.load_state_dict(weights)
+    network.requires_grad_(False)
     energy = float(hidden.data.abs().square().sum())
     noise = 2 * float(measurement.sigma[0]) ** 2 * float(hidden.operator.entry_counts(hidden.data)[0])
-    adapted = replace(
-        prior, denoiser=denoiser.requires_grad_(False), masks=operator.mask.reshape(-1, 1, 1, measurement.size[1])
-    )
-    return adapted, Adaptation(best_step, taken, before, best, noise / energy)
+    return lesson.learned(operator), Adaptation(best_step, taken, before, best, noise / energy)
+
+
+class _TeacherLesson:
+    """What a teacher learns from a slice, and how it predicts what was hidden."""
+
+    def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
+        assert isinstance(trained, Prior)
+        self.trained, self.shown = trained, shown
+        self.network = copy.deepcopy(trained.denoiser).requires_grad_(True)
+        self.objective = AmbientFourier(_at_width(trained, shown), LogNormalLevels())
+        # The further masks under which the network is looked at are the same each time.
+        self.further = self.objective.further(repeat(shown, LOOKS).operator, draws)
+
+    def loss(self, batch: Measurement, draws: Draws) -> Tensor:
+        return self.objective(self.network.learning(draws), batch, draws).mean() / math.prod(batch.size)
+
+    def predict(self) -> Tensor:
+        image = to_channels(self.further.H(repeat(self.shown, LOOKS).data))
+        level = torch.full((LOOKS,), LEVEL, device=image.device)
+        guess = to_complex(self.network(image, level, mask_context(self.further))).mean(0, keepdim=True)
+        return data_proximal(guess, guess_variance(guess, self.shown), self.shown)
+
+    def learned(self, operator: MultiCoilFourier) -> TrainedNetwork:
+        masks = operator.mask.reshape(-1, 1, 1, operator.mask.shape[-1])
+        return replace(self.trained, denoiser=self.network, masks=masks)
+
+
+class _ReconstructorLesson:
+    """What a reconstructor learns from a slice, and how it predicts what was hidden."""
+
+    def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
+        assert isinstance(trained, Amortised)
+        self.trained, self.shown = trained, shown
+        self.network = copy.deepcopy(trained.network).requires_grad_(True)
+        central = round(trained.score.central * shown.size[1] / trained.size[1])
+        self.score = replace(trained.score, central=central)
+        # The latents with which the network is looked at are the same each time.
+        self.noise = draws.normal(1, DRAWS, LATENTS, *shown.size).to(shown.device) * (not trained.point)
+
+    def loss(self, batch: Measurement, draws: Draws) -> Tensor:
+        return self.score(self.network.learning(draws), batch, draws)[0].mean()
+
+    def predict(self) -> Tensor:
+        images: Tensor = self.network(self.shown, self.noise)
+        return images.mean(1)
+
+    def learned(self, operator: MultiCoilFourier) -> TrainedNetwork:
+        return replace(self.trained, network=self.network)
 
 
 def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
@@ -196,17 +249,6 @@ def _parted(measurement: Measurement, draws: Draws) -> tuple[Measurement, Measur
     (hidden,) = hide(measurement, lines, 1, draws)
     alone, data = operator.restricted(measurement.data, torch.isin(lines.numbers, hidden.lines))
     return hidden.rest, replace(measurement, operator=alone, data=data)
-
-
-@torch.no_grad()
-def _error(denoiser: Denoiser, *, shown: Measurement, hidden: Measurement, further: MultiCoilFourier) -> float:
-    """Return how much of the hidden lines' energy an image from the others misses."""
-    image = to_channels(further.H(repeat(shown, LOOKS).data))
-    level = torch.full((LOOKS,), LEVEL, device=image.device)
-    guess = to_complex(denoiser(image, level, mask_context(further))).mean(0, keepdim=True)
-    image = data_proximal(guess, guess_variance(guess, shown), shown)
-    missed = (hidden.operator(image) - hidden.data).abs().square().sum()
-    return float(missed / hidden.data.abs().square().sum())
 
 
 def _ignore(done: float) -> None:

@@ -5,9 +5,13 @@ from torch import Tensor, nn
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruption
+from rsd_med.diffusion.backbones.patch_unet import PatchUNetSettings
+from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.diffusion.view import View
-from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
+from rsd_med.inverse.prior import Amortised, Prior
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
@@ -66,12 +70,12 @@ class GaussianDenoiser(nn.Module):
 
 def gaussian_prior(std: float, size: int = SIZE, sigma_init: float | None = None) -> Prior:
     return Prior(
-        GaussianDenoiser(std),  # type: ignore[arg-type]
-        lambda operator: View(),
-        NoCorruption(),
-        None,
-        (size, size),
-        None if sigma_init is None else OneStep(sigma_init),
+        denoiser=GaussianDenoiser(std),  # type: ignore[arg-type]
+        show=lambda operator: View(),
+        corruption=NoCorruption(),
+        masks=None,
+        size=(size, size),
+        one_step=None if sigma_init is None else OneStep(sigma_init),
     )
 
 
@@ -79,13 +83,23 @@ def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
     """A prior that sees Ã^H Ã x, with Ã of its own distribution."""
     corruption = MultiCoilFourierSettings(acceleration=2, acs_lines=4, further_lines=1).build()
     return Prior(
-        GaussianDenoiser(0.5),  # type: ignore[arg-type]
-        lambda operator: View(operator.gram),
-        corruption,
-        None,
-        (size, size),
-        None if sigma_init is None else OneStep(sigma_init),
+        denoiser=GaussianDenoiser(0.5),  # type: ignore[arg-type]
+        show=lambda operator: View(operator.gram),
+        corruption=corruption,
+        masks=None,
+        size=(size, size),
+        one_step=None if sigma_init is None else OneStep(sigma_init),
     )
+
+
+def untrained_reconstructor(size: int = SIZE) -> Amortised:
+    """A reconstructor with weights drawn by chance."""
+    backbone = PatchUNetSettings(channels=(16,), attention=(False,))
+    denoiser = build_denoiser(backbone, DiffusionSettings(hidden_std=0.1), 2, CONTEXT, generator_for(0, "weights"))
+    for parameter in denoiser.parameters():  # the last layers are zero at first
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    score = HiddenLinesScore(4, 2, 2, ("entries",))
+    return Amortised(network=UnrolledNetwork(denoiser, 2).requires_grad_(False), size=(size, size), score=score)
 
 
 def posterior(measurement: Measurement, std: float) -> tuple[Tensor, Tensor]:

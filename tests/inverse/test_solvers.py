@@ -14,7 +14,16 @@ from rsd_med.inverse.proximal import data_proximal, guess_variance, posterior_dr
 from rsd_med.inverse.uncertainty import coverage, prediction_interval, student_quantile
 from rsd_med.inverse.zero_filled import ZeroFilledSettings
 from rsd_med.operators.noise import complex_or_real_noise
-from tests.inverse.scenes import ambient_prior, columns, disc, gaussian_prior, measure, posterior, smooth_maps
+from tests.inverse.scenes import (
+    ambient_prior,
+    columns,
+    disc,
+    gaussian_prior,
+    measure,
+    posterior,
+    smooth_maps,
+    untrained_reconstructor,
+)
 
 MASK = columns(*range(5, 11), 1, 14)
 SHORT = {
@@ -23,6 +32,7 @@ SHORT = {
     "sigpy_l1": {"iterations": 8},
     "sigpy_tv": {"iterations": 8},
     "one_step": {"samples": 2},
+    "reconstructor": {"samples": 2},
     "a_dps": {"samples": 2, "steps": 3},
     "student_latent": {"samples": 2, "steps": 3},
     "student_pnp": {"samples": 2, "iterations": 3},
@@ -34,7 +44,8 @@ def measurement(sigma=0.02):
 
 
 def build(name):
-    return SOLVERS[name](**SHORT.get(name, {})).build(ambient_prior(sigma_init=2.5))
+    trained = untrained_reconstructor() if name == "reconstructor" else ambient_prior(sigma_init=2.5)
+    return SOLVERS[name](**SHORT.get(name, {})).build(trained)
 
 
 @pytest.mark.parametrize("name", SOLVERS)

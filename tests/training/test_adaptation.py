@@ -10,9 +10,12 @@ from rsd_med.base.errors import FewLinesError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.inverse.a_dps import ADPSSettings
 from rsd_med.inverse.cg_sense import CGSenseSettings
-from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
+from rsd_med.inverse.prior import Amortised, Prior
+from rsd_med.inverse.reconstructor import ReconstructorSettings
 from rsd_med.inverse.student_pnp import StudentPnPSettings
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.soft_sense import SoftSense
@@ -26,9 +29,9 @@ MASK = columns(0, 2, 3, 6, 7, 8, 9, 11, 12, 14)
 class Small(nn.Module):
     """Two convolutions, the second of which begins at zero: an untrained network."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int = 3) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 16, 5, padding=2), nn.SiLU(), nn.Conv2d(16, 2, 5, padding=2))
+        self.layers = nn.Sequential(nn.Conv2d(inputs, 16, 5, padding=2), nn.SiLU(), nn.Conv2d(16, 2, 5, padding=2))
         nn.init.zeros_(self.layers[2].weight)
         nn.init.zeros_(self.layers[2].bias)
 
@@ -41,7 +44,13 @@ def prior():
         torch.manual_seed(0)
         denoiser = Denoiser(Small(), hidden_std=0.3).requires_grad_(False)
     corruption = MultiCoilFourierSettings(acceleration=2, acs_lines=4, further_lines=2).build()
-    return Prior(denoiser, AmbientFourier(corruption, None).show, corruption, None, (16, 16))
+    return Prior(
+        denoiser=denoiser,
+        show=AmbientFourier(corruption, None).show,
+        corruption=corruption,
+        masks=None,
+        size=(16, 16),
+    )
 
 
 def scan(sigma=0.01):
@@ -100,6 +109,22 @@ def test_a_method_asks_the_adapted_prior_and_says_so():
     assert torch.equal(first.samples, again.samples)
     assert first.facts["adaptation"]["taken"] == 2
     assert progress[: len(progress) // 2] == sorted(progress[: len(progress) // 2])
+
+
+def test_a_reconstructor_takes_the_same_lesson():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = UnrolledNetwork(Denoiser(Small(2 + CONTEXT), hidden_std=0.3), 1)
+    before = Amortised(network=network, size=(16, 16), score=HiddenLinesScore(4, 2, 2, ("entries", "image")))
+    settings = AdaptationSettings(steps=8, check_every=2)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    adapted, facts = adapt(before, scan(), settings, generator_for(0, "adapt"), lambda done: None)
+    assert facts.taken == 8
+    assert facts.after <= facts.before
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in adapted.network.parameters())
+    solver = AdaptingSolver(ReconstructorSettings(samples=2), before, AdaptationSettings(steps=2, check_every=1))
+    assert solver(scan(), generator_for(0, "solve")).facts["adaptation"]["taken"] == 2
 
 
 @pytest.mark.parametrize(

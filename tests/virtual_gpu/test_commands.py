@@ -22,6 +22,7 @@ backbone: {kind: monai_unet, channels: [4], attention: [false], norm_groups: 2}
 diffusion: {precision: float32}
 teacher: {objective: {kind: ambient_fourier}, images: 8, batch_size: 4, evaluate_samples: 8}
 student: {images: 8, batch_size: 4, evaluate_every: 4, evaluate_samples: 8}
+reconstructor: {images: 8, batch_size: 4, evaluate_samples: 8}
 evaluation:
   num_samples: 8
   monitor_images: 8

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from rsd_med.diffusion.samplers.base import SamplerSettings
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import BATCH, Latents, draw_latents
 from rsd_med.experiment import Experiment
-from rsd_med.inverse.prior import Prior
+from rsd_med.inverse.prior import TrainedNetwork
 from rsd_med.opened_run import newest_checkpoint, open_run
 from rsd_med.operators.channels import to_channels, to_complex
-from rsd_med.prior import prior_of
+from rsd_med.prior import amortised_of, prior_of
+from rsd_med.reconstruction import NetworkName
 from rsd_med.reporting.record import RunRecord, read_run
 from rsd_med.runs.run_folder import RunFolder
 
@@ -250,8 +251,8 @@ class Model:
             raise DataError(f"This run has no trained {stage} yet.")
         return self.stages[stage][0]
 
-    def prior(self, stage: Literal["teacher", "student"]) -> Prior:
-        """Return a network that was loaded with the model as a prior for reconstruction.
+    def trained(self, stage: NetworkName) -> TrainedNetwork:
+        """Return a network of the run as methods of reconstruction take it.
 
         Raises
         ------
@@ -260,7 +261,16 @@ class Model:
         ProtocolError
             When the run's images are real.
         """
-        return prior_of(self.experiment, self.network(stage), stage)
+        if stage != "reconstructor":
+            return prior_of(self.experiment, self.network(stage), stage)
+        return self._reconstructor
+
+    @cached_property
+    def _reconstructor(self) -> TrainedNetwork:
+        checkpoint, _ = self.run.checkpoints.newest("reconstructor")
+        if checkpoint is None:
+            raise DataError("This run has no trained reconstructor yet.")
+        return amortised_of(self.experiment, self.experiment.load_reconstructor(checkpoint).settled())
 
     def _draw_latents(self, seed: int, block: int) -> Latents:
         return draw_latents(self.experiment.objective, self.experiment.sampling_operators, seed, block * BATCH)

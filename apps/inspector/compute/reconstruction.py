@@ -197,7 +197,7 @@ def build_solver(model: Model, method: str, samples: int) -> Solver:
     settings = SOLVERS.get(method)
     if settings is None:
         raise DataError(f"There is no method of that name; choose one of {', '.join(SOLVERS.titles.values())}.")
-    prior = None if settings.needs is None else model.prior(settings.needs)
+    prior = None if settings.needs is None else model.trained(settings.needs)
     return settings.model_validate({"samples": samples} if settings.gives_samples() else {}).build(prior)
 
 

@@ -17,6 +17,7 @@ from rsd_med.operators.masks.lines import (
     variable_density_masks,
 )
 from rsd_med.operators.masks.plane import poisson_disk_masks, radial_masks
+from rsd_med.operators.masks.sparser import sparser_masks
 
 __all__ = [
     "MaskDesign",
@@ -35,5 +36,6 @@ __all__ = [
     "radial_masks",
     "random_mask",
     "random_masks",
+    "sparser_masks",
     "variable_density_masks",
 ]

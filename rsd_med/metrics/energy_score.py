@@ -1,0 +1,85 @@
+"""The energy score: how far draws are from the data, and from one another (Gneiting & Raftery 2007, equation 21)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from rsd_med.operators.linear import LinearOperator
+
+Group = Literal["entries", "columns", "pixels", "patches", "image"]
+"""What is compared as one vector: an entry of k-space over all coils, a column; a pixel, a patch, all of the image."""
+
+PATCH = 4
+"""Side of a patch, in pixels."""
+
+SMALLEST = 1e-12
+"""Squared lengths count as at least this, so that the gradient of a length is finite at zero."""
+
+
+def energy_score(
+    draws: Tensor,
+    data: Tensor,
+    operator: LinearOperator,
+    groups: tuple[Group, ...],
+) -> Tensor:
+    """Return the energy score of draws, the mean over groups of their numbers, summed over the sorts of groups.
+
+    With ‖·‖ for the length of a group's vector, n draws x_i and the data y,
+
+        mean_i ‖x_i − y‖ − ½ mean_{i≠j} ‖x_i − x_j‖,
+
+    whose expectation is least if the draws have the law of y (a proper scoring rule). Lengths are divided by the root
+    of the numbers in a group, so that all sorts of groups weigh alike.
+
+    Parameters
+    ----------
+    draws
+        Simulated data ``(b, n, coil, y, x)`` complex64, noise included; n > 1, or n = 1 for the mean distance alone.
+    data
+        Measured data ``(b, coil, y, x)``.
+    operator
+        The scan of the entries that count, with b items: others are left out.
+    groups
+        Sorts of groups.
+
+    Returns
+    -------
+    Tensor
+        ``(b,)`` float32.
+    """
+    measured = operator.entries(data)
+    gaps = (draws - data[:, None]).masked_fill(~measured[:, None], 0)
+    count = draws.shape[1]
+    pairs = [(i, j) for i in range(count) for j in range(i)]
+    apart = torch.stack([gaps[:, i] - gaps[:, j] for i, j in pairs], 1) if pairs else gaps[:, :0]
+    total = torch.zeros(len(data), device=data.device)
+    for group in groups:
+        distance = _lengths(gaps, operator, group)
+        total = total + distance.mean(1)
+        if pairs:
+            total = total - _lengths(apart, operator, group).mean(1) / 2
+    return total
+
+
+def _lengths(gaps: Tensor, operator: LinearOperator, group: Group) -> Tensor:
+    """Return the mean length of the groups of each gap, ``(b, n, coil, y, x)`` to ``(b, n)``."""
+    items, count = gaps.shape[:2]
+    measured = operator.entries(gaps[:, 0]).expand(items, 1, *gaps.shape[-2:]).to(torch.float32)
+    if group in ("entries", "columns"):
+        squared = torch.view_as_real(gaps).square().sum((2, -1))
+        if group == "entries":
+            lengths = squared.clamp_min(SMALLEST).sqrt() * measured
+            return lengths.sum((-2, -1)) / measured.sum((-2, -1)).clamp_min(1)
+        of_column = squared.sum(-2) / measured.sum(-2).clamp_min(1)
+        columns = measured.any(-2).to(torch.float32)
+        return (of_column.clamp_min(SMALLEST).sqrt() * columns).sum(-1) / columns.sum(-1).clamp_min(1)
+    each = torch.arange(items, device=gaps.device).repeat_interleave(count)
+    image = operator[each].H(gaps.flatten(0, 1))
+    squared = torch.view_as_real(image).square().sum(-1)
+    if group == "image":
+        return squared.mean((-3, -2, -1)).clamp_min(SMALLEST).sqrt().unflatten(0, (items, count))
+    if group == "patches":
+        squared = avg_pool2d(squared, PATCH, ceil_mode=True, count_include_pad=False)
+    return squared.clamp_min(SMALLEST).sqrt().mean((-3, -2, -1)).unflatten(0, (items, count))
