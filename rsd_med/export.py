@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
 
     from rsd_med.base.errors import ProtocolError
-    from rsd_med.base.files import folder_written_aside
+    from rsd_med.base.files import folder_written_aside, remove_abandoned
     from rsd_med.opened_run import open_run
     from rsd_med.runs.run_folder import RunFolder
     from rsd_med.sharing.bundle import write_bundle
@@ -92,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         "hub": lambda folder: write_hub_folder(package, experiment, options.conditions, folder),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(options.out)
     with folder_written_aside(options.out) as side:
         for form in forms:
             (side / form).mkdir()

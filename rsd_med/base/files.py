@@ -1,11 +1,13 @@
 """Files and folders that are whole or not there: the one place where something is written under its final name."""
 
+import fcntl
+import glob
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -60,9 +62,8 @@ def folder_written_aside(path: Path, *, durable: bool = False) -> Iterator[Path]
     Path
         A hidden neighbour.
     """
-    side, former = _beside(path), _beside(path)
+    (side, handle), former = _held_folder(path), _beside(path)
     try:
-        side.mkdir()
         yield side
         for file in (path for path in side.rglob("*") if path.is_file()):
             file.chmod(stat.S_IMODE(side.stat().st_mode) & 0o666)
@@ -80,6 +81,22 @@ def folder_written_aside(path: Path, *, durable: bool = False) -> Iterator[Path]
             os.replace(former, path)
         shutil.rmtree(side, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+        os.close(handle)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what killed processes have left of a folder that `folder_written_aside` was to make.
+
+    Folders that are being written are held by their processes and stay; so do all on file systems without locks.
+    """
+    for side in path.parent.glob(f".writing-????????-{glob.escape(path.name)}"):
+        with suppress(OSError):
+            handle = os.open(side, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(side)
+            finally:
+                os.close(handle)
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
@@ -99,3 +116,16 @@ def flush(path: Path) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".writing-{secrets.token_hex(4)}-{path.name}")
+
+
+def _held_folder(path: Path) -> tuple[Path, int]:
+    """Make a hidden neighbour, and hold it until the handle is closed or the process ends, however it ends."""
+    while True:
+        side = _beside(path)
+        side.mkdir()
+        handle = os.open(side, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if side.exists():
+            return side, handle
+        os.close(handle)  # taken for abandoned in between

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rsd_med.base.files import folder_written_aside, write_text, written_aside
+from rsd_med.base.files import folder_written_aside, remove_abandoned, write_text, written_aside
 
 
 def full(*_, **__):
@@ -84,3 +84,17 @@ def test_a_folder_that_cannot_take_the_others_place_leaves_it_there(tmp_path, mo
     with pytest.raises(OSError, match="No space left"):
         write_folder(tmp_path / "folder", "new")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "old"]
+
+
+def test_a_folder_that_was_abandoned_goes_and_one_that_is_being_written_stays(tmp_path):
+    others = [".writing-01234567-other", ".writing-01234567-my folder"]
+    for name in (".writing-01234567-folder", *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    with folder_written_aside(tmp_path / "folder") as side:
+        (side / "whole").touch()
+        remove_abandoned(tmp_path / "folder")
+        assert {path.name for path in tmp_path.iterdir()} == {side.name, *others}
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", *others}
+    remove_abandoned(tmp_path / "folder")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["whole"]

@@ -137,6 +137,20 @@ def test_what_cannot_be_passed_on_is_said_and_leaves_nothing(run_folder, hub, tm
     assert not out.exists()
 
 
+def test_an_export_that_is_stopped_leaves_nothing_and_one_that_was_killed_until_the_next(
+    run_folder, tmp_path, monkeypatch, capsys
+):
+    def stopped(package, experiment, conditions, folder):
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    (tmp_path / ".writing-01234567-out" / "hub").mkdir(parents=True)
+    monkeypatch.setattr("rsd_med.sharing.hub.write_hub_folder", stopped)
+    assert carry_out(run_folder, "--out", tmp_path / "out", "--form", "hub", *LICENCE) == 75
+    assert "interrupted" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_folder_is_named(hub, tmp_path, capsys):
     import shutil
 
