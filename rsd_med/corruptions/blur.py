@@ -52,7 +52,7 @@ class GaussianBlur(ImageCorruption):
 @lru_cache(maxsize=8)
 def _kernel(side: int, std: float, device: torch.device) -> Tensor:
     """Return the kernel where it is needed: a GPU is sent it once."""
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         return gaussian_kernel(side, std).to(device)
 
 

@@ -30,7 +30,7 @@ def centring_phases(size: tuple[int, int], dtype: torch.dtype, device: torch.dev
         p and q ``(y, x)``; shared by all callers, so not to be changed.
     """
     # A tensor made in inference mode could not be used in a later backward.
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         image, spectrum = torch.ones(1, dtype=torch.complex128), torch.ones(1, dtype=torch.complex128)
         for axis, n in enumerate(size):
             shape = (-1, 1) if axis == 0 else (1, -1)

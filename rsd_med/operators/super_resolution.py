@@ -83,7 +83,7 @@ class NearestUpsampling(LinearOperator):
 @lru_cache(maxsize=16)
 def _matrix_on(length: int, factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return `reduction_matrix` where it is needed: a GPU is sent it once."""
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         return reduction_matrix(length, factor).to(device, dtype)
 
 
@@ -109,7 +109,7 @@ def reduction_matrix(length: int, factor: int) -> Float[Tensor, "few many"]:
     ----------
     Keys, Cubic convolution interpolation for digital image processing, IEEE Trans. ASSP 29, 1981.
     """
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         centres = (torch.arange(length // factor, dtype=torch.float64) + 0.5) * factor - 0.5
         distance = ((torch.arange(length, dtype=torch.float64) - centres[:, None]) / factor).abs()
         near = (1.5 * distance - 2.5) * distance.square() + 1
