@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from rsd_med.base.command import program, run_command
 
@@ -28,6 +29,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=Path, metavar="FILE", help="logins, required to listen beyond this machine")
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="name that a proxy passes on (repeatable)"
+    )
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="proxy that is believed when it says who asks (X-Forwarded-For; repeatable)",
     )
     parser.add_argument("--certificate", type=Path, metavar="PEM", help="speak TLS with this certificate")
     parser.add_argument("--key", type=Path, metavar="PEM", help="private key of the certificate")
@@ -73,6 +81,8 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
 
         from .server import build_server
         from .settings import ServerSettings
+        from .web.connections import BACKLOG, Doorkeeper, limits_here
+        from .web.quiet_log import quieten
     except ImportError as error:
         from rsd_med.base.errors import ProtocolError
 
@@ -102,7 +112,10 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
             access_log=False,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(options.proxy),
+            forwarded_allow_ips=options.proxy,
+            http=cast(Any, Doorkeeper(limits_here(), frozenset(options.proxy))),
+            backlog=BACKLOG,
             ws="none",
             ssl_certfile=options.certificate,
             ssl_keyfile=options.key,
@@ -110,6 +123,7 @@ def _serve(options: argparse.Namespace, run: Path) -> int:
             h11_max_incomplete_event_size=64 << 10,
         )
     )
+    quieten()
     try:
         server.run()
     except KeyboardInterrupt:

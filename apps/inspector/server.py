@@ -12,12 +12,14 @@ from rsd_med.base.errors import DataError, ProtocolError
 
 from .compute.jobs import JobQueue
 from .compute.tasks import run_worker
+from .page.run_files import mount_run_files
 from .settings import ServerSettings
 from .study.routes import mount_study
 from .viewer.routes import mount_viewer
 from .web.gate import Gate
 from .web.login import login_routes
 from .web.presence import STATIC, mount_presence
+from .web.quiet_log import quieten_gradio
 from .web.routes import artefact_routes
 from .web.session import Session, SessionStore
 from .web.uploads import upload_routes
@@ -73,7 +75,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
         with contextlib.suppress(DataError):  # a server that goes down remembers nothing
             queue.submit(session.name, "forget", folder=str(session.folder))
 
-    store = SessionStore(on_end=end_jobs)
+    store = SessionStore(on_end=end_jobs, port=settings.port)
     os.environ["GRADIO_TEMP_DIR"] = str(store.root)
 
     @contextlib.asynccontextmanager
@@ -92,7 +94,8 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app.include_router(login_routes(store, users, secure=settings.secure))
     mount_viewer(app)
     mount_study(app, settings.study)
-    page = _mount_page(app, settings, store, queue)
+    mount_run_files(app, (settings.run, *settings.compare))
+    page, calls = _mount_page(app, settings, store, queue)
     names = frozenset(name.lower() for name in (*LOOPBACK, settings.host, *settings.names))
     gate = Gate(
         page,
@@ -101,11 +104,15 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
         logins=users is not None,
         secure=settings.secure,
         upload_bytes=settings.upload_bytes,
+        calls=calls,
     )
     return gate, store, queue
 
 
-def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, queue: JobQueue) -> FastAPI:
+def _mount_page(
+    app: FastAPI, settings: ServerSettings, store: SessionStore, queue: JobQueue
+) -> tuple[FastAPI, dict[int, int]]:
+    """Return the app with the page in it, and the page's functions: number, and number of inputs."""
     import gradio
 
     from .page.page import build_page, theme  # after the environment is hardened, which Gradio reads
@@ -135,7 +142,8 @@ def _mount_page(app: FastAPI, settings: ServerSettings, store: SessionStore, que
         head='<link rel="stylesheet" href="/local/app.css"><script src="/local/app.js"></script>'
         '<script src="/local/presence.js"></script>',
     )
-    return mounted
+    quieten_gradio()
+    return mounted, {number: len(function.inputs) for number, function in page.fns.items()}
 
 
 async def _sweep(store: SessionStore) -> None:

@@ -24,16 +24,16 @@ class Served:
         from apps.inspector.web.session import SessionStore
 
         folder.mkdir(exist_ok=True)
-        self.store = SessionStore(folder)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.store = SessionStore(folder, port=self.port)
         self.session = self.store.create()
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         mount_viewer(app)
         mount_presence(app)
         self.study = mount_study(app, study)
         gate = Gate(app, self.store, frozenset({"127.0.0.1"}))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
         self.server = uvicorn.Server(
             uvicorn.Config(gate, host="127.0.0.1", port=self.port, log_level="error", ws="none")
         )
@@ -49,9 +49,7 @@ class Served:
     @property
     def cookie(self) -> dict[str, str]:
         """What makes a browser this session's."""
-        from apps.inspector.web.session import COOKIE
-
-        return {COOKIE: self.session.token}
+        return {self.store.cookie: self.session.token}
 
     def client(self):
         """Return an HTTP client of this session."""

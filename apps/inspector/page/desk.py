@@ -10,7 +10,7 @@ from typing import Any
 from rsd_med.base.errors import DataError
 
 from ..compute.jobs import Job, JobQueue
-from ..web.session import COOKIE, Session, SessionStore
+from ..web.session import Session, SessionStore
 
 QUICK_SECONDS = 0.4
 """What is over by then is told by its result alone."""
@@ -38,7 +38,7 @@ class Desk:
         DataError
             When there is none.
         """
-        session = self.store.find(request.cookies.get(COOKIE))
+        session = self.store.find(request.cookies.get(self.store.cookie))
         if session is None:
             raise DataError(LOST)
         return session

@@ -6,8 +6,7 @@ know no owners (whoever has the address of a cached file may read it), so the ap
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from rsd_med.base.errors import DataError
 
-from .session import COOKIE, Session, SessionStore
+from .cookies import is_from_elsewhere, is_opened, read_cookie, session_cookie
+from .session import Session, SessionStore
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -66,7 +66,11 @@ _GRADIO = re.compile(
 )
 _OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run)(/.*)?")
 _ANSWERS = "/gradio_api/queue/data"
+_JOIN = "/gradio_api/queue/join"
 _UPLOAD = "/upload"
+BEGINNINGS = ("/", "/lab", "/study")
+"""Pages that may be opened without a session: it begins with them."""
+GONE = "This page's session has ended, and what it held is gone; reload the page to begin a new one."
 
 
 class RefusedError(HTTPException):
@@ -90,6 +94,8 @@ class Gate:
         Whether the server speaks TLS, so that its cookie must too.
     upload_bytes
         Largest upload.
+    calls
+        Numbers of the page's functions, with the number of inputs of each: no other is called. None: all are.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class Gate:
         logins: bool = False,
         secure: bool = False,
         upload_bytes: int = 512 << 20,
+        calls: Mapping[int, int] | None = None,
     ) -> None:
         self.app = app
         self.store = store
@@ -108,7 +115,7 @@ class Gate:
         self.logins = logins
         self.secure = secure
         self.upload_bytes = upload_bytes
-        self._pages: dict[str, str] = {}  # Gradio's name of a page -> token of the session that opened it
+        self.calls = calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, give it its session, and put the security headers on the answer."""
@@ -134,26 +141,29 @@ class Gate:
         try:
             headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
             path = self._check(scope, headers)
-            session = self.store.find(read_cookie(headers.get(b"cookie")), used=path != PRESENCE)
+            session = self.store.find(read_cookie(headers.get(b"cookie"), self.store.cookie), used=path != PRESENCE)
             if self.logins and session is not None and session.user is None:
                 session = None
-            if session is None and path == "/" and not self.logins:
-                session = self.store.create()
-                cookie = session_cookie(session, secure=self.secure).encode()
-            if session is None and not _OPEN.fullmatch(path):
-                if self.logins and path == "/":
-                    await _answer(send_guarded, 303, "", {b"location": b"/login"})
+            if session is None and path in BEGINNINGS and is_opened(scope["method"], headers):
+                if self.logins:
+                    where = b"/login" if path == "/" else b"/login?to=study"
+                    await _answer(send_guarded, path, 303, "", {b"location": where})
                     return
-                raise RefusedError(401 if self.logins else 403, "This page has no session (any more); reload it.")
+                session = self.store.create()
+                cookie = session_cookie(session.token, self.store.cookie, secure=self.secure).encode()
+            if session is None and not _OPEN.fullmatch(path):
+                raise RefusedError(401 if self.logins else 403, GONE)
             scope["inspector.session"] = session
             limited = self._limit(scope, headers, receive, path)
             if session is not None:
+                if scope["method"] == "POST" and path != PRESENCE:
+                    self.store.begin(session)
                 limited = await self._check_page(scope, path, session, limited)
             await self._pass(scope, limited, send_guarded, path, session)
         except RefusedError as refusal:
-            await _answer(send_guarded, refusal.status_code, refusal.detail)
+            await _answer(send_guarded, scope["path"], refusal.status_code, refusal.detail)
         except DataError as error:
-            await _answer(send_guarded, 503, str(error))
+            await _answer(send_guarded, scope["path"], 503, str(error))
 
     def _check(self, scope: Scope, headers: dict[bytes, str]) -> str:
         """Check host, origin and path; return the path."""
@@ -170,6 +180,8 @@ class Gate:
             foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
             if foreign or headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 raise RefusedError(403, "Requests from other pages are refused.")
+        elif is_from_elsewhere(headers) and not (_OPEN.fullmatch(path) or is_opened(scope["method"], headers)):
+            raise RefusedError(403, "Requests from other pages are refused.")
         if not (_OPEN.fullmatch(path) or _GRADIO.fullmatch(path) or _OWN.fullmatch(path)):
             raise RefusedError(404, "not found")
         return path
@@ -204,11 +216,7 @@ class Gate:
                 body += message.get("body", b"")
                 if message["type"] != "http.request" or not message.get("more_body"):
                     break
-            try:
-                content = json.loads(body or b"{}")
-                name = content.get("session_hash") if isinstance(content, dict) else None
-            except (ValueError, RecursionError):
-                raise RefusedError(400, "That request cannot be read.") from None
+            name = self._read_call(path, body)
             replayed = False
 
             async def replay() -> Message:
@@ -220,15 +228,35 @@ class Gate:
 
             receive = replay
         if name is not None:
-            if not isinstance(name, str) or len(name) > 64:
-                raise RefusedError(400, "That request cannot be read.")
-            owner = self._pages.setdefault(name, session.token)
-            if owner != session.token and self.store.peek(owner) is not None:
-                raise RefusedError(403, "That page belongs to another session.")
-            self._pages[name] = session.token
-            if len(self._pages) > 10_000:
-                self._pages = {page: token for page, token in self._pages.items() if self.store.peek(token)}
+            self._claim(name, session, new=path == _JOIN)
         return receive
+
+    def _read_call(self, path: str, body: bytes) -> str | None:
+        """Return the name of the page that calls; refuse what no page of ours would send."""
+        try:
+            content = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise RefusedError(400, "That request cannot be read.")
+        name = content.get("session_hash")
+        if path == _JOIN and self.calls is not None:
+            number, data = content.get("fn_index"), content.get("data")
+            inputs = self.calls.get(number) if isinstance(number, int) else None
+            if name is None or inputs is None or not isinstance(data, list) or len(data) != inputs:
+                raise RefusedError(404, "This page does nothing of that kind; reload it.")
+        return name
+
+    def _claim(self, name: Any, session: Session, *, new: bool) -> None:
+        """Give a page's name to the session that uses it first; only what asks for something (``new``) is a page."""
+        if not isinstance(name, str) or len(name) > 64:
+            raise RefusedError(400, "That request cannot be read.")
+        owner = self.store.owner_of(name)
+        if owner is not None and owner is not session:
+            raise RefusedError(403, "That page belongs to another session.")
+        if owner is None and not new:
+            raise RefusedError(404, "That page has asked for nothing.")
+        self.store.own(name, session)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, path: str, session: Session | None) -> None:
         """Hand a request on; a session that waits for an answer is in use, however long it takes."""
@@ -239,30 +267,17 @@ class Gate:
             await self.app(scope, receive, send)
 
 
-def session_cookie(session: Session, *, secure: bool) -> str:
-    """Return the header that gives a browser its session: unreadable for scripts, never sent from other sites."""
-    return f"{COOKIE}={session.token}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
-
-
-def read_cookie(header: str | None) -> str | None:
-    """Return the session's token from a Cookie header."""
-    try:
-        morsel = SimpleCookie(header or "").get(COOKIE)
-    except CookieError:
-        return None
-    return None if morsel is None else morsel.value
-
-
 def _name_of(host: str) -> str:
     """Return the name in a Host header without its port; "" for anything that is none."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host)
     return match[1].lower() if match else ""
 
 
-async def _answer(send: Send, status: int, sentence: str, headers: dict[bytes, bytes] | None = None) -> None:
-    body = sentence.encode()
-    fields = {b"content-type": b"text/plain; charset=utf-8", b"content-length": str(len(body)).encode()}
-    await send(
-        {"type": "http.response.start", "status": status, "headers": [*fields.items(), *(headers or {}).items()]}
-    )
+async def _answer(send: Send, path: str, status: int, sentence: str, headers: dict[bytes, bytes] | None = None) -> None:
+    """Answer with a sentence: as JSON where Gradio's page asks, which takes nothing else."""
+    body, kind = sentence.encode(), b"text/plain; charset=utf-8"
+    if path.startswith("/gradio_api/"):
+        body, kind = json.dumps({"detail": sentence}).encode(), b"application/json"
+    fields = {b"content-type": kind, b"content-length": str(len(body)).encode(), **(headers or {})}
+    await send({"type": "http.response.start", "status": status, "headers": list(fields.items())})
     await send({"type": "http.response.body", "body": body})

@@ -8,10 +8,14 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 
 from rsd_med.base.errors import DataError
 
-from .gate import session_cookie
+from .cookies import session_cookie
 from .presence import STATIC
 from .session import SessionStore, current_session
+from .throttle import peer_of
 from .users import Users
+
+DESTINATIONS = {"study": "/study"}
+"""Where a login may lead besides the page itself."""
 
 
 def login_routes(store: SessionStore, users: Users | None, *, secure: bool) -> APIRouter:
@@ -38,24 +42,25 @@ def login_routes(store: SessionStore, users: Users | None, *, secure: bool) -> A
         return PlainTextResponse("ended")
 
     @routes.get("/login")
-    def login_page() -> Response:
-        return HTMLResponse(_login_form()) if users is not None else RedirectResponse("/", 303)
+    def login_page(to: str = "") -> Response:
+        return HTMLResponse(_login_form(to=to)) if users is not None else RedirectResponse("/", 303)
 
     @routes.post("/login")
     async def login(request: Request) -> Response:
         if users is None:
             return RedirectResponse("/", 303)
         form = await request.form(max_files=0, max_fields=4)
-        name, password = str(form.get("name", "")), str(form.get("password", ""))
+        name, password, to = (str(form.get(key, "")) for key in ("name", "password", "to"))
+        peer = peer_of(request.client.host) if request.client is not None else ""
         try:
-            right = await asyncio.to_thread(users.check, name, password)
+            right = await asyncio.to_thread(users.check, name, password, peer)
         except DataError as error:
-            return HTMLResponse(_login_form(str(error)), 429)
+            return HTMLResponse(_login_form(str(error), to), 429)
         if not right:
-            return HTMLResponse(_login_form("That name and password do not belong together."), 401)
+            return HTMLResponse(_login_form("That name and password do not belong together.", to), 401)
         # A session begins with the login: none that existed before it is carried over.
-        answer = RedirectResponse("/", 303)
-        answer.headers["set-cookie"] = session_cookie(store.create(name), secure=secure)
+        answer = RedirectResponse(DESTINATIONS.get(to, "/"), 303)
+        answer.headers["set-cookie"] = session_cookie(store.create(name).token, store.cookie, secure=secure)
         return answer
 
     @routes.post("/logout")
@@ -66,6 +71,7 @@ def login_routes(store: SessionStore, users: Users | None, *, secure: bool) -> A
     return routes
 
 
-def _login_form(problem: str = "") -> str:
+def _login_form(problem: str = "", to: str = "") -> str:
     page = (STATIC / "login.html").read_text(encoding="utf-8")
+    page = page.replace("{to}", escape(to if to in DESTINATIONS else ""))
     return page.replace("{problem}", f'<p role="alert">{escape(problem)}</p>' if problem else "")

@@ -20,16 +20,25 @@ from fastapi import HTTPException, Request
 from rsd_med.base.errors import DataError
 
 from .artefacts import Artefact, Item
+from .space import Space
 
 COOKIE = "inspector_session"
+"""Begins the name of the cookie; the port follows, since browsers give a cookie to all ports of a machine."""
 MAX_SESSIONS = 256
-IDLE_SECONDS = 3600.0
+"""Sessions in which something was done."""
+MAX_UNUSED = 4096
+"""Those in which nothing was done yet: they own nothing, so the oldest makes room."""
+IDLE_SECONDS = 24 * 3600.0
 """A session that is not used ends after this long, however many pages are open."""
-CLOSED_SECONDS = 120.0
-"""A session whose last page was closed ends after this long: a reload, or a short loss of connection, keeps it. A page
-says every half minute that it is open (static/presence.js)."""
-QUOTA_BYTES = 2 << 30
-"""What one session may keep on disk."""
+CLOSED_SECONDS = 8 * 3600.0
+"""A session of which no page was open for this long ends: a lid may be closed, or the network away, for a working day.
+A page says every half minute that it is open (static/presence.js)."""
+UNUSED_SECONDS = 600.0
+"""The same where nothing was done yet."""
+SPARE_SECONDS = 900.0
+"""Where places or the disk are wanted, a session without an open page ends after this long."""
+MOST_PAGES = 64
+"""Pages of one session that are known by name; the oldest is forgotten."""
 
 
 def new_id() -> str:
@@ -46,7 +55,9 @@ class Session:
     token
         What the cookie holds; never written to a log or a page.
     folder
-        Private to the server's user (0700), removed at the end.
+        Private to the server's user (0700), made when it is first needed, removed at the end.
+    space
+        The room on the disk.
     artefacts
         Everything the user may fetch, by opaque id.
     uploads
@@ -55,6 +66,10 @@ class Session:
         What was read of them last, by upload, slice and number of files.
     user
         Name of the login, where logins are required; None otherwise.
+    pages
+        Gradio's names of the pages that have asked for something, the latest last.
+    begun
+        Whether anything was asked for.
     reading
         Held while an upload is read, so that what is asked for twice is read once.
     waits
@@ -65,10 +80,13 @@ class Session:
 
     token: str
     folder: Path
+    space: Space
     user: str | None = None
     artefacts: dict[str, Artefact] = field(default_factory=dict)
     uploads: dict[str, Path] = field(default_factory=dict)
     items: OrderedDict[tuple[str, int | None, int], Item] = field(default_factory=OrderedDict)
+    pages: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    begun: bool = False
     waits: int = 0
     last_used: float = field(default_factory=time.monotonic)
     last_seen: float = field(default_factory=time.monotonic)
@@ -103,23 +121,13 @@ class Session:
         Raises
         ------
         DataError
-            When the session has ended, or its files take more than the quota.
+            When the session has ended, or there is no room on the disk.
         """
         if self.ended:
             raise DataError("This session has ended and its files are gone; reload the page to begin a new one.")
-        if self.used_bytes() > QUOTA_BYTES:
-            raise DataError("This session's files take more than 2 GiB; end the session (below) to empty it.")
+        self.space.check(self.folder)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         return self.folder / (new_id() + suffix)
-
-    def used_bytes(self) -> int:
-        """Add up the sizes of the files."""
-        total = 0
-        for path in self.folder.rglob("*"):
-            try:
-                total += path.stat().st_size
-            except OSError:
-                continue
-        return total
 
     def forget(self, artefact: str) -> None:
         """Drop an artefact and its file; unknown ids are ignored."""
@@ -146,33 +154,49 @@ class SessionStore:
         Folder for the sessions' folders; made (0700) in the system's temporary folder when not given, and removed by
         ``close``.
     on_end
-        Called with a session that ends, before its folder is removed.
+        Called with a session that ends and had begun, before its folder is removed.
+    port
+        Where the server listens; in the name of the cookie.
     """
 
-    def __init__(self, root: Path | None = None, on_end: Callable[[Session], None] = lambda _: None) -> None:
+    def __init__(
+        self, root: Path | None = None, on_end: Callable[[Session], None] = lambda _: None, *, port: int = 0
+    ) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="inspector-")) if root is None else root
         self.root.chmod(0o700)
+        self.cookie = f"{COOKIE}_{port}"
+        self.space = Space(self.root)
         self._on_end = on_end
         self._sessions: dict[str, Session] = {}
+        self._pages: dict[str, Session] = {}  # by the names that Gradio's pages choose for themselves
         self._lock = threading.Lock()
 
     def create(self, user: str | None = None) -> Session:
-        """Begin a session.
+        """Make a session: it takes no place and no room until something is asked for."""
+        session = Session(secrets.token_urlsafe(32), self.root / new_id(), self.space, user)
+        with self._lock:
+            unused = [other for other in self._sessions.values() if not other.begun]
+            self._sessions[session.token] = session
+        if len(unused) >= MAX_UNUSED:
+            self.end(unused[0])
+        return session
+
+    def begin(self, session: Session) -> None:
+        """Note that something is asked for.
 
         Raises
         ------
         DataError
-            When there are too many already.
+            When too many others are at work.
         """
-        self.sweep()
+        if session.begun:
+            return
+        if self._count_begun() >= MAX_SESSIONS:
+            self.sweep(spare=True)
         with self._lock:
-            if len(self._sessions) >= MAX_SESSIONS:
+            if self._count_begun() >= MAX_SESSIONS:
                 raise DataError("Too many people are using this server at the moment; please try again in a while.")
-            folder = self.root / new_id()
-            folder.mkdir(mode=0o700)
-            session = Session(secrets.token_urlsafe(32), folder, user)
-            self._sessions[session.token] = session
-        return session
+            session.begun = True
 
     def find(self, token: str | None, *, used: bool = True) -> Session | None:
         """Return the session of a cookie and note that it is in use, or (not ``used``) merely open."""
@@ -185,23 +209,47 @@ class SessionStore:
         """Return the session of a token without noting any use."""
         return self._sessions.get(token)
 
+    def owner_of(self, page: str) -> Session | None:
+        """Return the session of a page."""
+        return self._pages.get(page)
+
+    def own(self, page: str, session: Session) -> None:
+        """Note that a page is a session's; of many, the one that was used last long ago is forgotten."""
+        with session.lock:
+            if session.ended:
+                return
+            self._pages[page] = session
+            session.pages[page] = None
+            session.pages.move_to_end(page)
+            while len(session.pages) > MOST_PAGES:
+                self._pages.pop(session.pages.popitem(last=False)[0], None)
+
     def end(self, session: Session) -> None:
         """End a session: nothing of it can be fetched any more, and its folder is removed."""
         with self._lock:
-            self._sessions.pop(session.token, None)
+            if self._sessions.pop(session.token, None) is None:
+                return
         with session.lock:
             session.ended = True
             session.artefacts.clear()
             session.uploads.clear()
             session.items.clear()
-        self._on_end(session)
+            for page in session.pages:
+                self._pages.pop(page, None)
+        if session.begun:
+            self._on_end(session)
         shutil.rmtree(session.folder, ignore_errors=True)
+        self.space.forget(session.folder)
 
-    def sweep(self) -> None:
-        """End the sessions that nobody uses any more."""
+    def sweep(self, *, spare: bool = False) -> None:
+        """End the sessions that nobody uses any more; sooner where room is wanted (``spare``, or a disk that fills)."""
         now = time.monotonic()
+        spare = spare or self.space.is_short()
         for session in list(self._sessions.values()):
-            closed = session.waits == 0 and now - session.last_seen > CLOSED_SECONDS
+            patience = CLOSED_SECONDS if session.begun else UNUSED_SECONDS
+            if spare:
+                patience = min(patience, SPARE_SECONDS)
+            closed = session.waits == 0 and now - session.last_seen > patience
             if closed or now - session.last_used > IDLE_SECONDS:
                 self.end(session)
 
@@ -210,6 +258,9 @@ class SessionStore:
         for session in list(self._sessions.values()):
             self.end(session)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def _count_begun(self) -> int:
+        return sum(session.begun for session in list(self._sessions.values()))
 
     def __iter__(self) -> Iterator[Session]:
         """Iterate over the sessions there are."""

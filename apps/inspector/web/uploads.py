@@ -7,14 +7,17 @@ content is only ever opened in the child process of ``compute.confined``.
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from rsd_med.base.errors import DataError
 
-from .session import QUOTA_BYTES, Session, current_session, new_id
+from .session import Session, current_session, new_id
+from .space import PART
 
 HEAD_BYTES = 352
 MOST_FILES = 1024
@@ -48,19 +51,24 @@ def upload_routes() -> APIRouter:
         session = current_session(request)
         group = request.query_params.get("set")
         folder = _folder(session, group)
-        path = folder / f".{new_id()}.part"
+        path = folder / f".{new_id()}{PART}"
         try:
-            suffix = await _receive(request, path, QUOTA_BYTES - await asyncio.to_thread(session.used_bytes))
+            with session.space.arrival(session.folder) as take:
+                suffix = await _receive(request, path, take)
             if group is not None and suffix != ".dcm":
                 raise HTTPException(415, "Several files at once make one DICOM series; send other scans one by one.")
-            if suffix != ".dcm" and any(child.suffix != ".part" for child in folder.iterdir()):
+            if suffix != ".dcm" and any(child.suffix != PART for child in folder.iterdir()):
                 raise HTTPException(415, "Send scans of this kind one by one.")
-            there = sum(child.suffix != ".part" for child in folder.iterdir())
+            there = sum(child.suffix != PART for child in folder.iterdir())
             path.rename(folder / f"{there:04d}{suffix}")
-        except BaseException:
+        except BaseException as problem:
             path.unlink(missing_ok=True)
             if group is None:
                 shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(problem, ClientDisconnect):
+                raise HTTPException(400, "The file did not come whole.") from None  # nobody hears it
+            if isinstance(problem, DataError):
+                raise HTTPException(413, str(problem)) from None
             raise
         if group is None:
             group = new_id()
@@ -112,20 +120,22 @@ def _folder(session: Session, group: str | None) -> Path:
     return started
 
 
-async def _receive(request: Request, path: Path, room: int) -> str:
+async def _receive(request: Request, path: Path, take: Callable[[int], None]) -> str:
     """Write the body to a file as it comes; return its suffix, decided by its first bytes."""
-    suffix, head, got = None, b"", 0
+    suffix, head = None, b""
     with path.open("wb") as file:
+
+        def keep(chunk: bytes) -> None:
+            take(len(chunk))
+            file.write(chunk)
+
         async for chunk in request.stream():
-            got += len(chunk)
-            if got > room:
-                raise HTTPException(413, "Your session's folder is full; end the session to empty it.")
             if suffix is None:
                 head += chunk[: HEAD_BYTES - len(head)]
                 if len(head) >= HEAD_BYTES and (suffix := sniff(head)) is None:
                     # Said before the rest of a large file is on its way.
                     raise HTTPException(415, WHAT)
-            await asyncio.to_thread(file.write, chunk)
+            await asyncio.to_thread(keep, chunk)
     suffix = suffix or sniff(head)
     if suffix is None:
         raise HTTPException(415, WHAT)

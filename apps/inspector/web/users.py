@@ -10,20 +10,18 @@ import hmac
 import re
 import secrets
 import sys
-import threading
-import time
 from pathlib import Path
 
 from rsd_med.base.command import run_command
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.files import write_text
 
+from .throttle import Throttle
+
 COMMAND = f"python -m {__package__}.users"
 """What adds a login, under the name by which this package was installed."""
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SHORTEST = 10
-TRIES, PAUSE_SECONDS = 5, 60.0
-"""Wrong passwords of one name, or of everybody times ten, before a pause."""
 
 
 def scrypt(password: str, salt: bytes) -> bytes:
@@ -56,32 +54,21 @@ class Users:
             raise DataError(f"{path.name}: no readable file of logins; make one with {COMMAND} FILE NAME.") from error
         if not self._stored:
             raise DataError(f"{path.name} holds no login; add one with {COMMAND} FILE NAME.")
-        self._failures: dict[str, list[float]] = {}
-        self._lock = threading.Lock()
+        self._throttle = Throttle()
 
-    def check(self, name: str, password: str) -> bool:
+    def check(self, name: str, password: str, peer: str = "") -> bool:
         """Return whether the password is the user's; the time it takes does not tell whether the name exists.
 
         Raises
         ------
         DataError
-            After too many wrong ones.
+            After too many wrong ones from the same peer.
         """
-        with self._lock:
-            now = time.monotonic()
-            self._failures = {
-                key: recent
-                for key, times in self._failures.items()
-                if (recent := [moment for moment in times if now - moment < PAUSE_SECONDS])
-            }
-            everybody = sum(map(len, self._failures.values()))
-            if len(self._failures.get(name, ())) >= TRIES or everybody >= 10 * TRIES:
-                raise DataError("Too many wrong passwords; please wait a minute.")
+        self._throttle.begin(name, peer)
         salt, known = self._stored.get(name, (b"nobody", b""))
         right = hmac.compare_digest(scrypt(password[:1024], salt), known)
-        if not right:
-            with self._lock:
-                self._failures.setdefault(name[:64], []).append(time.monotonic())
+        if right:
+            self._throttle.forgive(name, peer)
         return right
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip
 
 from apps.inspector.web.gate import Gate
 from apps.inspector.web.routes import artefact_routes
-from apps.inspector.web.session import CLOSED_SECONDS, COOKIE, IDLE_SECONDS, SessionStore
+from apps.inspector.web.session import CLOSED_SECONDS, IDLE_SECONDS, SessionStore
 from apps.inspector.web.stored import add_file, add_volume
 from apps.inspector.web.uploads import upload_routes, uploaded_path
 from rsd_med.base.errors import DataError
@@ -25,7 +25,7 @@ LIMIT = 3 << 20
 class Site:
     """The gate before our own routes, and before stand-ins for Gradio's that tell whether they were reached."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, **connection) -> None:
         import uvicorn
         from fastapi import FastAPI, Request
         from fastapi.responses import PlainTextResponse
@@ -47,12 +47,21 @@ class Site:
                 await asyncio.to_thread(self.slow.wait, 30)
             return PlainTextResponse(f"reached {path} {len(await request.body())}")
 
-        gate = Gate(app, self.store, frozenset({"127.0.0.1", "localhost"}), upload_bytes=LIMIT)
+        hosts = frozenset({"127.0.0.1", "localhost"})
+        gate = Gate(app, self.store, hosts, upload_bytes=LIMIT, calls={0: 0, 7: 2})
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.server = uvicorn.Server(
-            uvicorn.Config(gate, host="127.0.0.1", port=self.port, log_level="error", ws="none", server_header=False)
+            uvicorn.Config(
+                gate,
+                host="127.0.0.1",
+                port=self.port,
+                log_level="error",
+                ws="none",
+                server_header=False,
+                **connection,
+            )
         )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -64,7 +73,7 @@ class Site:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if session is not None:
-            fields["Cookie"] = f"{COOKIE}={session.token}"
+            fields["Cookie"] = f"{self.store.cookie}={session.token}"
         connection.putrequest(method, path, skip_host="Host" in fields)
         if body is not None and "Transfer-Encoding" not in fields:
             fields.setdefault("Content-Length", str(len(body)))
@@ -190,9 +199,9 @@ def test_security_headers_are_on_every_answer(site, session):
 def test_a_session_begins_with_the_page_alone_and_its_cookie_is_out_of_reach(site):
     answer = site.ask("/")
     cookie = answer.getheader("set-cookie")
-    assert cookie.startswith(f"{COOKIE}=")
+    assert cookie.startswith(f"{site.store.cookie}=")
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     token = cookie.split(";")[0].split("=")[1]
     assert site.store.find(token) is not None
     assert token not in str(site.store.find(token).folder)
@@ -227,7 +236,7 @@ def test_one_user_cannot_have_anothers_things(site, session):
 
 def test_one_user_cannot_listen_to_anothers_page(site, session):
     other = site.store.create()
-    body = json.dumps({"session_hash": "abc123", "data": []}).encode()
+    body = json.dumps({"session_hash": "abc123", "fn_index": 0, "data": []}).encode()
     assert site.ask("/gradio_api/queue/join", "POST", body, session=session).content == (
         b"reached gradio_api/queue/join " + str(len(body)).encode()
     )
@@ -244,6 +253,8 @@ def test_waiting_for_an_answer_keeps_a_session(site, session):
     def age():
         session.last_used = session.last_seen = time.monotonic() - 2 * CLOSED_SECONDS
 
+    body = json.dumps({"session_hash": "slow", "fn_index": 0, "data": []}).encode()
+    assert site.ask("/gradio_api/queue/join", "POST", body, session=session).status == 200
     waiting = threading.Thread(
         target=site.ask, args=("/gradio_api/queue/data?session_hash=slow",), kwargs={"session": session}
     )
@@ -265,9 +276,10 @@ def test_waiting_for_an_answer_keeps_a_session(site, session):
     assert site.store.peek(session.token) is None
 
 
-def test_a_page_that_is_only_looked_at_keeps_its_session_for_an_hour(site, session):
+def test_a_page_that_is_only_looked_at_keeps_its_session_for_a_day(site, session):
     now = time.monotonic()
-    session.last_used = session.last_seen = now - 10 * CLOSED_SECONDS
+    session.begun = True
+    session.last_used = session.last_seen = now - 2 * CLOSED_SECONDS
     assert site.ask("/session/open", "POST", b"", session=session).status == 204
     site.store.sweep()
     assert site.store.peek(session.token) is session

@@ -38,9 +38,10 @@ def test_a_reader_logs_in_by_keyboard_works_and_logs_out(chromium, address):
         mine = page.locator("#grid .tile").first.get_attribute("style").split("url(")[1].split(")")[0].lstrip("/")
         assert page.request.get(address + mine).status == 200
         (kept,) = page.context.cookies()
-        assert (kept["httpOnly"], kept["sameSite"]) == (True, "Strict")
+        assert (kept["httpOnly"], kept["sameSite"]) == (True, "Lax")
         page.get_by_role("button", name="Log out").focus()
         page.keyboard.press("Enter")
+        page.get_by_role("dialog").get_by_role("button", name="Log out").click()
         page.get_by_role("heading", name="Session ended").wait_for()
         assert page.request.get(address + mine).status == 401
         page.get_by_role("link", name="Begin a new session").click()
@@ -49,7 +50,11 @@ def test_a_reader_logs_in_by_keyboard_works_and_logs_out(chromium, address):
 
 def test_without_a_login_nothing_is_shown(chromium, address):
     with watched_page(chromium, address, "status of 401") as page:
-        for path in ("config", "viewer?panes=x", "study", "gradio_api/queue/data?session_hash=x", "upload"):
+        for path in ("config", "viewer?panes=x", "gradio_api/queue/data?session_hash=x", "upload"):
             assert page.request.get(address + path, max_redirects=0).status == 401
         assert page.request.get(address, max_redirects=0).status == 303
+        to_study = page.request.get(f"{address}study", max_redirects=0)
+        assert to_study.headers["location"] == "/login?to=study"
+        assert 'name="to" value="study"' in page.request.get(f"{address}login?to=study").text()
+        assert 'name="to" value=""' in page.request.get(f"{address}login?to=//example.org").text()
         assert page.request.get(f"{address}niivue").status == 200  # holds nothing of anybody

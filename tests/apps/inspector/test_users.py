@@ -3,6 +3,7 @@
 import pytest
 
 from apps.inspector.web import users
+from apps.inspector.web.throttle import TRIES
 from apps.inspector.web.users import Users, add_user
 from rsd_med.base.errors import DataError, ProtocolError
 
@@ -37,10 +38,11 @@ def test_a_new_password_replaces_the_old_one_and_no_other_user(file):
 
 def test_guessing_is_slowed(file):
     known = Users(file)
-    for _ in range(users.TRIES):
+    for _ in range(TRIES):
         assert not known.check("reader-1", "wrong")
     with pytest.raises(DataError, match="wait"):
         known.check("reader-1", PASSWORD)
+    assert known.check("reader-1", PASSWORD, "10.0.0.7")  # from elsewhere the reader is let in
 
 
 def test_the_password_itself_is_never_stored(tmp_path):

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from apps.inspector.viewer.page import viewer_frame
-from apps.inspector.web.session import COOKIE
 from apps.inspector.web.stored import add_volume
 from rsd_med.data.display import turn, volume_planes
 from rsd_med.data.windowing import grey_levels
@@ -80,7 +79,7 @@ def test_another_session_sees_nothing(served, pane):
         f"/viewer?panes={pane.artefact}",
     ]
     with served.client() as other:
-        other.cookies = {COOKIE: served.store.create().token}
+        other.cookies = {served.store.cookie: served.store.create().token}
         assert [other.get(path).status_code for path in paths] == [404] * 3
         other.cookies = {}
         assert [other.get(path).status_code for path in paths] == [403] * 3

@@ -19,6 +19,23 @@
     document.documentElement.lang = "en";
   });
 
+  /** Ask before everything is removed; what is asked is a promise of yes or no. */
+  function confirmed(act) {
+    const dialog = document.createElement("dialog");
+    dialog.className = "ask";
+    dialog.setAttribute("aria-labelledby", "ask-what");
+    dialog.innerHTML = '<form method="dialog"><p id="ask-what">Everything that you uploaded and made here is removed ' +
+      'from the server, for all tabs of this browser.</p><p class="choices"><button value="">Stay</button>' +
+      '<button value="yes"></button></p></form>';
+    dialog.querySelector("[value=yes]").textContent = act;
+    document.body.append(dialog);
+    dialog.showModal();
+    return new Promise((answer) => dialog.addEventListener("close", () => {
+      dialog.remove();
+      answer(dialog.returnValue === "yes");
+    }));
+  }
+
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-act]");
     if (!button) return;
@@ -28,6 +45,7 @@
       paint(theme);
     }
     if (button.dataset.act === "leave") {
+      if (!(await confirmed(button.textContent))) return;
       button.disabled = true;
       document.dispatchEvent(new Event("inspector:left"));
       await fetch(button.dataset.where, { method: "POST" });
@@ -36,6 +54,26 @@
         '<p><a href="/">Begin a new session</a></p></main>';
     }
   });
+
+  // Every tab has an address of its own: #runs, say. A reload stays there, and Back goes where one was.
+  const tabs = () => [...document.querySelectorAll("#tabs [role=tab]")];
+  const named = (tab) => tab.textContent.trim().toLowerCase().replaceAll(" ", "-");
+  const follow = () => {
+    const all = tabs();
+    const wanted = all.find((tab) => `#${named(tab)}` === location.hash) ?? (location.hash ? null : all[0]);
+    if (wanted && wanted.getAttribute("aria-selected") !== "true") wanted.click();
+    return all.length > 0;
+  };
+  addEventListener("hashchange", follow);
+  document.addEventListener("click", ({ target }) => {
+    const tab = target.closest?.("#tabs [role=tab]");
+    if (tab && location.hash !== `#${named(tab)}`) history.pushState(null, "", `#${named(tab)}`);
+  });
+  addEventListener("popstate", follow);
+  if (location.hash) {
+    const waiting = new MutationObserver(() => { if (follow()) waiting.disconnect(); });
+    waiting.observe(root, { childList: true, subtree: true });
+  }
 
   // A viewer in a narrow frame is as high as its pictures need: nothing of a comparison hides below a fold.
   const NARROW = 900; // as in viewer.css
