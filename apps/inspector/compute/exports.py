@@ -76,7 +76,7 @@ def to_csv(rows: Sequence[tuple[str, Any]]) -> str:
     import io
 
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(("figure", "value"))
     for row in rows:
         writer.writerow([safe_cell(cell) for cell in row])

@@ -3,15 +3,14 @@
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .places import places
 from .settings import EQUAL, REAL, SYNTHETIC, RealOrSyntheticSettings, StudySettings
 from .statistics import (
-    Interval,
     bootstrap_by_case,
     bradley_terry,
     cohen_kappa,
@@ -21,31 +20,14 @@ from .statistics import (
     sign_test,
     wilson,
 )
+from .tables import Answer, Table, number_text, p_text, percent_text, question_of
 
-Answer = dict[str, Any]
 CAVEAT = (
     "Wilson's intervals treat every answer as independent; answers on the same case are not, so read the bootstrap "
     "over cases beside them. Nothing here says that the study was large enough, or that an ethics board approved it. "
     "Telling real from synthetic says nothing about variety or about copies of training images: read it together "
     "with the Fréchet distance and the nearest training measurements."
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes
-    ----------
-    title
-        What it shows.
-    columns, rows
-        Text.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
 
 
 def analyse(settings: StudySettings, answers: Sequence[Answer]) -> list[Table]:
@@ -66,7 +48,7 @@ def analyse(settings: StudySettings, answers: Sequence[Answer]) -> list[Table]:
         tables += [_telling_apart(settings.question, first), _called_real(settings, first)]
     else:
         tables += [_ranks(settings, first), _strengths(settings, _ranked_pairs(first))]
-    return [*tables, _agreement(settings, answers)]
+    return [*tables, *places(settings, answers), _agreement(settings, answers)]
 
 
 def _counts(settings: StudySettings, answers: Sequence[Answer]) -> Table:
@@ -94,9 +76,9 @@ def _preferences(settings: StudySettings, answers: Sequence[Answer]) -> Table:
                 f"{one} over {other}",
                 f"{wins} : {losses}",
                 str(len(met) - wins - losses),
-                _percent(wilson(wins, wins + losses)),
-                _percent(bootstrap_by_case(_by_case(met), share, seed=settings.seed)),
-                _p(sign_test(wins, wins + losses)),
+                percent_text(wilson(wins, wins + losses)),
+                percent_text(bootstrap_by_case(_by_case(met), share, seed=settings.seed)),
+                p_text(sign_test(wins, wins + losses)),
             )
         )
     columns = ("pair", "for : against", "equal", "share (Wilson)", "share, equal as half (by case)", "binomial p")
@@ -138,10 +120,10 @@ def _telling_apart(question: RealOrSyntheticSettings, answers: Sequence[Answer])
         rows.append(
             (
                 reader,
-                _percent(wilson(sum(answer["choice"] == truth(answer) for answer in own), len(own))),
-                _percent(bootstrap_by_case(_by_case(own), right)),
-                _percent(wilson(sum(answer["choice"] == SYNTHETIC for answer in made), len(made))),
-                _percent(wilson(sum(answer["choice"] == REAL for answer in real), len(real))),
+                percent_text(wilson(sum(answer["choice"] == truth(answer) for answer in own), len(own))),
+                percent_text(bootstrap_by_case(_by_case(own), right)),
+                percent_text(wilson(sum(answer["choice"] == SYNTHETIC for answer in made), len(made))),
+                percent_text(wilson(sum(answer["choice"] == REAL for answer in real), len(real))),
             )
         )
     columns = ("reader", "right (Wilson)", "right (by case)", "synthetic found", "real called real")
@@ -152,7 +134,7 @@ def _called_real(settings: StudySettings, answers: Sequence[Answer]) -> Table:
     rows = []
     for arm in settings.arms:
         shown = [answer for answer in answers if answer["arms"][0] == arm]
-        rows.append((arm, _percent(wilson(sum(answer["choice"] == REAL for answer in shown), len(shown)))))
+        rows.append((arm, percent_text(wilson(sum(answer["choice"] == REAL for answer in shown), len(shown)))))
     return Table("Called real, by arm", ("arm", "share (Wilson)"), rows)
 
 
@@ -166,7 +148,7 @@ def _ranks(settings: StudySettings, answers: Sequence[Answer]) -> Table:
         best = sum(answer["choice"].split(">")[0] == arm for answer in answers)
         mean = bootstrap_by_case(places, lambda ranks: float(np.mean(ranks)), seed=settings.seed)
         shown = f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f})"
-        rows.append((arm, shown, _percent(wilson(best, len(answers)))))
+        rows.append((arm, shown, percent_text(wilson(best, len(answers)))))
     return Table("Ranks (1 is best)", ("arm", "mean rank (by case)", "ranked first (Wilson)"), rows)
 
 
@@ -176,23 +158,28 @@ def _agreement(settings: StudySettings, answers: Sequence[Answer]) -> Table:
         asked: dict[Any, list[str]] = defaultdict(list)
         for answer in answers:
             if answer["reader"] == reader:
-                asked[_question(answer)].append(answer["choice"])
+                asked[question_of(answer)].append(answer["choice"])
         twice = [given for given in asked.values() if len(given) == 2]
         same = sum(one == other for one, other in twice)
         kappa = cohen_kappa(*zip(*twice, strict=True)) if twice else math.nan
         rows.append(
-            (f"{reader} with themselves (Cohen)", _number(kappa), _percent(wilson(same, len(twice))), str(len(twice)))
+            (
+                f"{reader} with themselves (Cohen)",
+                number_text(kappa),
+                percent_text(wilson(same, len(twice))),
+                str(len(twice)),
+            )
         )
     first = [answer for answer in answers if not answer["repeat"]]
     readers = sorted({answer["reader"] for answer in first})
     for one, other in itertools.combinations(readers, 2):
-        given = [{_question(a): a["choice"] for a in first if a["reader"] == reader} for reader in (one, other)]
+        given = [{question_of(a): a["choice"] for a in first if a["reader"] == reader} for reader in (one, other)]
         common = sorted(given[0].keys() & given[1].keys())
         if common:
             labels = [[series[question] for question in common] for series in given]
             same = sum(a == b for a, b in zip(*labels, strict=True))
-            share = _percent(wilson(same, len(common)))
-            rows.append((f"{one} with {other} (Cohen)", _number(cohen_kappa(*labels)), share, str(len(common))))
+            share = percent_text(wilson(same, len(common)))
+            rows.append((f"{one} with {other} (Cohen)", number_text(cohen_kappa(*labels)), share, str(len(common))))
     if len(readers) > 1:
         rows.append(_all_readers(settings, first, len(readers)))
     return Table("Agreement", ("who", "kappa", "same answer (Wilson)", "questions"), rows)
@@ -201,7 +188,7 @@ def _agreement(settings: StudySettings, answers: Sequence[Answer]) -> Table:
 def _all_readers(settings: StudySettings, first: Sequence[Answer], count: int) -> tuple[str, ...]:
     items: dict[Any, list[str]] = defaultdict(list)
     for answer in first:
-        items[_question(answer)].append(answer["choice"])
+        items[question_of(answer)].append(answer["choice"])
     if settings.question.kind == "ranking":
         full = [given for given in items.values() if len(given) == count]
         each = [
@@ -210,16 +197,12 @@ def _all_readers(settings: StudySettings, first: Sequence[Answer], count: int) -
         ]
         return (
             "all readers (Kendall's W, mean over cases)",
-            _number(float(np.mean(each)) if each else math.nan),
+            number_text(float(np.mean(each)) if each else math.nan),
             "",
             str(len(full)),
         )
     table = label_counts(items, count)
-    return ("all readers (Fleiss)", _number(fleiss_kappa(table)), "", str(len(table)))
-
-
-def _question(answer: Answer) -> tuple[Any, ...]:
-    return (answer["case"], *sorted(answer["arms"]))
+    return ("all readers (Fleiss)", number_text(fleiss_kappa(table)), "", str(len(table)))
 
 
 def _by_case(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
@@ -243,22 +226,3 @@ def _ranked_pairs(answers: Iterable[Answer]) -> Iterable[tuple[str, str, float]]
     for answer in answers:
         for better, worse in itertools.combinations(answer["choice"].split(">"), 2):
             yield better, worse, 1.0
-
-
-def _show(interval: Interval, form: Callable[[float], str]) -> str:
-    if math.isnan(interval.value):
-        return "none"
-    reach = "" if math.isnan(interval.low) else f" ({form(interval.low)} to {form(interval.high)})"
-    return form(interval.value) + reach
-
-
-def _percent(interval: Interval) -> str:
-    return _show(interval, lambda value: f"{100 * value:.0f} %")
-
-
-def _number(value: float) -> str:
-    return "none" if math.isnan(value) else f"{value:.2f}"
-
-
-def _p(value: float) -> str:
-    return "none" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -14,8 +14,9 @@ from rsd_med.base.files import flush
 class AnswerLog:
     """The answers of all readers of a study, in a private folder beside ``study.yaml``.
 
-    A reader's answers are a file of their own, ``READER.jsonl``, only ever appended to. ``key`` holds the secret that
-    names images and gives the coordinator's code.
+    A reader's answers are a file of their own, ``READER.jsonl``, only ever appended to: an answer that the reader
+    changed stays there, and the line that changes it follows. ``key`` holds the secret that names images and gives the
+    coordinator's code and the readers' PINs.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class AnswerLog:
             raise DataError(f"{folder.name}: the folder of the answers cannot be used ({problem})") from None
 
     def read(self, reader: str) -> list[dict[str, Any]]:
-        """Return a reader's answers, in their order.
+        """Return a reader's answers, in their order; of one that was changed, the last, with ``revised`` true.
 
         Raises
         ------
@@ -56,7 +57,8 @@ class AnswerLog:
         for number, line in enumerate(lines[:-1]):
             try:
                 answer = json.loads(line)
-                if answer["trial"] != len(answers):
+                revised = answer.setdefault("revised", False)
+                if answer["trial"] != len(answers) - revised or answer["trial"] < 0:
                     raise ValueError
             except (ValueError, KeyError, TypeError):
                 raise DataError(f"{path.name}, line {number + 1}: damaged; mend or remove the file") from None
@@ -65,7 +67,7 @@ class AnswerLog:
                     f"{path.name}: these answers were given to another version of the study; move {self.folder.name} "
                     "away, or give the new version a name of its own"
                 )
-            answers.append(answer)
+            answers[answer["trial"] :] = [answer]
         return answers
 
     def append(self, reader: str, answer: dict[str, Any]) -> bool:
@@ -76,12 +78,12 @@ class AnswerLog:
         reader
             Whose.
         answer
-            With ``trial``, its number.
+            With ``trial``, its number, and ``revised``, whether it takes the place of the last one.
 
         Returns
         -------
         bool
-            False if it is not the trial that comes next: an answer is given once.
+            False if it is neither the trial that comes next nor, ``revised``, the last one.
 
         Raises
         ------
@@ -89,7 +91,7 @@ class AnswerLog:
             If it cannot be written.
         """
         with self._lock:
-            if answer["trial"] != len(self.read(reader)):
+            if answer["trial"] < 0 or answer["trial"] != len(self.read(reader)) - answer["revised"]:
                 return False
             line = json.dumps({"digest": self.digest, **answer}, ensure_ascii=False) + "\n"
             try:

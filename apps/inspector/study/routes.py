@@ -1,7 +1,9 @@
 """The study's addresses.
 
 - ``GET /study`` is the page readers work in.
-- ``POST /study/begin`` names the reader; ``GET /study/next`` describes the question that is open.
+- ``POST /study/begin`` names the reader and gives the PIN, ``POST /study/leave`` ends that.
+- ``GET /study/next`` describes the question that is open, and with ``?back=true`` the one before, whose answer can be
+  changed.
 - ``GET /study/image/ID/AXIS/N`` is a slice of an image of that question, float32; no other image can be fetched.
 - ``POST /study/answer`` saves an answer.
 - ``POST /study/analysis`` shows the coordinator the tables, ``POST /study/answers.csv`` the answers.
@@ -23,8 +25,10 @@ from rsd_med.base.errors import DataError
 from ..notice import NOTICE
 from ..viewer.page import POLICY
 from ..web.session import Session, current_session
-from .analysis import CAVEAT, Table, analyse
+from ..web.throttle import Throttle, peer_of
+from .analysis import CAVEAT, analyse
 from .study import Study
+from .tables import Table
 
 STATIC = Path(__file__).parent / "static"
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -57,18 +61,44 @@ def mount_study(app: FastAPI, path: Path | None) -> Study | None:
 class Seats:
     """Which reader sits at which session: known here, so that no request can speak for another reader."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, throttle: Throttle) -> None:
         self._study = study
         self._readers: dict[str, str] = {}
+        self._throttle = throttle
 
-    def take(self, session: Session, reader: str) -> str | None:
-        """Seat a reader; with logins only under their own name. Return the reader, or None if that cannot be."""
+    def take(self, session: Session, reader: str, pin: str, peer: str) -> str | None:
+        """Seat a reader: with logins under their own name, otherwise by the PIN.
+
+        Returns
+        -------
+        str or None
+            The reader; None if that cannot be.
+
+        Raises
+        ------
+        DataError
+            After too many wrong PINs.
+        """
         if session.user is not None:
             reader = session.user
-        if reader not in self._study.settings.readers:
+            known = reader in self._study.settings.readers
+        else:
+            self._throttle.begin(reader, peer)
+            known = self._study.is_reader(reader, pin)
+            if known:
+                self._throttle.forgive(reader, peer)
+        if not known:
             return None
         self._readers[session.name] = reader
         return reader
+
+    def is_taken(self, session: Session) -> bool:
+        """Whether a reader has begun in a session."""
+        return session.name in self._readers
+
+    def leave(self, session: Session) -> None:
+        """Let the next reader begin in a session."""
+        self._readers.pop(session.name, None)
 
     def reader(self, request: Request) -> str:
         """Return who asks; 409 if nobody has begun in this session."""
@@ -93,25 +123,35 @@ async def _json(request: Request) -> dict[str, Any]:
 
 def _routes(study: Study) -> APIRouter:
     routes = APIRouter()
-    seats = Seats(study)
+    throttle = Throttle()
+    seats = Seats(study, throttle)
 
     @routes.get("/study")
     def page(request: Request) -> HTMLResponse:
         session = current_session(request)
-        return HTMLResponse(_page(study, session.user), headers=_PAGE_HEADERS)
+        return HTMLResponse(_page(study, session.user, seated=seats.is_taken(session)), headers=_PAGE_HEADERS)
 
     @routes.post("/study/begin")
     async def begin(request: Request) -> Response:
         given = await _json(request)
-        reader = seats.take(current_session(request), str(given.get("reader", "")))
+        name, pin = str(given.get("reader", ""))[:64], str(given.get("pin", ""))[:64].strip()
+        try:
+            reader = seats.take(current_session(request), name, pin, _peer(request))
+        except DataError as error:
+            return PlainTextResponse(str(error), 429)
         if reader is None:
-            return PlainTextResponse("This reader is not part of the study.", 403)
+            return PlainTextResponse("This reader and this PIN do not belong together; ask the coordinator.", 403)
         return JSONResponse({"reader": reader}, headers=_HEADERS)
 
+    @routes.post("/study/leave")
+    def leave(request: Request) -> Response:
+        seats.leave(current_session(request))
+        return Response(status_code=204)
+
     @routes.get("/study/next")
-    def following(request: Request) -> Response:
+    def following(request: Request, back: bool = False) -> Response:
         try:
-            return JSONResponse(study.describe(seats.reader(request)), headers=_HEADERS)
+            return JSONResponse(study.describe(seats.reader(request), back=back), headers=_HEADERS)
         except DataError as error:
             return PlainTextResponse(str(error), 500)
 
@@ -138,12 +178,12 @@ def _routes(study: Study) -> APIRouter:
 
     @routes.post("/study/analysis")
     async def analysis(request: Request) -> Response:
-        await _require_coordinator(study, request)
+        await _require_coordinator(study, throttle, request)
         return HTMLResponse(await asyncio.to_thread(_analysis, study), headers=_PAGE_HEADERS)
 
     @routes.post("/study/answers.csv")
     async def answers(request: Request) -> Response:
-        await _require_coordinator(study, request)
+        await _require_coordinator(study, throttle, request)
         attachment = {"Content-Disposition": f'attachment; filename="{study.settings.name}.csv"'}
         return Response(
             await asyncio.to_thread(study.csv), media_type="text/csv; charset=utf-8", headers={**_HEADERS, **attachment}
@@ -152,14 +192,23 @@ def _routes(study: Study) -> APIRouter:
     return routes
 
 
-async def _require_coordinator(study: Study, request: Request) -> None:
+async def _require_coordinator(study: Study, throttle: Throttle, request: Request) -> None:
     current_session(request)
     form = await request.form(max_files=0, max_fields=4)
+    try:
+        throttle.begin("coordinator", _peer(request))
+    except DataError as error:
+        raise HTTPException(429, str(error)) from error
     if not study.is_coordinator(str(form.get("code", ""))[:100].strip()):
         raise HTTPException(403, "this is not the coordinator's code")
+    throttle.forgive("coordinator", _peer(request))
 
 
-def _page(study: Study, user: str | None) -> str:
+def _peer(request: Request) -> str:
+    return "" if request.client is None else peer_of(request.client.host)
+
+
+def _page(study: Study, user: str | None, *, seated: bool) -> str:
     settings = study.settings
     readers = settings.readers if user is None else tuple(name for name in settings.readers if name == user)
     return Template((STATIC / "study.html").read_text(encoding="utf-8")).substitute(
@@ -171,6 +220,8 @@ def _page(study: Study, user: str | None) -> str:
         kind=settings.question.kind,
         confidence=str(settings.confidence).lower(),
         comments=str(settings.comments).lower(),
+        seated=str(seated).lower(),
+        pin="hidden" if user is not None else "",
         readers="".join(f"<option>{html.escape(name)}</option>" for name in readers),
         notice=html.escape(NOTICE),
     )

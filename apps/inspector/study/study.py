@@ -58,18 +58,36 @@ class Study:
         """Tell whether a code is the coordinator's, in a time that does not depend on how much of it is right."""
         return hmac.compare_digest(code.encode(), self.coordinator_code.encode())
 
-    def current(self, reader: str) -> Trial | None:
-        """Return the question a reader has not answered yet; None at the end."""
-        done = len(self.answer_log.read(reader))
-        trials = self._trials[reader]
-        return trials[done] if done < len(trials) else None
+    def pin(self, reader: str) -> str:
+        """Return a reader's PIN, six digits; ``python -m apps.inspector.study STUDY.yaml --pins`` prints them all."""
+        digest = hmac.new(self.answer_log.key, f"pin\x1f{reader}".encode(), hashlib.sha256).digest()
+        return f"{int.from_bytes(digest[:8]) % 1_000_000:06d}"
 
-    def describe(self, reader: str) -> dict[str, Any]:
-        """Return what the page may know of the question: images under opaque ids, no arm, no case, no file name."""
-        trial = self.current(reader)
+    def is_reader(self, reader: str, pin: str) -> bool:
+        """Tell whether a PIN is a reader's; False for a reader that the study does not have."""
+        right = hmac.compare_digest(pin.encode(), self.pin(reader).encode())
+        return right and reader in self._trials
+
+    def current(self, reader: str, back: int = 0) -> Trial | None:
+        """Return the question a reader has not answered yet, or (``back`` 1) the one before; None if there is none."""
+        number = len(self.answer_log.read(reader)) - back
+        trials = self._trials[reader]
+        return trials[number] if 0 <= number < len(trials) else None
+
+    def describe(self, reader: str, *, back: bool = False) -> dict[str, Any]:
+        """Return what the page may know of the question: images under opaque ids, no arm, no case, no file name.
+
+        Parameters
+        ----------
+        reader
+            Who is asked.
+        back
+            Whether to show the question before again, with the answer that was given.
+        """
+        trial = self.current(reader, int(back))
         total = len(self._trials[reader])
         if trial is None:
-            return {"done": True, "total": total}
+            return {"done": not back, "total": total, "answered": total}
         files = self._files(trial)
         names = [f"Image {LETTERS[i]}" for i in range(len(trial.arms))] if len(trial.arms) > 1 else ["Image"]
         if len(files) > len(trial.arms):
@@ -80,6 +98,8 @@ class Study:
             "done": False,
             "trial": trial.number,
             "total": total,
+            "answered": trial.number + back,
+            "given": self._given(trial, self.answer_log.read(reader)[-1]) if back else None,
             "choices": self._choices(trial),
             "panes": [
                 self._describe_image(opaque_id(self.answer_log.key, reader, trial.number, place), name, image, affine)
@@ -88,15 +108,12 @@ class Study:
         }
 
     def image(self, reader: str, opaque: str) -> np.ndarray | None:
-        """Return an image of the reader's present question, (z, y, x); None for any other id."""
-        trial = self.current(reader)
-        if trial is None:
-            return None
-        for place, file in enumerate(self._files(trial)):
-            if hmac.compare_digest(
-                opaque.encode(), opaque_id(self.answer_log.key, reader, trial.number, place).encode()
-            ):
-                return read_image(self.path, file).values
+        """Return an image of the reader's present question or of the one before, (z, y, x); None for any other id."""
+        for trial in filter(None, (self.current(reader, back) for back in (0, 1))):
+            for place, file in enumerate(self._files(trial)):
+                own = opaque_id(self.answer_log.key, reader, trial.number, place)
+                if hmac.compare_digest(opaque.encode(), own.encode()):
+                    return read_image(self.path, file).values
         return None
 
     def answer(self, reader: str, session: str, given: dict[str, Any]) -> bool:
@@ -110,19 +127,21 @@ class Study:
             Name of the visit.
         given
             ``trial``, ``choice`` (a place from 0, a list of places from best to worst, or a word), and what was
-            observed: ``confidence``, ``comment``, ``response_ms``, ``window``, ``zoomed``.
+            observed: ``confidence``, ``comment``, ``response_ms``, ``window``, ``zoomed``. With ``revise`` true it
+            takes the place of the answer before.
 
         Returns
         -------
         bool
-            False if that question is not the present one: it has been answered already.
+            False if that question is not the one that may be answered now: it has been answered already.
 
         Raises
         ------
         DataError
             If the answer is none to the question, or cannot be saved.
         """
-        trial = self.current(reader)
+        revise = given.get("revise") is True
+        trial = self.current(reader, int(revise))
         if trial is None or given.get("trial") != trial.number:
             return False
         confidence = given.get("confidence")
@@ -141,6 +160,7 @@ class Study:
                 "case": trial.case,
                 "trial": trial.number,
                 "repeat": trial.repeat,
+                "revised": revise,
                 "arms": list(arms),
                 "choice": self._understand(trial, given.get("choice")),
                 "confidence": confidence if self.settings.confidence else None,
@@ -169,6 +189,15 @@ class Study:
             }
             for answer in self.answers()
         )
+
+    def _given(self, trial: Trial, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer as the page gave it: places, not arms."""
+        choice = answer["choice"]
+        if self.settings.question.kind == "ranking":
+            choice = [trial.arms.index(arm) for arm in choice.split(">")]
+        elif choice in trial.arms and self.settings.question.kind == "preference":
+            choice = trial.arms.index(choice)
+        return {"choice": choice, "confidence": answer["confidence"], "comment": answer["comment"]}
 
     def _files(self, trial: Trial) -> list[str]:
         case = self._cases[trial.case]

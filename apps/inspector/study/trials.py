@@ -1,4 +1,4 @@
-"""What each reader is shown, in which order, on which side: fixed by (seed, reader, case), known only to the server."""
+"""What each reader is shown, in which order, on which side: fixed by the study, and known to the server alone."""
 
 import hashlib
 import hmac
@@ -36,8 +36,9 @@ class Trial:
 def trials_of(settings: StudySettings, reader: str) -> tuple[Trial, ...]:
     """Return a reader's trials in their order, the same at every call.
 
-    Sides (or the order from left to right) are drawn by reader, case and presentation; the order of questions by
-    reader. Repeated questions come from the first half and are put into the second, so that much lies between.
+    The order of questions is drawn by reader. Sides (or the order from left to right) are balanced, see `_sides`.
+    Repeated questions come from the first half and are put into the second, so that much lies between, and they are
+    shown the other way round.
     """
     questions = [(case.id, arms) for case in settings.cases for arms in _questions(settings, tuple(case.images))]
     shuffle = random.Random(derive_seed(settings.seed, "study order", reader))
@@ -50,7 +51,7 @@ def trials_of(settings: StudySettings, reader: str) -> tuple[Trial, ...]:
         case, arms = questions[question]
         shown.insert(shuffle.randint(half, len(shown)), (case, arms, 1))
     return tuple(
-        Trial(number, case, _sides(settings, reader, case, arms, again), bool(again))
+        Trial(number, case, _sides(settings, reader, case, arms)[:: -1 if again else 1], bool(again))
         for number, (case, arms, again) in enumerate(shown)
     )
 
@@ -70,7 +71,20 @@ def _questions(settings: StudySettings, arms: tuple[str, ...]) -> list[tuple[str
     return [tuple(ordered)]
 
 
-def _sides(settings: StudySettings, reader: str, case: str, arms: tuple[str, ...], again: int) -> tuple[str, ...]:
-    turned = list(arms)
-    random.Random(derive_seed(settings.seed, "study sides", reader, case, *arms, again)).shuffle(turned)
-    return tuple(turned)
+def _sides(settings: StudySettings, reader: str, case: str, arms: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the arms from left to right, every arm at every place equally often for each reader and for each case.
+
+    Cases and readers are put into an order by lot. In a block of as many cases as there are arms, one order of the
+    arms, drawn for the block, is turned by one place from case to case, and from reader to reader: over a block, and
+    over as many readers, every arm stands at every place once. What is left over differs by one at most.
+    """
+    count = len(arms)
+    cases = [other.id for other in settings.cases if {*arms} <= other.images.keys()]
+    readers = list(settings.readers)
+    random.Random(derive_seed(settings.seed, "study cases", *arms)).shuffle(cases)
+    random.Random(derive_seed(settings.seed, "study readers", *arms)).shuffle(readers)
+    block, place = divmod(cases.index(case), count)
+    order = list(arms)
+    random.Random(derive_seed(settings.seed, "study sides", *arms, str(block))).shuffle(order)
+    turn = (place + readers.index(reader)) % count
+    return (*order[turn:], *order[:turn])

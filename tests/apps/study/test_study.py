@@ -13,7 +13,7 @@ from apps.inspector.csv_cells import safe_cell
 from apps.inspector.study.__main__ import main
 from apps.inspector.study.analysis import analyse
 from apps.inspector.study.export import to_csv
-from apps.inspector.study.settings import read_study
+from apps.inspector.study.settings import StudySettings, read_study
 from apps.inspector.study.study import Study
 from apps.inspector.study.trials import trials_of
 from rsd_med.base.errors import DataError, ProtocolError
@@ -35,20 +35,43 @@ def settings_of(tmp_path, *changes, **more):
     return write_study(tmp_path, text, **more)
 
 
-def test_order_and_sides_are_fixed_by_seed_reader_and_case(tmp_path):
-    settings = read_study(settings_of(tmp_path, ("readers: [r1, r2]", "readers: [r1, r2, r3]"), cases=60))
+def drawn_study(arms: int, cases: int, kind: str = "preference", **more) -> StudySettings:
+    names = tuple("abcd"[:arms])
+    listed = [{"id": f"c{i}", "images": dict.fromkeys(names, "x.npy")} for i in range(cases)]
+    given = {"seed": 20261120, "readers": tuple(f"r{i}" for i in range(5)), **more}
+    return StudySettings(name="s", question={"kind": kind}, arms=names, cases=listed, window=(0, 1), **given)
+
+
+def test_order_is_drawn_by_reader_and_both_follow_from_the_seed():
+    settings = drawn_study(2, 30)
     first = trials_of(settings, "r1")
     assert first == trials_of(settings, "r1")
     assert [trial.case for trial in first] != [trial.case for trial in trials_of(settings, "r2")]
-    sides = Counter(trial.arms[0] for reader in settings.readers for trial in trials_of(settings, reader))
-    assert 0.35 < sides["student"] / sides.total() < 0.65
-    by_reader = [
-        {trial.case: trial.arms for trial in trials_of(settings, reader) if not trial.repeat} for reader in ("r1", "r2")
-    ]
-    same = sum(by_reader[0][case] == by_reader[1][case] for case in by_reader[0])
-    assert 15 < same < 45
-    other_seed = settings.model_copy(update={"seed": 8})
-    assert trials_of(other_seed, "r1") != first
+    left = [tuple(t.arms[0] for t in trials_of(drawn_study(2, 30, seed=seed), "r1")) for seed in range(8)]
+    assert len(set(left)) == 8
+
+
+@pytest.mark.parametrize(("arms", "kind"), [(2, "preference"), (3, "preference"), (3, "ranking"), (4, "ranking")])
+@pytest.mark.parametrize("cases", [7, 12])
+def test_every_arm_stands_at_every_place_equally_often_within_reader_and_within_case(arms, kind, cases):
+    settings = drawn_study(arms, cases, kind, repeats=0.5)
+    counts: Counter = Counter()
+    for reader in settings.readers:
+        trials = trials_of(settings, reader)
+        for trial in trials:
+            if trial.repeat:  # the other way round than the first time
+                (first,) = (t for t in trials if not t.repeat and t.case == trial.case and {*t.arms} == {*trial.arms})
+                assert trial.arms == first.arms[::-1]
+                continue
+            for place, arm in enumerate(trial.arms):
+                shown = (frozenset(trial.arms), arm)
+                counts["reader", reader, shown, place] += 1
+                counts["case", trial.case, shown, place] += 1
+    together = arms if kind == "ranking" else 2
+    for unit, total in (("reader", cases), ("case", len(settings.readers))):
+        own = [count for (what, *_), count in counts.items() if what == unit]
+        assert max(own) - min(own) <= 1
+        assert max(own) == -(-total // together)
 
 
 def test_repeats_come_late_and_once(tmp_path):
@@ -94,6 +117,8 @@ def test_only_the_open_question_s_images_are_given(study_path):
     assert study.image("r1", "0" * 32) is None
     assert study.image("r1", "ä") is None
     study.answer("r1", "visit", {"trial": 0, "choice": 1, "confidence": 1})
+    assert study.image("r1", ids[0]) is not None  # one step back is open
+    study.answer("r1", "visit", {"trial": 1, "choice": 1, "confidence": 1})
     assert study.image("r1", ids[0]) is None
 
 
@@ -249,14 +274,60 @@ def test_ranking(tmp_path):
     assert tables["Agreement"].rows[-1][:2] == ("all readers (Kendall's W, mean over cases)", "0.75")
 
 
+def test_the_last_answer_can_be_changed_and_no_other(study_path):
+    study = Study(study_path)
+    assert study.describe("r1", back=True)["done"] is False  # nothing to go back to, and not the end either
+    assert "panes" not in study.describe("r1", back=True)
+    given = {"choice": 0, "confidence": 5, "comment": "sharper"}
+    assert study.answer("r1", "visit", {"trial": 0, **given})
+    shown = study.describe("r1", back=True)
+    assert (shown["trial"], shown["given"]) == (0, given)
+    arms = study.current("r1", 1).arms
+    assert study.answer("r1", "visit", {"trial": 0, "choice": 1, "confidence": 2, "revise": True})
+    assert not study.answer("r1", "visit", {"trial": 1, "choice": 1, "confidence": 2, "revise": True})
+    assert study.answer("r1", "visit", {"trial": 1, **given})
+    assert not study.answer("r1", "visit", {"trial": 0, **given, "revise": True})
+    kept = Study(study_path).answers()
+    assert [(one["choice"], one["confidence"], one["revised"]) for one in kept] == [
+        (arms[1], 2, True),
+        (study.current("r1", 1).arms[0], 5, False),
+    ]
+    lines = (study_path.parent / "knees-answers" / "r1.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["choice"] == arms[0]  # what was said first is not lost
+    assert len(lines) == 3
+
+
+def test_a_preference_for_a_side_is_reported(tmp_path):
+    study = Study(settings_of(tmp_path, cases=40))
+    work(study, "r1", lambda trial: 0)  # always left
+    work(study, "r2", lambda trial: trial.arms.index("student"))
+    tables = {table.title: table for table in analyse(study.settings, study.answers())}
+    rows = {row[0]: row[1:] for row in tables["Sides"].rows}
+    assert rows["r1"][0].startswith("20 : 20")  # how often the student was on the left
+    assert rows["r1"][1].startswith("100 %")
+    assert rows["r1"][2] == "< 0.001"
+    assert rows["r1"][3] == "10 of 10"  # took the same side when the images were turned
+    assert rows["r2"][1].startswith("50 %")
+    assert rows["r2"][2] == "1.000"
+    assert rows["r2"][3] == "0 of 10"
+
+
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", '=HYPERLINK("http://x")']
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", '=HYPERLINK("http://x")', '"=1+1"', "fine;=1+1"]
+    + [f'fine{sign}{gap}{begin}cmd("x")' for sign in ";,|\t\n" for gap in ("", " ", '"', "'") for begin in "=+-@"],
 )
-def test_no_cell_is_a_formula(text):
-    page = to_csv([{"comment": text, "response_ms": -5, "study_id": "knees"}])
-    cells = dict(zip(*csv.reader(io.StringIO(page, newline="")), strict=True))
-    assert cells["comment"] == "'" + text
+def test_no_cell_is_a_formula_whatever_parts_cells(text):
+    page = to_csv([{"comment": text, "response_ms": -5, "study_id": "knees", "zoomed": False}])
+    rows = list(csv.reader(io.StringIO(page, newline="")))
+    cells = dict(zip(*rows, strict=True))
+    assert cells["comment"].replace("'", "") == text.replace("'", "")
     assert cells["response_ms"] == "-5"
+    assert '"knees"' in page
+    for delimiter in ",;|\t":
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+            for row in csv.reader(re.split(r"[\r\n]+", page), delimiter=delimiter, quoting=quoting):
+                assert not [cell for cell in row if cell.strip(' "')[:1] in tuple("=+-@＝") and cell != "-5"]
     assert safe_cell("a=b\x00") == "a=b"
 
 
@@ -264,7 +335,13 @@ def test_the_command_checks_counts_and_exports(study_path, tmp_path, capsys):
     study = Study(study_path)
     work(study, "r1", lambda _: 0, comment='=cmd|"/c calc"!A1, "quoted"\nsecond line')
     assert main([str(study_path)]) == 0
-    assert capsys.readouterr().out == "r1: 5 of 5 answered\nr2: 0 of 5 answered\n"
+    assert capsys.readouterr().out.startswith("r1: 5 of 5 answered\nr2: 0 of 5 answered\n")
+    assert main([str(study_path), "--pins"]) == 0
+    pins = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert pins == {"r1": study.pin("r1"), "r2": study.pin("r2")}
+    assert all(re.fullmatch(r"\d{6}", pin) for pin in pins.values())
+    assert study.is_reader("r1", pins["r1"])
+    assert not any(study.is_reader(*wrong) for wrong in (("r1", pins["r2"]), ("r1", ""), ("r3", study.pin("r3"))))
     out = tmp_path / "out.csv"
     assert main([str(study_path), "--csv", str(out), "--analysis", "--code"]) == 0
     printed = capsys.readouterr().out

@@ -5,12 +5,13 @@ import { listen } from "/viewer/static/pointers.js";
 import { Viewer } from "/viewer/static/viewer.js";
 
 const find = (selector) => document.querySelector(selector);
-const { kind, confidence, comments } = find("main").dataset;
+const { kind, confidence, comments, seated } = find("main").dataset;
 const speak = (sentence) => (find("#spoken").textContent = sentence);
 let viewer = null;
 let question = null;
 let begun = 0;
 let tool = "window";
+let shown = 0;
 
 async function ask(address, body) {
   const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
@@ -20,16 +21,20 @@ async function ask(address, body) {
 }
 
 function trouble(error) {
-  find("#trouble").textContent = error.status ? error.message : "The server does not answer; nothing was saved. Try again.";
+  find("#trouble").textContent = error.status ? error.message : `Nothing was saved (${error.message}). Try again.`;
 }
 
-async function next() {
+/** Show the question that is open, or the one before, whose answer can still be changed. */
+async function next(back = false) {
   find("#trouble").textContent = "";
-  question = await ask("/study/next");
+  question = await ask(back ? "/study/next?back=true" : "/study/next");
   find("#start").hidden = true;
   find("#work").hidden = question.done;
   find("#end").hidden = !question.done;
+  find("main").classList.toggle("asking", !question.done);
   if (question.done) return;
+  find("#back").hidden = question.given !== null || question.trial === 0;
+  find("#save").textContent = question.given === null ? "Save and go on" : "Save the change and go on";
   find("#progress").textContent = `Question ${question.trial + 1} of ${question.total}`;
   offer();
   await show();
@@ -56,6 +61,7 @@ async function show() {
     grid.classList.remove("waiting");
     begun = performance.now();
     grid.dataset.ready = String(question.trial);
+    grid.dataset.shown = String(++shown);
   });
 }
 
@@ -85,6 +91,15 @@ function offer() {
   if (!sure.hidden) for (let i = 1; i <= 5; i++) sure.append(radio("confidence", i, String(i)));
   find("#remark").hidden = comments !== "true";
   find("#answer").reset();
+  if (question.given) fill(question.given);
+}
+
+/** Put an answer that was given into the form. */
+function fill({ choice, confidence: sure, comment }) {
+  if (kind === "ranking") choice.forEach((place, rank) => (find(`[name=rank${place}]`).value = String(rank + 1)));
+  else find(`[name=choice][value="${choice}"]`).checked = true;
+  if (sure !== null) find(`[name=confidence][value="${sure}"]`).checked = true;
+  find("[name=comment]").value = comment;
 }
 
 /** What was chosen, as the server wants it: a place, a word, or places from best to worst. */
@@ -114,6 +129,7 @@ find("#answer").addEventListener("submit", async (event) => {
       response_ms: Math.round(performance.now() - begun),
       window: [low, high],
       zoomed: viewer.shared.zoom !== 1,
+      revise: question.given !== null,
     });
     await next();
     find("#choices input, #choices select")?.focus();
@@ -126,10 +142,28 @@ find("#answer").addEventListener("submit", async (event) => {
   }
 });
 
+for (const button of [find("#back"), find("#reopen")]) {
+  button.addEventListener("click", async () => {
+    try {
+      await next(true);
+      find("#choices input, #choices select")?.focus();
+    } catch (error) {
+      trouble(error);
+    }
+  });
+}
+
+for (const button of document.querySelectorAll("[data-leave]")) {
+  button.addEventListener("click", async () => {
+    await fetch("/study/leave", { method: "POST" });
+    location.reload();
+  });
+}
+
 find("#begin").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
-    await ask("/study/begin", { reader: find("#reader").value });
+    await ask("/study/begin", { reader: find("#reader").value, pin: find("#pin").value });
     await next();
   } catch (error) {
     find("#plain").textContent = error.message;
@@ -174,3 +208,5 @@ listenToKeys(document, [
 
 find("#plain").hidden = true;
 find("#begin").hidden = false;
+// After a reload the reader goes on.
+if (seated === "true") next().catch((error) => Object.assign(find("#plain"), { textContent: error.message, hidden: false }));
