@@ -80,12 +80,12 @@ def line_chart(
     Markup
         A ``<figure>``: title, last value, chart. A sentence in place of the chart where there is no finite value.
     """
-    finite = [(images, value) for images, value in points if abs(value) < LARGEST]
+    finite = finite_points(points)
     suffix = f" {unit}" if unit else ""
     if not finite:
-        return tag("figure", _caption(title, "no values"), tag("p", "Nothing finite was logged.", class_="missing"))
-    shown = _thin(finite)
-    x, y = _axes(shown, mark, from_zero)
+        return tag("figure", caption(title, "no values"), tag("p", "Nothing finite was logged.", class_="missing"))
+    shown = thin(finite)
+    x, y = axes_of([*shown, mark] if mark else shown, from_zero=from_zero)
     latest = f"{significant(finite[-1][1])}{suffix}"
     note = f"{mark_name} {significant(mark[1])}{suffix}" if mark else f"last {latest}"
     summary = (
@@ -96,29 +96,35 @@ def line_chart(
         summary += f"; {mark_name}: {significant(mark[1])} at {compact(mark[0])} images"
     drawing = tag(
         "svg",
-        *_grid(x, y),
-        *_curve(shown, x, y),
+        *grid(x, y),
+        *curve(shown, x, y),
         *(_marked(mark, mark_name, x, y) if mark else []),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         aria_label=summary,
     )
-    return tag("figure", _caption(title, note), drawing)
+    return tag("figure", caption(title, note), drawing)
 
 
-def _caption(title: str, note: str) -> Markup:
+def finite_points(points: Sequence[Point]) -> list[Point]:
+    """Return the points whose values can be drawn."""
+    return [(images, value) for images, value in points if abs(value) < LARGEST]
+
+
+def caption(title: str, note: str) -> Markup:
+    """Return what stands above a chart."""
     return tag("figcaption", tag("b", title), " ", tag("span", note))
 
 
-def _thin(points: Sequence[Point]) -> list[Point]:
+def thin(points: Sequence[Point]) -> list[Point]:
     """Average neighbours until a chart can show them."""
     size = -(-len(points) // MOST_POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def _axes(points: Sequence[Point], mark: Point | None, from_zero: bool) -> tuple[Axis, Axis]:
-    everything = [*points, mark] if mark else list(points)
+def axes_of(everything: Sequence[Point], *, from_zero: bool = False, span: Point | None = None) -> tuple[Axis, Axis]:
+    """Return the axes that show all points: images from zero, or those of ``span``, and values."""
     values = [value for _, value in everything]
     low, high = min(values), max(values)
     log = low > 0 and high / low > LOG_RATIO and not from_zero
@@ -128,11 +134,12 @@ def _axes(points: Sequence[Point], mark: Point | None, from_zero: bool) -> tuple
         margin = 0.06 * (high - low) or abs(high) / 2 or 1.0
         # Zero is a meaningful end for what is never negative; a curve far above it would be squashed.
         low, high = (0.0 if low >= 0 and (from_zero or low < 0.5 * high) else low - margin), high + margin
-    last = max(images for images, _ in everything) or 1.0
-    return Axis(0.0, last, LEFT, WIDTH - RIGHT), Axis(low, high, HEIGHT - BOTTOM, TOP, log)
+    first, last = span or (0.0, max(images for images, _ in everything) or 1.0)
+    return Axis(first, last, LEFT, WIDTH - RIGHT), Axis(low, high, HEIGHT - BOTTOM, TOP, log)
 
 
-def _grid(x: Axis, y: Axis) -> list[Markup]:
+def grid(x: Axis, y: Axis) -> list[Markup]:
+    """Draw axes, ticks and their labels."""
     parts = []
     ticks = y.ticks(5)
     for value, label in zip(ticks, _labels(ticks), strict=True):
@@ -142,9 +149,10 @@ def _grid(x: Axis, y: Axis) -> list[Markup]:
     if y.log:
         parts.append(tag("text", "log scale", x=LEFT, y=TOP - 5))
     parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, class_="axis"))
-    for value in x.ticks(4):
-        label = compact(value) if value else "0 images"
-        anchor = "start" if not value else "middle" if x(value) < WIDTH - RIGHT - 12 else "end"
+    places = x.ticks(4)
+    for number, (value, written) in enumerate(zip(places, _labels(places), strict=True)):
+        label = written if number else f"{compact(value)} images"
+        anchor = "start" if not number else "middle" if x(value) < WIDTH - RIGHT - 12 else "end"
         parts.append(tag("text", label, x=f"{x(value):.1f}", y=HEIGHT - BOTTOM + 17, text_anchor=anchor))
     return parts
 
@@ -158,7 +166,8 @@ def _labels(ticks: Sequence[float]) -> list[str]:
     return labels
 
 
-def _curve(points: Sequence[Point], x: Axis, y: Axis) -> list[Markup]:
+def curve(points: Sequence[Point], x: Axis, y: Axis) -> list[Markup]:
+    """Draw a line through points, and dots where they are few."""
     places = [(x(images), y(value)) for images, value in points]
     parts = []
     if len(places) > 1:

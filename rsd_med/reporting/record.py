@@ -197,7 +197,7 @@ def read_run(run: RunFolder) -> RunRecord:
         imported=reader.json(run.imported),
         gallery=reader.gallery(run.samples / "gallery"),
         audit=reader.gallery(run.samples / "audit"),
-        grids=_find_grids(run.samples),
+        grids=find_grids(run.samples),
         problems=tuple(reader.problems),
     )
 
@@ -273,7 +273,8 @@ class _Reader:
         return images
 
 
-def _find_grids(folder: Path) -> dict[str, dict[int, Path]]:
+def find_grids(folder: Path) -> dict[str, dict[int, Path]]:
+    """Return the pictures of samples while training, by stage and number of images."""
     grids: dict[str, dict[int, Path]] = {"teacher": {}, "student": {}}
     for path in sorted(folder.glob("*.png")) if folder.is_dir() else []:
         match = _GRID_NAME.fullmatch(path.name)

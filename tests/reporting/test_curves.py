@@ -4,6 +4,7 @@ import re
 import pytest
 
 from rsd_med.reporting.curves import Axis, line_chart
+from rsd_med.reporting.overlay import overlay_chart
 
 
 def corners(chart: str) -> list[tuple[float, float]]:
@@ -77,3 +78,20 @@ def test_ticks_are_round_few_and_inside(low, high, log, ticks):
     assert all(low <= tick <= high for tick in found)
     if ticks is not None:
         assert found == ticks
+
+
+def test_several_runs_share_their_axes_and_a_part_of_them_has_its_own():
+    runs = {"one": [(0, 4.0), (50, 3.0), (100, 2.0)], "<two>": [(0, 8.0), (200, 6.0)], "three": [(0, math.nan)]}
+    chart = overlay_chart("Loss", runs)
+    first, second = (corners(f'<polyline points="{found}"') for found in re.findall(r'points="([^"]*)"', chart))
+    assert first[2][0] == pytest.approx((first[0][0] + second[1][0]) / 2, abs=0.11)  # 100 of 200 images
+    assert first[2][1] > first[0][1] > second[1][1] > second[0][1]  # 2 < 4 < 6 < 8, and up is up
+    assert re.findall(r"</span>([^<]*)</li>", chart) == ["one 2.00", "&lt;two&gt; 6.00"]
+    assert 'class="run0"' in chart
+    assert 'class="run1"' in chart
+    part = overlay_chart("Loss", runs, (0.0, 0.5))
+    (left,) = re.findall(r'points="([^"]*)"', part)
+    assert corners(f'<polyline points="{left}"')[2][0] == second[1][0]  # image 100 is now at the right end
+    assert "8.00" in part
+    for nothing in (overlay_chart("Loss", runs, (0.6, 0.9)), overlay_chart("Loss", {"three": runs["three"]})):
+        assert "Nothing finite was logged here." in nothing

@@ -46,8 +46,8 @@ def build_page(settings: ServerSettings, store: SessionStore, queue: JobQueue) -
                 samples_tab(page, desk)
             with gr.Tab("Reconstruct", id="reconstruct"):
                 reconstruct_tab(desk)
-            with gr.Tab("Training runs", id="runs"):
-                runs_tab(desk, (settings.run, *settings.compare))
+            with gr.Tab("Training runs", id="runs") as training:
+                runs_tab(training, desk, (settings.run, *settings.compare))
             with gr.Tab("Viewer", id="viewer") as viewer:
                 viewer_tab(viewer, desk)
             with gr.Tab("Reader study", id="study"):

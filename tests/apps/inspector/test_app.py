@@ -247,11 +247,26 @@ def test_what_was_made_is_put_side_by_side(page):
 
 def test_runs_are_compared_and_followed_over_time(page):
     open_tab(page, "Training runs")
+    page.locator("#runs-curves svg").first.wait_for()  # a finished run is there at once
+    assert page.locator("#runs-summary tbody tr").count() == 2
+    assert page.url.endswith("#training-runs")
     page.get_by_role("checkbox", name="other").check()
     page.locator("#runs-summary table").wait_for()
     page.locator("#runs-samples img").nth(1).wait_for()
+    page.wait_for_function("document.querySelector('#runs-samples img').naturalWidth > 0")
+    loss = page.locator("#runs-curves figure").filter(has_text="Teacher: loss")
+    assert loss.locator(".legend li").all_inner_texts() == ["tiny 2.00", "other 2.00"]
+    assert loss.locator("polyline").count() == 2
+    assert "can be compared: features" in page.locator("#runs-summary").inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download all curves").click()
+    rows = Path(download.value.path()).read_text().splitlines()
+    assert '"other","teacher",16.0,"loss",4.0' in rows
+    page.locator("#runs-from input[type=range]").fill("75")
+    page.wait_for_function("document.querySelectorAll('#runs-curves polyline').length === 0")  # one point is left
+    page.locator("#runs-from input[type=range]").fill("0")
     assert page.locator("#runs-summary tbody tr").count() == 4
-    assert page.locator("#runs-curves svg").count() >= 4
+    assert page.locator("#runs-curves svg").count() == 3
     assert "32 images" in page.locator("#runs-samples").inner_text()
     page.locator("#runs-moment input[type=range]").fill("0")
     page.locator("#runs-samples").get_by_text("16 images").first.wait_for()
@@ -306,6 +321,11 @@ def test_two_users_work_side_by_side_and_an_ended_session_is_gone(page, chromium
     theirs = other.locator("#grid .tile").first.get_attribute("style").split("url(")[1].split(")")[0]
     assert other.request.get(server[1].rstrip("/") + theirs).status == 200
     other.get_by_role("button", name="End session").click()
+    other.get_by_role("dialog").get_by_role("button", name="Stay").click()
+    assert other.request.get(server[1].rstrip("/") + theirs).status == 200
+    other.get_by_role("button", name="End session").click()
+    assert find_violations(other) == []
+    other.get_by_role("dialog").get_by_role("button", name="End session").click()
     other.get_by_role("heading", name="Session ended").wait_for()
     assert other.request.get(server[1].rstrip("/") + theirs).status == 403
     context.close()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rsd_med.base.errors import DataError
 
-from ...web.session import Session
-from ...web.stored import add_file
+from ..comparability import comparability
 from ..desk import Desk, note, one_of, whole
+from ..run_files import curves_address, grid_address, name_runs
 
 if TYPE_CHECKING:
     from rsd_med.reporting.record import RunRecord
@@ -31,8 +31,11 @@ CURVES = (
 )
 
 
-def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
-    """Build the tab; ``runs`` are the folders that the command line named, and nothing else is ever read."""
+def runs_tab(tab: Any, desk: Desk, runs: tuple[Path, ...]) -> None:
+    """Build the tab, which looks at the runs whenever it is opened.
+
+    ``runs`` are the folders that the command line named, and nothing else is ever read.
+    """
     import gradio as gr
 
     names = name_runs(runs)
@@ -45,54 +48,63 @@ def runs_tab(desk: Desk, runs: tuple[Path, ...]) -> None:
         stage = gr.Radio(STAGES, value=STAGES[0], label="Samples of", min_width=220, scale=0)
         moment = gr.Slider(0, 100, 100, step=1, label="Moment of training (%)", elem_id="runs-moment")
     pictures = gr.HTML("", elem_id="runs-samples", apply_default_css=False)
+    with gr.Row(elem_classes="controls"):
+        begin = gr.Slider(0, 95, 0, step=5, label="Curves from (% of the longest run)", elem_id="runs-from")
+        end = gr.Slider(5, 100, 100, step=5, label="Curves to (%)", elem_id="runs-to")
     curves = gr.HTML("", elem_id="runs-curves", apply_default_css=False)
     timer = gr.Timer(SECONDS, active=True)
 
-    async def look(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[str, str, str]:
+    async def look(
+        chosen: Any, stage: Any, moment: Any, begin: Any, end: Any, request: gr.Request
+    ) -> tuple[str, str, str]:
         try:
-            session = desk.session(request)
+            desk.session(request)
             folders = _chosen(chosen, names)
             when = whole(moment, 0, 100, "The moment")
             which = one_of(stage, STAGES, "The stage").lower()
-            return await asyncio.to_thread(describe_runs, session, folders, which, when)
+            zoom = whole(begin, 0, 95, "The beginning"), whole(end, 5, 100, "The end")
+            return await asyncio.to_thread(describe_runs, folders, which, when, zoom)
         except DataError as error:
             return note(str(error), problem=True), "", ""
 
-    async def look_again(chosen: Any, stage: Any, moment: Any, live: Any, request: gr.Request) -> tuple[Any, ...]:
-        return *await look(chosen, stage, moment, request), gr.Timer(active=bool(live))
+    async def look_again(
+        chosen: Any, stage: Any, moment: Any, begin: Any, end: Any, live: Any, request: gr.Request
+    ) -> tuple[Any, ...]:
+        return *await look(chosen, stage, moment, begin, end, request), gr.Timer(active=bool(live))
 
-    async def follow(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> tuple[Any, ...]:
+    async def follow(
+        chosen: Any, stage: Any, moment: Any, begin: Any, end: Any, request: gr.Request
+    ) -> tuple[Any, ...]:
         try:
             training = [name for name, path in _chosen(chosen, names).items() if await asyncio.to_thread(_trains, path)]
         except DataError:
             training = []
         if not training:
             return gr.skip(), gr.skip(), gr.skip(), gr.Timer(active=False)  # until somebody looks again
-        return *await look(chosen, stage, moment, request), gr.skip()
+        return *await look(chosen, stage, moment, begin, end, request), gr.skip()
 
-    async def sample(chosen: Any, stage: Any, moment: Any, request: gr.Request) -> str:
-        return (await look(chosen, stage, moment, request))[1]
+    async def sample(chosen: Any, stage: Any, moment: Any, begin: Any, end: Any, request: gr.Request) -> str:
+        return (await look(chosen, stage, moment, begin, end, request))[1]
+
+    async def zoom(chosen: Any, stage: Any, moment: Any, begin: Any, end: Any, request: gr.Request) -> str:
+        return (await look(chosen, stage, moment, begin, end, request))[2]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    asked, filled = [chosen, stage, moment], [summary, pictures, curves]
+    asked, filled = [chosen, stage, moment, begin, end], [summary, pictures, curves]
+    tab.select(look_again, [*asked, live], [*filled, timer], trigger_mode="once", **quiet)
     chosen.input(look_again, [*asked, live], [*filled, timer], trigger_mode="always_last", **quiet)
     show.click(look_again, [*asked, live], [*filled, timer], trigger_mode="once", **quiet)
     stage.input(sample, asked, pictures, trigger_mode="always_last", **quiet)
     moment.input(sample, asked, pictures, trigger_mode="always_last", **quiet)
+    begin.input(zoom, asked, curves, trigger_mode="always_last", **quiet)
+    end.input(zoom, asked, curves, trigger_mode="always_last", **quiet)
     live.change(lambda on: gr.Timer(active=bool(on)), live, timer, **quiet)
     timer.tick(follow, asked, [*filled, timer], trigger_mode="once", **quiet)
 
 
-def name_runs(runs: tuple[Path, ...]) -> dict[str, Path]:
-    """Give each run a name of its own: its folder's, numbered where two are called alike."""
-    names: dict[str, Path] = {}
-    for path in runs:
-        name = path.name if path.name != "demo_model" else "Demo model"
-        names[name if name not in names else f"{name} ({len(names) + 1})"] = path
-    return names
-
-
-def describe_runs(session: Session, runs: dict[str, Path], stage: str, moment: int) -> tuple[str, str, str]:
+def describe_runs(
+    runs: dict[str, Path], stage: str, moment: int, zoom: tuple[int, int] = (0, 100)
+) -> tuple[str, str, str]:
     """Return figures and protocol, samples at a moment, and curves of some runs, as HTML."""
     from rsd_med.reporting.record import read_run
     from rsd_med.runs.run_folder import RunFolder
@@ -100,8 +112,8 @@ def describe_runs(session: Session, runs: dict[str, Path], stage: str, moment: i
     records = {name: read_run(RunFolder(path)) for name, path in runs.items()}
     return (
         _figures(records) + "".join(_protocol(name, record) for name, record in records.items()),
-        _samples(session, records, stage, moment),
-        "".join(_curves(name, record, several=len(records) > 1) for name, record in records.items()),
+        _samples(records, stage, moment),
+        _curves(records, (zoom[0] / 100, zoom[1] / 100)),
     )
 
 
@@ -146,14 +158,12 @@ def _figures(records: "dict[str, RunRecord]") -> str:
                 + "</tr>"
             )
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("Run", "State", "Model", *_FIGURES.values()))
-    features = {str(record.metrics.get("features", "unknown")) for record in records.values()}
     problems = "".join(note(problem, problem=True) for record in records.values() for problem in record.problems)
     return (
         "<div class='scroll' tabindex='0' role='region' aria-label='Figures'><table class='figures'><thead><tr>"
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         "<p class='remark'>Fréchet, proximal: distances between sets of images, smaller is nearer. The floor is what "
-        f"real images reach. Features: {html.escape(', '.join(sorted(features)))}. Figures compare runs only where "
-        f"features and numbers of samples are equal.</p>{problems}"
+        f"real images reach. {html.escape(comparability(records))}</p>{problems}"
     )
 
 
@@ -162,34 +172,34 @@ def _protocol(name: str, record: "RunRecord") -> str:
     return f"<details><summary>Protocol of {html.escape(name)}</summary><pre tabindex='0'>{text}</pre></details>"
 
 
-def _samples(session: Session, records: "dict[str, RunRecord]", stage: str, moment: int) -> str:
+def _samples(records: "dict[str, RunRecord]", stage: str, moment: int) -> str:
     parts = []
     for name, record in records.items():
-        grids = sorted(record.grids.get(stage, {}).items())
+        grids = sorted(record.grids.get(stage, {}))
         if not grids:
             parts.append(f"<p class='empty'>{html.escape(name)}: no samples of the {stage} yet.</p>")
             continue
-        images, path = grids[round(moment / 100 * (len(grids) - 1))]
-        copy = session.new_path(".png")
-        copy.write_bytes(path.read_bytes())
-        artefact = add_file(session, copy, "picture.png")
+        images = grids[round(moment / 100 * (len(grids) - 1))]
         parts.append(
-            f"<figure><img class='snapshot' src='/artefact/{artefact}/file' alt='Samples of the {stage} of "
-            f"{html.escape(name)} after {images:,} images'><figcaption>{html.escape(name)}: {stage} after {images:,} "
-            "images, always from the same latents, at the same window</figcaption></figure>"
+            f"<figure><img class='snapshot' src='{html.escape(grid_address(name, stage, images))}' alt='Samples of the "
+            f"{stage} of {html.escape(name)} after {images:,} images'><figcaption>{html.escape(name)}: {stage} after "
+            f"{images:,} images, always from the same latents, at the same window</figcaption></figure>"
         )
     return f"<div class='snapshots'>{''.join(parts)}</div>"
 
 
-def _curves(name: str, record: "RunRecord", *, several: bool) -> str:
-    from rsd_med.reporting.curves import line_chart
+def _curves(records: "dict[str, RunRecord]", zoom: tuple[float, float]) -> str:
+    from rsd_med.reporting.overlay import overlay_chart
 
     charts = []
     for stage, figure, title in CURVES:
-        points = record.series(stage, figure)
-        if points:
-            charts.append(f"<div class='{stage}'>{line_chart(title, points)}</div>")
-    head = f"<h2 class='part'>{html.escape(name)}</h2>" if several else ""
+        series = {name: record.series(stage, figure) for name, record in records.items()}
+        if any(series.values()):
+            charts.append(overlay_chart(title, series, zoom))
+    if not charts:
+        return "<p class='empty'>No curves yet.</p>"
+    link = html.escape(curves_address(list(records)))
     return (
-        f"{head}<div class='charts'>{''.join(charts)}</div>" if charts else f"{head}<p class='empty'>No curves yet.</p>"
+        f"<div class='charts'>{''.join(charts)}</div><p class='exports'>"
+        f"<a href='{link}' download='curves.csv'>Download all curves as numbers (CSV)</a></p>"
     )
