@@ -1,4 +1,4 @@
-"""The browser app: time to the first picture, time of a grid, twenty users at once. ``python -m benchmarks.app``.
+"""The browser app: first picture, upload to picture, a grid, twenty users at once. ``python -m benchmarks.app``.
 
 Everything is asked of a real server on this machine, over the loopback alone. The waiting times are those of two cores;
 on a machine that does something else at the same time they measure that. Options: ``--run RUN`` (default: the demo
@@ -15,15 +15,20 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common import ROOT, Figure, conclude, find_chromium
 
 FIRST_SECONDS, WARM_SECONDS, GRID_SECONDS = 60.0, 3.0, 2.0
+UPLOAD_SECONDS = {"NIfTI, 181 x 217 x 60": 1.0, "DICOM, one slice of 256 x 256": 1.0, "raw, 8 coils, 230 x 180": 3.0}
+"""From the choice of a file to its picture on the screen."""
 GROWTH_MIB = 300.0
 UNFAIR = 1.5
 """Most requests that one user gets done, in multiples of the fewest."""
@@ -152,8 +157,60 @@ def memory_mib(pid: int) -> float:
     return total
 
 
-def first_picture(base: str) -> tuple[float, float] | None:
-    """Return the seconds from opening the page to its first grid in Chromium, cold and warm; None without one."""
+def write_scans(folder: Path) -> dict[str, Path]:
+    """Write a scan of each kind whose upload is measured: an ellipse with some grain."""
+    import h5py
+    import nibabel
+
+    from rsd_med.data.scan import Geometry
+    from rsd_med.data.writing.dicom import write_dicom
+
+    draws = np.random.default_rng(0)
+
+    def ellipse(*shape: int) -> np.ndarray:
+        grid = np.meshgrid(*(np.linspace(-1.2, 1.2, side) for side in shape), indexing="ij")
+        inside = sum(axis**2 for axis in grid) < 1
+        return (inside * (400 + 40 * draws.random(shape))).astype(np.float32)
+
+    volume, raw = folder / "volume.nii.gz", folder / "raw.h5"
+    nibabel.save(nibabel.Nifti1Image(ellipse(181, 217, 60), np.eye(4)), volume)
+    (slice_file,) = write_dicom(
+        folder / "dicom", ellipse(256, 256)[None], Geometry(np.eye(4), (1.0, 1.0, 1.0)), (0.0, 440.0), "benchmark"
+    )
+    image = ellipse(230, 180)
+    row, column = np.mgrid[-1:1:230j, -1:1:180j]
+    angles = np.arange(8) * np.pi / 4
+    coils = [image * np.exp(-((row - np.sin(a)) ** 2) - (column - np.cos(a)) ** 2 + 1j * a) for a in angles]
+    shifted = np.fft.ifftshift(np.array(coils), axes=(-2, -1))
+    kspace = np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
+    with h5py.File(raw, "w") as file:
+        file["kspace"] = (kspace + draws.normal(size=kspace.shape)).astype(np.complex64)[None]
+    return dict(zip(UPLOAD_SECONDS, (volume, Path(slice_file), raw), strict=True))
+
+
+def uploads_to_pictures(page: Any, scans: dict[str, Path]) -> dict[str, float]:
+    """Return the seconds from choosing a file to its picture, the median of three, by kind of scan."""
+    shown = {}
+    for kind, path in scans.items():
+        seconds = []
+        for _ in range(3):
+            begun = time.monotonic()
+            page.set_input_files("#scan-file", path)
+            page.locator("#identity", has_text=path.name).wait_for()
+            page.locator("#viewer .pane[data-shown]").first.wait_for()
+            seconds.append(time.monotonic() - begun)
+            page.goto(page.url.split("?")[0])  # the next is chosen on a page without it
+            page.locator("#viewer .pane[data-shown]").first.wait_for()
+        shown[kind] = statistics.median(seconds)
+    return shown
+
+
+def in_a_browser(base: str, scans: dict[str, Path]) -> tuple[float, float, dict[str, float]] | None:
+    """Return seconds as a person meets them in Chromium; None without one.
+
+    From opening the page to its first picture, for the first visitor and for later ones; and from choosing a file to
+    its picture.
+    """
     program = find_chromium()
     try:
         from playwright.sync_api import sync_playwright
@@ -170,11 +227,14 @@ def first_picture(base: str) -> tuple[float, float] | None:
             page = browser.new_context().new_page()
             begun = time.monotonic()
             page.goto(base)
-            page.wait_for_selector("#grid .tile", timeout=300_000)
+            page.wait_for_selector(".pane[data-shown]", timeout=300_000)
             seconds.append(time.monotonic() - begun)
-            page.context.close()
+            if len(seconds) < 3:
+                page.context.close()
+        page.set_default_timeout(300_000)
+        uploads = uploads_to_pictures(page, scans)
         browser.close()
-    return seconds[0], min(seconds[1:])
+    return seconds[0], min(seconds[1:]), uploads
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -195,12 +255,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         wait_for(port, 600)
         listening = time.monotonic() - begun
-        shown = first_picture(base)
+        with tempfile.TemporaryDirectory() as folder:
+            shown = in_a_browser(base, write_scans(Path(folder)))
         figures = []
         if shown is not None:
             figures += [
                 Figure("server start to first picture, s", listening + shown[0], FIRST_SECONDS),
                 Figure("page to first picture, warm, s", shown[1], WARM_SECONDS),
+                *(
+                    Figure(f"upload to picture, s: {kind}", seconds, UPLOAD_SECONDS[kind])
+                    for kind, seconds in shown[2].items()
+                ),
             ]
         with httpx.Client(base_url=base, timeout=600) as client:
             client.get("/").raise_for_status()
