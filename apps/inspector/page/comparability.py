@@ -25,8 +25,8 @@ def comparability(records: "Mapping[str, RunRecord]") -> str:
     distances = [what for what in differ if what not in ("measurements", "machine")]
     sentences = []
     if distances:
-        told = "; ".join(f"{what} ({', '.join(differ[what])})" for what in distances)
-        sentences.append(f"These runs' figures can NOT be compared with one another: they differ in {told}.")
+        named = "; ".join(f"{what} ({', '.join(differ[what])})" for what in distances)
+        sentences.append(f"These runs' figures can NOT be compared with one another: they differ in {named}.")
     else:
         sentences.append(f"{DISTANCES} of these runs can be compared: features, numbers and reference are equal.")
         if "measurements" in differ:
