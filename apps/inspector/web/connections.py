@@ -5,9 +5,8 @@ then use up the files that a process may open, and nobody else is answered.
 """
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -56,7 +55,7 @@ def limits_here(wanted: int = 4096) -> Limits:
 
 
 class Doorkeeper:
-    """Counts the connections of one server.
+    """Knows the connections of one server, and makes room for a new one by closing one that asks for nothing.
 
     Parameters
     ----------
@@ -67,32 +66,55 @@ class Doorkeeper:
 
     Attributes
     ----------
-    counts
-        Open connections by peer.
+    of_peer
+        Open connections by peer, the oldest first.
     """
 
     def __init__(self, limits: Limits, proxies: frozenset[str] = frozenset()) -> None:
         self.limits = limits
         self._proxies = proxies
-        self.counts: Counter[str] = Counter()
+        self.of_peer: dict[str, dict[Guest, None]] = {}
 
-    def admit(self, peer: str) -> bool:
-        """Count a connection; False when there are too many already, and then it is not counted."""
-        crowded = self.counts[peer] >= self.limits.most_of_peer and peer not in self._proxies
-        if crowded or self.counts.total() >= self.limits.most:
-            return False
-        self.counts[peer] += 1
+    def admit(self, guest: "Guest", peer: str) -> bool:
+        """Count a connection; False when there is no room, and then it is not counted.
+
+        Where the peer, or the server, has too many, the oldest that has not asked for anything yet is closed: of this
+        peer, or of the one with the most.
+        """
+        crowd = None
+        if peer not in self._proxies and len(self.of_peer.get(peer, ())) >= self.limits.most_of_peer:
+            crowd = peer
+        elif sum(map(len, self.of_peer.values())) >= self.limits.most:
+            crowd = max(self.of_peer, key=lambda other: len(self.of_peer[other]))
+        if crowd is not None:
+            idle = next((other for other in self.of_peer[crowd] if other.asks_nothing()), None)
+            if idle is None:
+                return False
+            self.leave(idle, crowd)
+            idle.close()
+        self.of_peer.setdefault(peer, {})[guest] = None
         return True
 
-    def leave(self, peer: str) -> None:
+    def leave(self, guest: "Guest", peer: str) -> None:
         """Count a connection no more."""
-        self.counts[peer] -= 1
-        if not self.counts[peer]:
-            del self.counts[peer]
+        own = self.of_peer.get(peer, {})
+        own.pop(guest, None)
+        if not own:
+            self.of_peer.pop(peer, None)
 
     def __call__(self, **given: Any) -> "GuardedConnection":
         """Make the protocol of a new connection, as uvicorn asks for it."""
         return GuardedConnection(self, **given)
+
+
+class Guest(Protocol):
+    """What a doorkeeper must know of a connection."""
+
+    def asks_nothing(self) -> bool:
+        """Whether no request of it is being answered or has come whole."""
+
+    def close(self) -> None:
+        """End it at once."""
 
 
 class GuardedConnection(H11Protocol):
@@ -112,7 +134,7 @@ class GuardedConnection(H11Protocol):
         """Let a connection in, or close it at once."""
         super().connection_made(transport)
         peer = peer_of(self.client[0]) if self.client else ""
-        if not self._keeper.admit(peer):
+        if not self._keeper.admit(self, peer):
             transport.abort()
             return
         self._peer = peer
@@ -124,7 +146,7 @@ class GuardedConnection(H11Protocol):
         if self._look is not None:
             self._look.cancel()
         if self._peer is not None:
-            self._keeper.leave(self._peer)
+            self._keeper.leave(self, self._peer)
             self._peer = None
         super().connection_lost(exc)
 
@@ -143,6 +165,14 @@ class GuardedConnection(H11Protocol):
         self._drained = True
         super().resume_writing()
 
+    def asks_nothing(self) -> bool:
+        """Whether no request is being answered or has come whole."""
+        return self.conn.their_state is h11.IDLE
+
+    def close(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
     def _look_later(self) -> None:
         limits = self._keeper.limits
         self._look = self.loop.call_later(min(limits.period, limits.header_seconds), self._check)
@@ -160,7 +190,7 @@ class GuardedConnection(H11Protocol):
         limits = self._keeper.limits
         if self.flow.write_paused or self.transport.is_closing():  # what was sent is not fetched
             return not self._drained
-        if self.conn.their_state is h11.IDLE:  # no request yet, or not all of its head
+        if self.asks_nothing():
             return self.loop.time() - self._silent_since >= limits.header_seconds
         if self.conn.their_state is not h11.SEND_BODY or self.flow.read_paused:
             return False

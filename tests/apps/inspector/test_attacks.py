@@ -54,6 +54,9 @@ def test_requests_that_are_never_finished_keep_nobody_out(site):
     half = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
     held = [connect(site, half) for _ in range(3 * LIMITS.most)]
     assert site.ask("/local/app.css").status == 200  # from another address, at the same time
+    whole = b"GET /local/app.css HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with connect(site, whole) as same:
+        assert same.recv(100).startswith(b"HTTP/1.1 200")  # and from the same
     assert all(is_closed(connection) for connection in held)
     # Silence, and a head that comes letter by letter, end too.
     silent, slow = connect(site, b""), connect(site, half)
@@ -87,9 +90,9 @@ def test_a_body_that_trickles_and_an_answer_that_nobody_fetches_are_given_up(sit
     address = f"GET /artefact/{add_file(session, path, 'large.png')}/file HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     deaf = connect(site, f"{address}Cookie: {site.store.cookie}={session.token}\r\n\r\n".encode(), "127.0.0.9")
     keeper = site.server.config.http
-    while "127.0.0.9" not in keeper.counts:
+    while "127.0.0.9" not in keeper.of_peer:
         time.sleep(0.01)
-    while "127.0.0.9" in keeper.counts:
+    while "127.0.0.9" in keeper.of_peer:
         time.sleep(0.01)
     deaf.close()
     # A body that comes at a fair pace is taken whole, however many periods it needs.
@@ -113,12 +116,29 @@ def test_connections_fit_the_files_that_the_process_may_open(monkeypatch):
     one, other = "2001:db8:1:2::5", "2001:db8:1:2:ffff::7"
     assert peer_of(one) == peer_of(other) != peer_of("2001:db8:1:3::5")
     assert peer_of("::ffff:10.0.0.1") == peer_of("10.0.0.1")
+
+
+def test_those_who_ask_for_nothing_make_room():
+    closed = []
+
+    class Guest:
+        def __init__(self, *, idle):
+            self.asks_nothing = lambda: idle
+            self.close = lambda: closed.append(self)
+
     keeper = Doorkeeper(Limits(most=9, most_of_peer=2), frozenset({"10.0.0.9"}))
-    assert [keeper.admit("10.0.0.1") for _ in range(3)] == [True, True, False]
-    assert all(keeper.admit("10.0.0.9") for _ in range(7))  # a proxy speaks for many
-    assert not keeper.admit("10.0.0.2")
-    keeper.leave("10.0.0.1")
-    assert keeper.admit("10.0.0.2")
+    busy, first, second = Guest(idle=False), Guest(idle=True), Guest(idle=True)
+    assert all(keeper.admit(guest, "10.0.0.1") for guest in (busy, first, second))
+    assert closed == [first]
+    at_work = Guest(idle=False)
+    assert keeper.admit(at_work, "10.0.0.1")
+    assert closed == [first, second]
+    assert not keeper.admit(Guest(idle=True), "10.0.0.1")  # both are being answered
+    assert all(keeper.admit(Guest(idle=False), "10.0.0.9") for _ in range(7))  # a proxy speaks for many
+    assert not keeper.admit(Guest(idle=True), "10.0.0.2")
+    keeper.leave(at_work, "10.0.0.1")
+    assert keeper.admit(Guest(idle=True), "10.0.0.2")
+    assert closed == [first, second]
 
 
 def test_what_goes_wrong_is_one_line_and_not_without_end():
