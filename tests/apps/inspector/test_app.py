@@ -312,8 +312,12 @@ def test_two_users_work_side_by_side_and_an_ended_session_is_gone(page, chromium
     other = context.new_page()
     other.set_default_timeout(PATIENCE)
     other.clock.install()
-    other.goto(server[1])
-    other.wait_for_selector("#grid .tile")
+    other.goto(server[1] + "?seed=5&count=16&truncation=nonsense")  # a grid's address
+    other.get_by_text("Seed 5, samples 0 to 15, ψ = 1;").wait_for()
+    assert other.get_by_label("Seed").input_value() == "5"
+    assert other.locator("#grid .tile").count() == 16
+    address = other.get_by_role("link", name="Address of this grid").get_attribute("href")
+    assert address == "?seed=5&count=16&truncation=1"
     with other.expect_response("**/session/open") as still_open:
         other.clock.fast_forward(60_000)
     assert still_open.value.status == 204

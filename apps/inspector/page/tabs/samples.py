@@ -1,10 +1,12 @@
 """Samples: a grid from the student; one sample closely, beside its nearest measurement and its teacher; walks between.
 
-What is drawn is told by three numbers (seed, number, truncation), and the same three always draw the same.
+What is drawn is told by three numbers (seed, number, truncation), and the same three always draw the same. A grid has an
+address that holds them: ``?seed=7&count=36&truncation=0.9``.
 """
 
+import contextlib
 import html
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +59,9 @@ def samples_tab(page: Any, desk: Desk) -> None:
             lower_status = gr.HTML("", elem_id="closely-status", apply_default_css=False)
     lower = gr.HTML("", elem_id="comparison", apply_default_css=False)
 
+    def arrive(request: gr.Request) -> tuple[int, int, float]:
+        return addressed(request.query_params)
+
     async def show_grid(seed: Any, count: Any, truncation: Any, shown: Any, request: gr.Request) -> AsyncIterator[Any]:
         async for news, picture in draw_grid(desk, request, seed, count, truncation, shown):
             yield news, gr.skip() if picture is None else picture
@@ -94,7 +99,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     asked = [seed, count, truncation, shown]
-    page.load(show_grid, asked, [status, grid], **quiet)
+    page.load(arrive, None, [seed, count, truncation], **quiet).then(show_grid, asked, [status, grid], **quiet)
     draw.click(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
     shown.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
     count.input(show_grid, asked, [status, grid], trigger_mode="always_last", **quiet)
@@ -140,7 +145,10 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
                 continue
             answer = result_of(job)
             picture = pairs_html(session, answer) if nearest else grid_html(session, answer, shown)
-            yield note(_described(*grid, answer["images"] if nearest else answer, job)), picture
+            address = (
+                f"<a href='?seed={grid[0]}&amp;count={grid[1]}&amp;truncation={grid[2]:g}'>Address of this grid</a>"
+            )
+            yield note(_described(*grid, answer["images"] if nearest else answer, job), more=address), picture
     except DataError as error:
         yield note(str(error), problem=True), None
 
@@ -232,6 +240,20 @@ async def walk_between(desk: Desk, request: Any, seed: Any, truncation: Any, num
         )
     except DataError as error:
         yield note(str(error), problem=True), None
+
+
+def addressed(query: Mapping[str, str]) -> tuple[int, int, float]:
+    """Return seed, number of samples and truncation that an address holds; the usual ones in place of what is none."""
+    wanted: list[Any] = [0, 64, 1.0]
+    readers: tuple[Callable[[str], Any], ...] = (
+        lambda text: whole(text, 0, MOST_SEED, "The seed"),
+        lambda text: one_of(whole(text, 0, 64, "The number"), COUNTS, "The number of samples"),
+        lambda text: real(text, 0.5, 1.0, "The truncation"),
+    )
+    for place, (name, read) in enumerate(zip(("seed", "count", "truncation"), readers, strict=True)):
+        with contextlib.suppress(DataError):
+            wanted[place] = read(query.get(name, ""))
+    return tuple(wanted)
 
 
 def _wanted(seed: Any, count: Any, truncation: Any) -> tuple[int, int, float]:
