@@ -1,7 +1,7 @@
 """Samples: a grid from the student; one sample closely, beside its nearest measurement and its teacher; walks between.
 
-What is drawn is told by three numbers (seed, number, truncation), and the same three always draw the same. A grid has an
-address that holds them: ``?seed=7&count=36&truncation=0.9``.
+What is drawn is told by three numbers (seed, number, truncation), and the same three always draw the same. A grid has
+an address that holds them: ``?seed=7&count=36&truncation=0.9``.
 """
 
 import contextlib
