@@ -26,6 +26,9 @@ LEVEL = 0.05
 FIRST_WEIGHT = 0.05
 """w of the data steps at first: what the network says counts a twentieth of what was measured."""
 
+CALIBRATED = 4
+"""Numbers of columns for which the spread of draws is calibrated."""
+
 NEW_SHARE = 0.3
 """Weights of inputs that a teacher does not have begin as so large a part of fresh ones."""
 
@@ -46,13 +49,24 @@ class UnrolledNetwork(nn.Module):
         Of complex images, with `CONTEXT` channels of context.
     turns
         How many.
+
+    Attributes
+    ----------
+    shown_shares, spreads
+        By how much draws are to differ, in multiples of what the network says, for shares of k-space's columns that are
+        measured, ``(CALIBRATED,)`` both, the shares rising; 1 until it is calibrated (`draw`).
     """
+
+    shown_shares: Tensor
+    spreads: Tensor
 
     def __init__(self, denoiser: Denoiser, turns: int) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.turns = turns
         self.log_weight = nn.Parameter(torch.full((turns + 1,), FIRST_WEIGHT).log())
+        self.register_buffer("shown_shares", torch.linspace(0.1, 1.0, CALIBRATED))
+        self.register_buffer("spreads", torch.ones(CALIBRATED))
 
     def forward(self, measurement: Measurement, noise: Tensor) -> Tensor:
         """Draw images.
@@ -82,6 +96,54 @@ class UnrolledNetwork(nn.Module):
         last = mask[each], level[each], noise.flatten(0, 1)
         image = self._turn(image[each], last, self.turns, operator[each], adjoint[each])
         return image.unflatten(0, (-1, draws))
+
+    def pairs(self, measurement: Measurement, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the estimate without noise and half the differences of draws with noise of opposite sign.
+
+        Parameters
+        ----------
+        measurement
+            Of b items.
+        noise
+            z of each pair, ``(b, pairs, LATENTS, y, x)``.
+
+        Returns
+        -------
+        tuple of Tensor
+            ``(b, 1, 1, y, x)`` and ``(b, pairs, 1, y, x)`` complex64.
+        """
+        every = self(measurement, torch.cat([torch.zeros_like(noise[:, :1]), noise, -noise], 1))
+        count = noise.shape[1]
+        return every[:, :1], (every[:, 1 : count + 1] - every[:, count + 1 :]) / 2
+
+    def draw(self, measurement: Measurement, noise: Tensor) -> Tensor:
+        """Draw images in pairs around the estimate without noise, with calibrated spread.
+
+        Of n draws, the mean would still have an n-th of their variance; that of pairs is the estimate itself.
+
+        Parameters
+        ----------
+        measurement
+            Of b items.
+        noise
+            z of each pair, ``(b, pairs, LATENTS, y, x)``.
+
+        Returns
+        -------
+        Tensor
+            ``(b, 2 pairs, 1, y, x)`` complex64, the two of a pair one after the other.
+        """
+        estimate, gaps = self.pairs(measurement, noise)
+        gaps = self.spread_for(measurement).reshape(-1, 1, 1, 1, 1) * gaps
+        return torch.stack([estimate + gaps, estimate - gaps], 2).flatten(1, 2)
+
+    def spread_for(self, measurement: Measurement) -> Tensor:
+        """Return by how much the draws of each item are to differ, ``(b,)``: interpolated in its share of columns."""
+        share = measurement.operator.entries(measurement.data).to(torch.float32).mean((-3, -2, -1))
+        above = torch.searchsorted(self.shown_shares, share).clamp(1, CALIBRATED - 1)
+        low, high = self.shown_shares[above - 1], self.shown_shares[above]
+        part = ((share - low) / (high - low)).clamp(0, 1)
+        return torch.lerp(self.spreads[above - 1], self.spreads[above], part)
 
     def learning(self, draws: Draws) -> Self:
         """Return this network as it is while it learns; see `Denoiser.learning`."""

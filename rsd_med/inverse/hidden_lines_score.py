@@ -26,12 +26,15 @@ class HiddenLinesScore:
         Images drawn of each measurement; 1: one estimate without noise.
     groups
         What is compared as one vector.
+    shares
+        Of the other measured columns, so many are shown at least and at most.
     """
 
     central: int
     least_central: int
     draws: int
     groups: tuple[Group, ...]
+    shares: tuple[float, float] = (0.2, 0.95)
 
     def __call__(self, network: nn.Module, batch: Measurement, draws: Draws) -> tuple[Tensor, Tensor]:
         """Hide lines of each measurement, draw images from the others, score them.
@@ -50,15 +53,21 @@ class HiddenLinesScore:
         tuple of Tensor
             The score of each item ``(b,)``, and its images ``(b, draws, 1, y, x)`` complex64.
         """
-        operator = batch.operator
-        assert isinstance(operator, MultiCoilFourier)
-        mask = sparser_masks(operator.mask, self.central, min(self.central, self.least_central), draws)
-        shown, shown_data = operator.restricted(batch.data, mask)
-        hidden, hidden_data = operator.restricted(batch.data, ~mask)
+        shown, hidden = self.parted(batch, draws)
         noise = draws.normal(len(batch), self.draws, LATENTS, *batch.size).to(batch.device)
-        images = network(replace(batch, data=shown_data, operator=shown), noise if self.draws > 1 else 0 * noise)
+        images = network(shown, noise if self.draws > 1 else 0 * noise)
         each = torch.arange(len(batch), device=batch.device).repeat_interleave(self.draws)
-        predicted = hidden[each](images.flatten(0, 1)).unflatten(0, (len(batch), self.draws))
+        predicted = hidden.operator[each](images.flatten(0, 1)).unflatten(0, (len(batch), self.draws))
         if self.draws > 1:
             predicted = predicted + complex_or_real_noise(predicted, batch.sigma, draws)
-        return energy_score(predicted, hidden_data, hidden, self.groups), images
+        return energy_score(predicted, hidden.data, hidden.operator, self.groups), images
+
+    def parted(self, batch: Measurement, draws: Draws) -> tuple[Measurement, Measurement]:
+        """Return measurements of the lines that are shown, and of those that are hidden."""
+        operator = batch.operator
+        assert isinstance(operator, MultiCoilFourier)
+        central = min(self.central, self.least_central), self.central
+        mask = sparser_masks(operator.mask, central, self.shares, draws)
+        parts = (operator.restricted(batch.data, chosen) for chosen in (mask, ~mask))
+        shown, hidden = (replace(batch, operator=part, data=data) for part, data in parts)
+        return shown, hidden

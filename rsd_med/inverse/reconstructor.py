@@ -34,7 +34,7 @@ class AmortisedReconstruction(Solver):
 
     @torch.no_grad()
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
-        """Draw all samples at once: they share all turns but the last."""
+        """Draw all samples at once, in pairs: they share all turns but the last."""
         self.trained.check(measurement)
         operator = measurement.operator
         if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
@@ -42,14 +42,14 @@ class AmortisedReconstruction(Solver):
                 f"{measurement.ids[0]}: the reconstructor has learned from whole columns of k-space, and this scan has "
                 "others; use a_dps or l1_wavelet."
             )
-        count = 1 if self.trained.point else self.settings.samples
-        shape = (LATENTS, *measurement.size)
-        noise = torch.stack([one.normal(*shape) for one in sample_generators(count, generator)])
-        if self.trained.point:
-            noise = torch.zeros_like(noise)  # it has learned without
+        network, count = self.trained.network, self.settings.samples
         progress(0.1)
-        images: Tensor = self.trained.network(measurement, noise[None].to(measurement.device))
-        return images[0]
+        shape = (LATENTS, *measurement.size)
+        if self.trained.point:  # it has learned without noise
+            estimate: Tensor = network(measurement, torch.zeros(1, 1, *shape, device=measurement.device))
+            return estimate[0]
+        noise = torch.stack([one.normal(*shape) for one in sample_generators(-(-count // 2), generator)])
+        return network.draw(measurement, noise[None].to(measurement.device))[0, :count]
 
 
 class ReconstructorSettings(SolverSettings):

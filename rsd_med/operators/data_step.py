@@ -10,7 +10,7 @@ from rsd_med.operators.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.linear import LinearOperator
 
 
-def data_step(guess: Tensor, weight: Tensor, operator: LinearOperator, adjoint: Tensor, iterations: int = 10) -> Tensor:
+def data_step(guess: Tensor, weight: Tensor, operator: LinearOperator, adjoint: Tensor, iterations: int = 8) -> Tensor:
     """Return ``argmin_x ‖A x − y‖² + w ‖x − guess‖²``, which is ``(A^H A + w)⁻¹ (A^H y + w guess)``.
 
     Gradients reach the guess and the weight. The system is solved once more for them (implicit differentiation): with

@@ -8,7 +8,7 @@ from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doub
 from rsd_med.reporting.numbers import duration, significant, whole
 from rsd_med.reporting.record import RunRecord, mapping, number
 
-_STAGES = {"teacher": "Teacher", "student": "Student"}
+_STAGES = {"teacher": "Teacher", "student": "Student", "reconstructor": "Reconstructor"}
 
 
 def account_section(record: RunRecord) -> Markup:
@@ -76,6 +76,8 @@ def _costs(record: RunRecord) -> Markup:
     rows = []
     for stage, title in (*_STAGES.items(), ("evaluation", "Final evaluation")):
         images = record.images_seen(stage) or None
+        if stage == "reconstructor" and images is None:
+            continue
         speed = record.total(stage, "seconds")
         rate = images / speed if images and speed else None
         cells = (whole(images), duration(seconds.get(stage)), significant(rate))

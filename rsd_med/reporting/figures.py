@@ -44,6 +44,11 @@ _CHARTS = {
         ("diversity", "Diversity", "of the data"),
         ("images_per_second", "Speed", "images/s"),
     ),
+    "reconstructor": (
+        ("energy_score", "Energy score", "of hidden lines"),
+        ("loss", "Loss", ""),
+        ("images_per_second", "Speed", "images/s"),
+    ),
 }
 
 
@@ -198,7 +203,8 @@ def _behind(record: RunRecord) -> Markup:
 
 def curves_section(record: RunRecord) -> Markup:
     """Draw what was logged, over images."""
-    parts = [_stage(record, stage) for stage in ("teacher", "student")]
+    asked = ["teacher", "student", *(["reconstructor"] if record.images_seen("reconstructor") else [])]
+    parts = [_stage(record, stage) for stage in asked]
     return tag("section", tag("h2", "Curves", id="curves"), *parts, aria_labelledby="curves")
 
 
@@ -219,6 +225,8 @@ def _stage(record: RunRecord, stage: str) -> Markup:
         "The generator’s loss compares two networks that both move, and need not fall. The gap is what teacher and "
         "fake score disagree about, in units of what the teacher would change. A diversity of 1 is that of the data; "
         "where it falls to 0, the student has collapsed.",
+        "reconstructor": "The loss is the energy score of lines that were measured and not shown to the network; the "
+        "energy score of an evaluation is that of the average of its weights, with the same lines hidden each time.",
     }
     return tag(
         "div", heading, tag("p", notes[stage], class_="remark"), tag("div", *charts, class_="charts"), class_=stage

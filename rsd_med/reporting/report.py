@@ -9,6 +9,7 @@ from rsd_med.reporting.figures import curves_section, metrics_section
 from rsd_med.reporting.gallery import pictures_section
 from rsd_med.reporting.markup import Markup, join, tag
 from rsd_med.reporting.memorisation import memorisation_section
+from rsd_med.reporting.reconstruction import reconstruction_section
 from rsd_med.reporting.record import RunRecord, read_run
 from rsd_med.reporting.verdict import verdict_sentences
 from rsd_med.runs.run_folder import RunFolder
@@ -60,6 +61,7 @@ def render(record: RunRecord) -> str:
         "main",
         pictures_section(record),
         metrics_section(record),
+        reconstruction_section(record),
         memorisation_section(record),
         curves_section(record),
         account_section(record),

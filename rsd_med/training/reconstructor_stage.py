@@ -18,6 +18,7 @@ from rsd_med.diffusion.backbones.base import BackboneSettings
 from rsd_med.diffusion.kinds import BACKBONES
 from rsd_med.diffusion.unrolled import UnrolledNetwork
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
+from rsd_med.inverse.spread_calibration import calibrate_spread
 from rsd_med.metrics.energy_score import Group
 from rsd_med.operators.channels import to_channels
 from rsd_med.training.ema import EMA
@@ -50,6 +51,11 @@ class ReconstructorSettings(Settings):
         ("entries", "pixels", "patches"), min_length=1, description="what the energy score compares as one vector"
     )
     least_central: PositiveInt = Field(4, description="central columns that are always shown")
+    shown: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
+        (0.2, 0.95),
+        description="share of the other measured columns that is shown, drawn between these for each measurement, "
+        "uniformly in its logarithm",
+    )
     optimiser: Annotated[OptimiserSettings, OPTIMISERS] = Field(
         default_factory=lambda: MuonSettings(
             learning_rate=0.005, adam_learning_rate=5e-4, warmup_images=200, decay="cosine"
@@ -82,10 +88,12 @@ class ReconstructorSettings(Settings):
                 f"reconstructor.least_central: {self.least_central} central columns are to be shown, and "
                 f"corruption.acs_lines is {lines}."
             )
-        return HiddenLinesScore(lines, self.least_central, self.draws, self.groups)
+        return HiddenLinesScore(lines, self.least_central, self.draws, self.groups, self.shown)
 
     @model_validator(mode="after")
-    def _a_teacher_has_its_own_network(self) -> Self:
+    def _parts_agree(self) -> Self:
+        if self.shown[0] > self.shown[1]:
+            raise ValueError(f"shown goes from the smaller share to the greater one, not from {self.shown[0]:g} down")
         if self.start == "teacher" and self.backbone is not None:
             raise ValueError("backbone goes with start: fresh; a teacher's weights fit its own network alone")
         return self
@@ -165,9 +173,21 @@ class ReconstructorStage(Stage):
     def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
         """Take nothing back."""
 
+    def _calibrate(self) -> None:
+        """Calibrate the spread of draws, on measured lines; see `rsd_med.inverse.spread_calibration`."""
+        if self.settings.draws == 1:
+            return
+        draws = generator_for(self.seed, "spread", device=self.conditions.device)
+        calibrate_spread(self.ema.module, self.score, self.conditions, draws)
+        # The trained weights and their average say the same of it.
+        self.network.shown_shares.copy_(self.ema.module.shown_shares)
+        self.network.spreads.copy_(self.ema.module.spreads)
+
     @torch.no_grad()
     def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:
         """Return the energy score of hidden lines under fixed masks, and an image of each measurement."""
+        if images >= self.images:
+            self._calibrate()
         network = self.ema.module.settled()
         scores, drawn = [], []
         for start in range(0, min(self.settings.evaluate_samples, len(self.conditions)), BATCH):

@@ -6,22 +6,22 @@ from torch import Tensor
 from rsd_med.base.devices import sent
 from rsd_med.base.draws import Draws
 
-LEAST_SHARE, MOST_SHARE = 0.2, 0.95
-"""Of the columns outside the centre, so large a part stays, another one for each mask."""
 
-
-def sparser_masks(mask: Tensor, most_central: int, least_central: int, draws: Draws) -> Tensor:
+def sparser_masks(mask: Tensor, central: tuple[int, int], shares: tuple[float, float], draws: Draws) -> Tensor:
     """Take columns away from masks of whole columns, of each mask another part.
 
-    Of a mask a number of central columns stays, drawn between two numbers, and of the others a share drawn between
-    `LEAST_SHARE` and `MOST_SHARE`, each column by chance. Central columns beyond that number count as others.
+    Of a mask a number of central columns stays, drawn between two numbers, and of the others a share drawn between two
+    shares, both uniformly in their logarithm, each column by chance. Central columns beyond that number count as
+    others.
 
     Parameters
     ----------
     mask
         Boolean ``(b, 1, 1, x)``.
-    most_central, least_central
-        Numbers of central columns.
+    central
+        The least number of central columns that stay, and the greatest.
+    shares
+        The least share of the others, and the greatest.
     draws
         The source of randomness.
 
@@ -33,15 +33,20 @@ def sparser_masks(mask: Tensor, most_central: int, least_central: int, draws: Dr
     Raises
     ------
     ValueError
-        If the numbers are no range.
+        If one of the two is no range.
     """
-    if not 0 <= least_central <= most_central:
-        raise ValueError(f"Of central columns {least_central} to {most_central} cannot stay.")
+    least, most = central
+    low, high = shares
+    if not 1 <= least <= most:
+        raise ValueError(f"Of central columns {least} to {most} cannot stay.")
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"Of the other columns a share from {low:g} to {high:g} cannot stay.")
     items, width = len(mask), mask.shape[-1]
     host = draws.host
-    central = least_central + host.integers(most_central - least_central + 1, items, 1, 1, 1)
-    share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * host.uniform(items, 1, 1, 1)
-    column, first = torch.arange(width), (width - central + 1) // 2  # as `acs_slice` places them
-    centre = (column >= first) & (column < first + central)
+    # By ratio: few columns are as frequent as many, though there are fewer numbers of them.
+    lines = (least * ((most + 1) / least) ** host.uniform(items, 1, 1, 1)).to(torch.int64).clamp(max=most)
+    share = low * (high / low) ** host.uniform(items, 1, 1, 1)
+    column, first = torch.arange(width), (width - lines + 1) // 2  # as `acs_slice` places them
+    centre = (column >= first) & (column < first + lines)
     stays = centre | (host.uniform(items, 1, 1, width) < share)
     return mask & sent(stays, mask.device)

@@ -1,0 +1,117 @@
+"""How far the draws of a reconstructor are to differ, so that intervals cover what they say: told by hidden lines."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rsd_med.base.draws import Draws
+from rsd_med.corruptions.measurement import Conditions
+from rsd_med.diffusion.unrolled import CALIBRATED, LATENTS, UnrolledNetwork
+from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
+from rsd_med.inverse.uncertainty import LEVEL, coverage, prediction_interval
+from rsd_med.operators.mri import MultiCoilFourier
+from rsd_med.operators.noise import complex_or_real_noise
+
+MEASUREMENTS = 24
+"""Behind the calibration of each share of columns."""
+
+PAIRS = 4
+"""Pairs of draws of each measurement."""
+
+INSIDE = 0.1
+"""Pixels brighter than this part of the zero-filled image's peak count."""
+
+HALVINGS = 10
+SMALLEST, GREATEST = 0.25, 4.0
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """What is predicted of the image of a measurement's hidden lines, and what was measured, each ``(…, 1, y, x)``."""
+
+    estimate: Tensor
+    gaps: Tensor
+    noise: Tensor
+    truth: Tensor
+    inside: Tensor
+
+    def covered(self, factor: float) -> float:
+        """Return the share of pixels inside that the interval of draws covers which differ ``factor`` times as much."""
+        gaps = factor * self.gaps
+        draws = torch.stack([self.estimate + gaps, self.estimate - gaps], 1).flatten(0, 1) + self.noise
+        return coverage(prediction_interval(draws), self.truth.abs(), self.inside)
+
+
+@torch.no_grad()
+def calibrate_spread(network: UnrolledNetwork, score: HiddenLinesScore, conditions: Conditions, draws: Draws) -> None:
+    """Set the network's ``shown_shares`` and ``spreads``.
+
+    Lines of measurements are hidden, more and more of them. The image of the hidden lines alone, ``A_H^H y_H``, is
+    known; the network predicts it, noise included. The factor is taken at which its intervals cover as much of it as
+    they say. No image is asked for.
+
+    Parameters
+    ----------
+    network
+        Trained.
+    score
+        How it was trained.
+    conditions
+        Measurements, with masks of columns.
+    draws
+        The source of randomness.
+    """
+    low, high = score.shares
+    levels = torch.linspace(low, high, CALIBRATED).tolist()
+    shares, factors = [], []
+    for level in levels:
+        total, predictions = 0.0, []
+        for share, prediction in _predictions(network, replace(score, shares=(level, level)), conditions, draws):
+            total += share
+            predictions.append(prediction)
+        shares.append(total / max(1, len(predictions)))
+        factors.append(_factor(predictions) if predictions else 1.0)
+    network.shown_shares.copy_(torch.tensor(shares))
+    network.spreads.copy_(torch.tensor(factors))
+
+
+def _predictions(
+    network: UnrolledNetwork, score: HiddenLinesScore, conditions: Conditions, draws: Draws
+) -> Iterator[tuple[float, _Prediction]]:
+    """Yield the share of columns that was shown, and what was predicted, for one measurement after another."""
+    for number in range(min(MEASUREMENTS, len(conditions))):
+        batch = conditions[number : number + 1]
+        shown, hidden = score.parted(batch, draws)
+        assert isinstance(hidden.operator, MultiCoilFourier)
+        if not bool(hidden.operator.mask.any()):
+            continue
+        estimate, gaps = network.pairs(shown, draws.normal(1, PAIRS, LATENTS, *batch.size).to(batch.device))
+        every = hidden.operator[torch.zeros(1 + PAIRS, dtype=torch.long)]
+        images = every.normal(torch.cat([estimate[0], gaps[0]]))
+        alike = hidden.operator[torch.zeros(2 * PAIRS, dtype=torch.long)]
+        noise = complex_or_real_noise(
+            batch.data.expand(2 * PAIRS, *batch.data.shape[1:]), float(batch.sigma[0]), draws
+        ).masked_fill(~hidden.operator.mask, 0)
+        whole = batch.image().abs()
+        yield (
+            float(shown.operator.entries(shown.data).float().mean()),
+            _Prediction(
+                images[:1].cpu(),
+                images[1:].cpu(),
+                alike.H(noise).cpu(),
+                hidden.image()[0].cpu(),
+                (whole > INSIDE * whole.max())[0].cpu(),
+            ),
+        )
+
+
+def _factor(predictions: list[_Prediction]) -> float:
+    """Return the factor at which intervals cover as much as they say, by halving the range of its logarithm."""
+    low, high = SMALLEST, GREATEST
+    for _ in range(HALVINGS):
+        middle = (low * high) ** 0.5
+        covered = sum(one.covered(middle) for one in predictions) / len(predictions)
+        low, high = (middle, high) if covered < LEVEL else (low, middle)
+    return (low * high) ** 0.5
