@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 INSTALLED := $(VENV)/.installed
 DEMO_RUN := runs/quickstart
+# Of the tested version: another may find fault with what is well.
+TYPESCRIPT := 5.9.3
 # One thread for each test process: two of them on two cores would otherwise start four threads and wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format schema docs app bench clean
+.PHONY: help install demo test lint types format schema docs app bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +42,10 @@ lint: $(INSTALLED)  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+types:  ## check the types of the app's JavaScript, where npx (of Node.js) is there
+	@command -v npx >/dev/null || { echo "no npx here: the JavaScript is not type-checked"; exit 0; }; \
+	npx --yes --package typescript@$(TYPESCRIPT) tsc -p apps/inspector/tsconfig.json
 
 format: $(INSTALLED)  ## mend style and format where a machine can
 	$(BIN)/ruff check --fix .

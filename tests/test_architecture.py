@@ -52,7 +52,7 @@ ROOMS = (
     "base",
 )
 # The app's, likewise. "assembly" are the files that put the rooms together, "shared" those that every room may use.
-APP_ROOMS = ("assembly", "page", "study", "viewer", "web", "compute", "shared")
+APP_ROOMS = ("assembly", "reading", "page", "study", "viewer", "web", "compute", "shared")
 ASSEMBLY = {f"{APP}.{name}" for name in ("__main__", "server", "demo")}
 # Seconds to import, each: used inside the functions that need them.
 HEAVY = {
@@ -259,7 +259,7 @@ def test_the_process_that_serves_does_not_compute():
     """Pages and slices are served without torch: it belongs to the worker and to the child that opens uploads."""
     program = (
         "import sys, apps.inspector.server, apps.inspector.page.page; "
-        "from apps.inspector.page.tabs import reconstruct, runs, samples, study, viewer; "
+        "from apps.inspector.page.tabs import runs, samples, study; "
         f"print(sorted({{'torch', *{sorted(HEAVY)}}} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -5,14 +5,18 @@ import contextlib
 import ipaddress
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from rsd_med.base.errors import DataError, ProtocolError
 
 from .compute.jobs import JobQueue
 from .compute.tasks import run_worker
+from .page.desk import Desk
 from .page.run_files import mount_run_files
+from .reading.routes import mount_reading
 from .settings import ServerSettings
 from .study.routes import mount_study
 from .viewer.routes import mount_viewer
@@ -26,6 +30,8 @@ from .web.uploads import upload_routes
 from .web.users import COMMAND, Users
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LAB = "/lab"
+"""Where the pages are for those who train: samples, runs."""
 SWEEP_SECONDS = 15.0
 PAGES = 512
 """Open pages that Gradio remembers. It keeps some 160 KiB of settings for each page that was ever opened, closed ones
@@ -94,6 +100,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app.include_router(login_routes(store, users, secure=settings.secure))
     mount_viewer(app)
     mount_study(app, settings.study)
+    mount_reading(app, Desk(store, queue), settings)
     mount_run_files(app, (settings.run, *settings.compare))
     page, calls = _mount_page(app, settings, store, queue)
     names = frozenset(name.lower() for name in (*LOOPBACK, settings.host, *settings.names))
@@ -143,7 +150,26 @@ def _mount_page(
         '<script src="/local/presence.js"></script>',
     )
     quieten_gradio()
+    # The page for reading stands at "/"; Gradio's, which knows no other address of its own, is shown under another.
+    app.router.routes.insert(0, Route(LAB, Elsewhere(app.router.routes[-1].app)))  # type: ignore[attr-defined]
     return mounted, {number: len(function.inputs) for number, function in page.fns.items()}
+
+
+class Elsewhere:
+    """An application that is called under an address of ours, and believes it is at its own.
+
+    Parameters
+    ----------
+    app
+        The application.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Hand a request on."""
+        await self.app({**scope, "path": "/", "raw_path": b"/"}, receive, send)
 
 
 async def _sweep(store: SessionStore) -> None:

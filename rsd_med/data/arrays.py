@@ -20,7 +20,7 @@ from rsd_med.base.errors import DataError
 from rsd_med.data.fitting import fit
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source, SourceSettings, Values
 
 MAX_NPZ_BYTES = 8 * 2**30
 """Largest array read from an ``.npz``, which has to be held in memory; an ``.npy`` is read image by image."""
@@ -130,6 +130,13 @@ class Arrays(Source):
         background = 0.0 if self.is_complex else -1.0
         fitted = fit(image, resize=self.settings.resize, pad=self.settings.pad, background=background)
         return Picture(id=self.id(index), image=fitted.image.contiguous())
+
+    def values(self, index: int) -> Values | None:
+        """Return the array's own values; None of complex pictures, each of which has a scale of its own."""
+        del index
+        if self.is_complex:
+            return None
+        return Values(*(self.settings.range or (0.0, 255.0)))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the data behind: each process opens the file for itself."""

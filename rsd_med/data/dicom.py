@@ -22,7 +22,7 @@ from rsd_med.data.listing import files_below
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recent import RecentArrays
 from rsd_med.data.scan import Picture
-from rsd_med.data.source import Source, SourceSettings
+from rsd_med.data.source import Source, SourceSettings, Values
 
 MAX_FILES = 100_000
 
@@ -125,6 +125,12 @@ class Dicom(Source):
         fitted = fit(image, resize=self.settings.resize, pad=self.settings.pad, keep_all=True, background=-1.0)
         geometry = fitted.geometry(volume.stack.geometry(cut))
         return Picture(id=self.id(index), image=fitted.image.contiguous(), geometry=geometry)
+
+    def values(self, index: int) -> Values:
+        """Return the file's own values, and the window that the slice asks to be shown under."""
+        number, cut = self._items[index]
+        frame = self._volumes[number].stack.frames[cut]
+        return Values(*self._window(number), unit=frame.unit, window=frame.window)
 
     def unclipped(self) -> "Dicom":
         """Return the same slices, from darkest to brightest voxel; no file is looked at again."""

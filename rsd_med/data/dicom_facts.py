@@ -8,7 +8,8 @@ _GROUPS = {
     "PlanePosition": ["ImagePositionPatient"],
     "PlaneOrientation": ["ImageOrientationPatient"],
     "PixelMeasures": ["PixelSpacing", "SliceThickness", "SpacingBetweenSlices"],
-    "PixelValueTransformation": ["RescaleSlope", "RescaleIntercept"],
+    "PixelValueTransformation": ["RescaleSlope", "RescaleIntercept", "RescaleType"],
+    "FrameVOILUT": ["WindowCenter", "WindowWidth"],
     "MRImageFrameType": ["FrameType", "ComplexImageComponent"],
     "MREcho": ["EffectiveEchoTime"],
     "MRDiffusion": ["DiffusionBValue", "DiffusionGradientDirectionSequence"],
@@ -65,6 +66,34 @@ def _group_tags() -> list[tuple[int, list[tuple[str, int]]]]:
         (tag_for_keyword(f"{group}Sequence") or 0, [(name, tag_for_keyword(name) or 0) for name in names])
         for group, names in _GROUPS.items()
     ]
+
+
+def window_of(facts: dict[str, Any], sign: float) -> tuple[float, float] | None:
+    """Return the (black, white) of the first window of a frame, by DICOM PS3.3 C.11.2.1.2; None without one.
+
+    Parameters
+    ----------
+    facts
+        Of the frame.
+    sign
+        -1 where values have been turned round because low is white.
+    """
+    centre, width = (_first_number(facts.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None or width <= 1:
+        return None
+    ends = sign * (centre - 0.5 - (width - 1) / 2), sign * (centre - 0.5 + (width - 1) / 2)
+    return min(ends), max(ends)
+
+
+def unit_of(facts: dict[str, Any], modality: str) -> str:
+    """Return the unit of a frame's values: HU of CT, or what the file calls it, if it is a plain short word."""
+    unit = str(facts.get("RescaleType") or ("HU" if modality == "CT" else ""))
+    return unit if unit.isascii() and unit.isalnum() and len(unit) <= 8 and unit != "US" else ""
+
+
+def _first_number(value: Any) -> float | None:
+    several = value is not None and not isinstance(value, str | bytes) and hasattr(value, "__len__")
+    return number_of(value[0] if several and len(value) else value)
 
 
 def words(value: Any) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.limits import MAX_SIDE
-from rsd_med.data.dicom_facts import frame_facts, number_of, numbers, words
+from rsd_med.data.dicom_facts import frame_facts, number_of, numbers, unit_of, window_of, words
 from rsd_med.data.dicom_mosaic import MOSAIC_TAGS, Tile, tiles
 from rsd_med.data.dicom_pixels import (
     KEYWORDS,
@@ -38,6 +38,7 @@ _TAGS: list[str | int] = [
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    *("WindowCenter", "WindowWidth", "RescaleType", "Modality"),
     *("EchoNumbers", "EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime"),
     *("DiffusionBValue", "DiffusionGradientOrientation", "StackID"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -82,6 +83,10 @@ class Frame:
         The number of the acquisition.
     trigger
         Milliseconds from the heart's trigger.
+    window
+        (black, white) in real values that the file asks to be shown under; None where it does not.
+    unit
+        Of the real values; empty where the file does not say.
     """
 
     pixels: StoredPixels
@@ -103,6 +108,8 @@ class Frame:
     time: float | None
     acquisition: float | None
     trigger: float | None
+    window: tuple[float, float] | None = None
+    unit: str = ""
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -249,16 +256,16 @@ def _frames(
             options["extended_offsets"] = places
     pixels = StoredPixels(path, number, identity(path) or (0, 0), syntax, offset, options)
     sign = -1.0 if photometric == "MONOCHROME1" else 1.0
-    facts = frame_facts(header, frames)
+    facts, modality = frame_facts(header, frames), str(header.get("Modality", ""))
     if "MOSAIC" not in words(facts[0].get("ImageType")):
-        return [_frame(one, pixels, index, sign, Tile(shape)) for index, one in enumerate(facts)]
+        return [_frame(one, pixels, index, sign, Tile(shape), modality) for index, one in enumerate(facts)]
     try:
-        return [_frame(facts[0], pixels, 0, sign, tile) for tile in tiles(header, shape)]
+        return [_frame(facts[0], pixels, 0, sign, tile, modality) for tile in tiles(header, shape)]
     except ValueError as error:
         raise refusal(str(error)) from None
 
 
-def _frame(facts: dict[str, Any], pixels: StoredPixels, index: int, sign: float, tile: Tile) -> Frame:
+def _frame(facts: dict[str, Any], pixels: StoredPixels, index: int, sign: float, tile: Tile, modality: str) -> Frame:
     spacing = numbers(facts.get("PixelSpacing"), 2)
     spacing = None if spacing is None or min(spacing) <= 0 else spacing
     depth = number_of(facts.get("SpacingBetweenSlices")) or number_of(facts.get("SliceThickness"))
@@ -290,4 +297,6 @@ def _frame(facts: dict[str, Any], pixels: StoredPixels, index: int, sign: float,
         time=number_of(facts.get("TemporalPositionIdentifier")),
         acquisition=number_of(facts.get("AcquisitionNumber")),
         trigger=number_of(facts.get("TriggerTime")),
+        window=window_of(facts, sign),
+        unit=unit_of(facts, modality),
     )

@@ -1,6 +1,7 @@
 """Slices of NIfTI volumes, each with its place in the patient."""
 
 import copy
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from rsd_med.data.nifti_file import NiftiVolume, VoxelFiles, file_error, read_he
 from rsd_med.data.paths import resolve_root
 from rsd_med.data.recognition import files_of_kind, kind_of_file
 from rsd_med.data.scan import Geometry, Picture
-from rsd_med.data.source import Source, SourceSettings, runs_of
+from rsd_med.data.source import Source, SourceSettings, Values, runs_of
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -135,6 +136,15 @@ class Nifti(Source):
         fitted = fit(image, resize=settings.resize, pad=settings.pad, keep_all=True, background=background)
         geometry = fitted.geometry(self._slice_geometry(file, cut))
         return Picture(id=self.id(index), image=fitted.image.contiguous(), geometry=geometry)
+
+    def values(self, index: int) -> Values:
+        """Return the file's own values, and the window of its header (cal_min, cal_max)."""
+        number, volume, _ = self.items[index]
+        file = self.files[number]
+        low, high = self._window(number, volume)
+        black, white = (float(file.header[name]) for name in ("cal_min", "cal_max"))
+        asked = (black, white) if math.isfinite(black) and math.isfinite(white) and black < white else None
+        return Values(0.0 if file.is_complex else low, high, window=asked)
 
     def unclipped(self) -> "Nifti":
         """Return the same slices, from darkest to brightest voxel; no file is looked at again."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from rsd_med.base.settings import KindSettings
@@ -52,6 +53,30 @@ class Target:
     name: str
 
 
+@dataclass(frozen=True)
+class Values:
+    """What the numbers of a picture are in its file.
+
+    Attributes
+    ----------
+    low, high
+        The values of the file that became -1 and 1; of a complex picture, those that became 0 and 1.
+    unit
+        Their unit, such as HU; empty where the file does not say.
+    window
+        (black, white) under which the file asks to be shown, in its own values; None where it does not.
+    """
+
+    low: float
+    high: float
+    unit: str = ""
+    window: tuple[float, float] | None = None
+
+    def of(self, shares: np.ndarray) -> np.ndarray:
+        """Return the file's own values of magnitudes that go from 0 to 1."""
+        return np.asarray(shares * np.float32(self.high - self.low) + np.float32(self.low))
+
+
 class Source(ABC):
     """A sequence of scans or pictures.
 
@@ -93,6 +118,11 @@ class Source(ABC):
     def unclipped(self) -> "Source":
         """Return the same items with all their values, for the eye: for a model the brightest voxels may be clipped."""
         return self
+
+    def values(self, index: int) -> Values | None:
+        """Return what the numbers of a picture are in its file; None of scans, and where nothing maps them back."""
+        del index
+        return None
 
     def origin(self, index: int) -> tuple[object, ...] | None:
         """Return what an item is read from: file, size, time of change, place in it, and how it is read.

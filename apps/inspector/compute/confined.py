@@ -81,9 +81,11 @@ def _child(pipe: Connection, task: Task, path: str, out: str, index: int | None)
     notices = _Notices()
     logging.getLogger("rsd_med").addHandler(notices)
     try:
-        answer = task(Path(path), Path(out), index) | {"notices": notices.sentences[:MOST_NOTICES]}
+        answer = task(Path(path), Path(out), index)
+        said = [_without_name(sentence, Path(path).name) for sentence in notices.sentences[:MOST_NOTICES]]
+        answer |= {"notices": said}
     except DataError as error:
-        answer = {"error": str(error)}
+        answer = {"error": _without_name(str(error), Path(path).name)}
     except MemoryError:
         answer = {"error": _too_much(f"{MEMORY_BYTES >> 30} GiB of memory")}
     except Exception as error:  # a library's own words may quote the file
@@ -105,6 +107,11 @@ class _Notices(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.sentences.append(record.getMessage())
+
+
+def _without_name(sentence: str, name: str) -> str:
+    """Return a reader's sentence without the name that the file has here, which its owner never gave it."""
+    return sentence.replace(f"{name}: the file", "The file").replace(f"{name}: ", "").replace(name, "that was sent")
 
 
 def _too_much(what: str) -> str:

@@ -18,9 +18,11 @@ def write_exports(
     folder: Path,
     images: dict[str, np.ndarray],
     geometry: Geometry,
-    scale: float,
-    white: float,
+    window: tuple[float, float],
     figures: Sequence[tuple[str, Any]],
+    *,
+    name: str,
+    title: str,
 ) -> dict[str, str]:
     """Write everything to keep of one reconstruction.
 
@@ -29,15 +31,17 @@ def write_exports(
     folder
         Where to; private to the session.
     images
-        ``result`` and, where there are samples, ``uncertainty``: float32 (y, x), scaled units.
+        ``result`` and, where there are samples, ``uncertainty``: float32 (y, x), values of the file that was sent.
     geometry
         Of the scan.
-    scale
-        Files hold the scan's own units: values times this.
-    white
-        Value shown white in pictures, scaled units.
+    window
+        (black, white) of pictures.
     figures
         Rows of the table: name and value.
+    name
+        What every file's name begins with: which scan, slice, acceleration and method.
+    title
+        The same in words, for the picture and the DICOM files.
 
     Returns
     -------
@@ -48,21 +52,21 @@ def write_exports(
     from rsd_med.data.writing.nifti import write_nifti
 
     folder.mkdir(mode=0o700, exist_ok=True)
-    window = (0.0, white * scale)
     written: dict[str, str] = {}
-    for name, image in images.items():
-        path = folder / f"{name}.nii.gz"
-        write_nifti(path, image * np.float32(scale), geometry)
+    for part, image in images.items():
+        path = folder / (f"{name}.nii.gz" if part == "result" else f"{name}_{part}.nii.gz")
+        write_nifti(path, image, geometry)
         written[path.name] = str(path)
-    picture = folder / "result.png"
-    burn_in(grey_levels(images["result"], (0.0, white))).save(picture)
+    picture = folder / f"{name}.png"
+    burn_in(grey_levels(images["result"], window), f"{title}. {NOTICE}").save(picture)
     written[picture.name] = str(picture)
-    table = folder / "figures.csv"
+    table = folder / f"{name}.csv"
     table.write_text(to_csv([("notice", NOTICE), *figures]), encoding="utf-8")
     written[table.name] = str(table)
     series = folder / "dicom"
-    files = write_dicom(series, images["result"][None] * np.float32(scale), geometry, window, "rsd_med reconstruction")
-    archive = folder / "result-dicom.zip"
+    whole = min(window[0], float(images["result"].min())), max(window[1], float(images["result"].max()))
+    files = write_dicom(series, images["result"][None], geometry, whole, f"rsd_med: {title}"[:64])
+    archive = folder / f"{name}-dicom.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in files:
             packed.write(path, path.name)

@@ -91,6 +91,19 @@ class Model:
             "measurements": 0 if self.measured is None else len(self.measured),
         }
 
+    def training(self) -> dict[str, Any]:
+        """Return what the networks were trained on, as far as the run has written it down."""
+        protocol, operators = self.experiment.protocol, self.experiment.sampling_operators
+        maps, count = operators.operator.coil_maps, self.record.metrics.get("num_measurements")
+        return {
+            "kind": protocol.data.kind,
+            "weighting": getattr(protocol.data, "weighting", None),
+            "size": list(operators.size),
+            "coils": None if maps is None else int(maps.shape[-3]),
+            "acceleration": getattr(protocol.corruption, "acceleration", None),
+            "scans": count if isinstance(count, int) else getattr(protocol.data, "num_images", None),
+        }
+
     @torch.no_grad()
     def student(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress) -> np.ndarray:
         """Draw images of the student: float32 (n, channels, y, x), scaled units; see the module for what they are."""

@@ -1,7 +1,7 @@
 """The one place where the app meets calibration and inverse problems; runs in the worker."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsd_med.base.errors import DataError, FewLinesError, UndersampledError
+from rsd_med.base.errors import DataError, UndersampledError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.scan import Geometry, Picture, Scan
-from rsd_med.data.simulation import Scanner, magnitude
 from rsd_med.inverse import scans
 from rsd_med.inverse.base import Reconstruction, Solver
-from rsd_med.inverse.checking import check_slice
-from rsd_med.inverse.choice import BASELINE, baseline_candidates
-from rsd_med.inverse.hidden_lines import Candidate
 from rsd_med.inverse.kinds import SOLVERS
 
+from .domain import Domain
 from .model import Model
 from .parsing import load_item
-
-SIMULATED_COILS = 4
-CHECK_DRAWS = 2
-"""How often lines are hidden from a learned method, at least."""
+from .simulated import simulate
 
 READY = 4
 """Scans that stay ready; of a 15-coil slice of 320 x 320 each takes some 40 MiB."""
@@ -42,16 +36,25 @@ class ReadyScan:
         Measurement, calibration and reference.
     simulated
         Whether it is the simulated scan of a picture.
+    limits
+        The values of its file that 0 and 1 of a picture stand for; (0, 1) of scans, whose numbers are the file's.
     """
 
     prepared: scans.Prepared
     simulated: bool
+    limits: tuple[float, float] = (0.0, 1.0)
 
     @property
     def reference(self) -> Tensor | None:
         """Magnitude of the fully sampled image, ``(1, y, x)``, scaled units; None where it is not known."""
         reference = self.prepared.reference
         return None if reference is None else (reference / self.prepared.scan.scale)[None]
+
+    def in_file(self, image: np.ndarray, *, spread: bool = False) -> np.ndarray:
+        """Return magnitudes in scaled units, or the spread of some, in the values of the file, float32."""
+        low, high = self.limits
+        values = image * np.float32(self.prepared.scan.scale * (high - low))
+        return np.asarray(values if spread else values + np.float32(low), np.float32)
 
 
 class ReadyScans:
@@ -61,11 +64,20 @@ class ReadyScans:
     ----------
     model
         Whose scans these are: calibrated as the run's own were.
+
+    Attributes
+    ----------
+    answers
+        What was found of the examples, by scan, acceleration, method and samples.
+    domain
+        What the model counts as its own kind.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self._ready: OrderedDict[tuple[str | int, float | None], ReadyScan] = OrderedDict()
+        self.answers: dict[tuple[str | int, float | None, str, int], dict[str, Any]] = {}
+        self.domain = Domain(model)
 
     def get(self, scan: str | int, acceleration: float | None) -> ReadyScan:
         """Return a scan, prepared now or before.
@@ -84,8 +96,9 @@ class ReadyScans:
         """
         key = scan, acceleration
         if key not in self._ready:
-            item, simulated = (example(self.model, scan), True) if isinstance(scan, int) else load_scan(Path(scan))
-            self._ready[key] = prepare(self.model, item, acceleration, simulated)
+            item, simulated, limits = scan_of(self.model, scan)
+            ready = prepare(self.model, item, acceleration, simulated)
+            self._ready[key] = replace(ready, limits=limits)
         self._ready.move_to_end(key)
         while len(self._ready) > READY:
             self._ready.popitem(last=False)
@@ -97,14 +110,23 @@ class ReadyScans:
             del self._ready[key]
 
 
-def load_scan(path: Path) -> tuple[Scan, bool]:
-    """Return the scan that the child process wrote, or a simulated scan of the picture; and whether it is simulated."""
+def scan_of(model: Model, scan: str | int) -> tuple[Scan, bool, tuple[float, float]]:
+    """Return a scan by the name that `ReadyScans` knows it by; see `load_scan` for the rest."""
+    return (example(model, scan), True, (0.0, 1.0)) if isinstance(scan, int) else load_scan(Path(scan))
+
+
+def load_scan(path: Path) -> tuple[Scan, bool, tuple[float, float]]:
+    """Return the scan that the child process wrote, or a simulated scan of the picture.
+
+    Beside it whether it is simulated, and the values of the file that 0 and 1 of its image stand for.
+    """
     arrays = load_item(path)
+    low, high = arrays.get("limits", np.array([0.0, 1.0])).tolist()
     spacing = tuple(arrays["spacing_mm"].tolist()) if "spacing_mm" in arrays else None
     geometry = Geometry(arrays.get("affine"), spacing)
     if "image" in arrays:
         picture = Picture("picture", torch.from_numpy(arrays["image"]), geometry)
-        return simulate(picture), True
+        return simulate(picture), True, (low, high)
     tensors: dict[str, Any] = {
         name: torch.from_numpy(arrays[name])
         for name in ("maps", "noise", "calibration", "readout", "trajectory", "sampled")
@@ -123,15 +145,8 @@ def load_scan(path: Path) -> tuple[Scan, bool]:
             **tensors,
         ),
         False,
+        (0.0, 1.0),
     )
-
-
-def simulate(picture: Picture) -> Scan:
-    """Scan a picture with a simulated scanner of a few coils and little noise."""
-    image = magnitude(picture)
-    kspace, maps = Scanner(coils=SIMULATED_COILS, sigma=0.01, acceleration=None).scan(image, "picture")
-    acquired = torch.ones(image.shape[-1], dtype=torch.bool)
-    return Scan("picture", kspace, acquired, maps, geometry=picture.geometry)
 
 
 def example(model: Model, number: int) -> Scan:
@@ -212,34 +227,6 @@ def reconstruct(
     return result.to("cpu"), measurement.image()[0].cpu()
 
 
-def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress) -> tuple[str, bool]:
-    """Say how a learned method predicts measured lines that are hidden from it, beside L1-wavelet.
-
-    Returns
-    -------
-    tuple of str and bool
-        One sentence, and whether it is a warning; the sentence is empty for a method without a prior.
-    """
-    if SOLVERS[method].needs is None:
-        return "", False
-    candidate = Candidate(method, build_solver(model, method, samples))
-    candidates = [*baseline_candidates(), candidate]
-    measurement = scan.prepared.measurement.to(model.experiment.device)
-    try:
-        table = check_slice(measurement, candidates, CHECK_DRAWS, 0, progress)
-    except FewLinesError as error:
-        return f"Not checked on hidden lines: {error.message}", False
-    row, baseline = table.row_of(candidate), table.best_of(BASELINE)
-    warning = table.warning(row)
-    if warning is not None:
-        return f"{warning[0].upper()}{warning[1:]}", True
-    return (
-        f"{len(row.errors.squared)} measured lines were hidden from it in turn: it predicts them with a squared error "
-        f"of {row.errors.relative:.2f} of their energy, L1-wavelet with {baseline.errors.relative:.2f}.",
-        False,
-    )
-
-
 def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
     """Return NMSE, PSNR and SSIM of ``(set, y, x)`` over the reconstructed matrix; empty without a reference."""
     if scan.reference is None:
@@ -255,12 +242,21 @@ def quality(scan: ReadyScan, image: Tensor) -> dict[str, float]:
     }
 
 
+def measured(scan: ReadyScan) -> dict[str, np.ndarray]:
+    """Return the zero-filled image and, where it is known, the complete one: float32 (y, x), values of the file."""
+    images = {"zero_filled": scan.prepared.shown(scan.prepared.measurement.image()[0])[0]}
+    if scan.reference is not None:
+        images["reference"] = scan.reference[0]
+    return {name: scan.in_file(image.to(torch.float32).cpu().numpy()) for name, image in images.items()}
+
+
 def arrays(scan: ReadyScan, result: Reconstruction, zero_filled: Tensor) -> dict[str, np.ndarray]:
-    """Return magnitudes for the panes, float32 (y, x), scaled units."""
+    """Return magnitudes for the panes, float32 (y, x), in the values of the file."""
     shown = scan.prepared.shown
     images = {"result": shown(result.mean)[0], "zero_filled": shown(zero_filled)[0]}
     if scan.reference is not None:
         images["reference"] = scan.reference[0]
+    named = {name: scan.in_file(image.to(torch.float32).numpy()) for name, image in images.items()}
     if result.std is not None:
-        images["uncertainty"] = shown(result.std)[0]
-    return {name: image.to(torch.float32).numpy() for name, image in images.items()}
+        named["uncertainty"] = scan.in_file(shown(result.std)[0].to(torch.float32).numpy(), spread=True)
+    return named

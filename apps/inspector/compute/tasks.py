@@ -109,13 +109,26 @@ def _between(
 
 
 def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, acceleration: float | None) -> dict[str, Any]:
-    """Calibrate a scan and say what was found; ``scan`` is a file that the child wrote, or the number of an example."""
+    """Calibrate a scan and say what it is; ``scan`` is a file that the child wrote, or the number of an example.
+
+    With it come the zero-filled image and, where the scan was undersampled here, the complete one: ``images`` by name,
+    float32 (y, x), in the values of the file.
+    """
     from . import reconstruction
 
-    model = scans.model
-    facts = reconstruction.describe(scans.get(scan, acceleration))
+    model, ready = scans.model, scans.get(scan, acceleration)
+    facts = reconstruction.describe(ready)
     fits = facts["shape"] == list(model.experiment.sampling_operators.data.shape[-2:])
-    return {**facts, "learned": [stage for stage in model.stages if fits and model.complex]}
+    images = reconstruction.measured(ready)
+    geometry = ready.prepared.geometry
+    return {
+        **facts,
+        "learned": [stage for stage in model.stages if fits and model.complex],
+        "trained": model.training(),
+        "images": images,
+        "affine": geometry.affine,
+        "spacing": geometry.spacing_mm,
+    }
 
 
 def _forget(scans: "ReadyScans", *, progress: Progress, folder: str) -> None:
@@ -131,52 +144,72 @@ def _reconstruct(
     acceleration: float | None,
     method: str,
     samples: int,
+    window: tuple[float, float],
+    name: str,
+    title: str,
     folder: str,
 ) -> dict[str, Any]:
-    """Reconstruct a scan; what is to be kept is written to ``folder``."""
-    from . import reconstruction
+    """Reconstruct a scan; what is to be kept is written to ``folder``, in files that begin with ``name``."""
     from .exports import write_exports
 
+    answer = scans.answers.get((scan, acceleration, method, samples))
+    if answer is None:
+        answer = _answer(scans, scan, acceleration, method, samples, progress)
+        if isinstance(scan, int):  # everybody who opens an example sees the same
+            scans.answers[scan, acceleration, method, samples] = answer
     ready = scans.get(scan, acceleration)
-    result, zero_filled = reconstruction.reconstruct(scans.model, ready, method, samples, partial(_half, progress, 0))
-    hidden, doubtful = reconstruction.hidden_lines(scans.model, ready, method, samples, partial(_half, progress, 1))
-    images = reconstruction.arrays(ready, result, zero_filled)
+    exported = {key: answer["images"][key] for key in ("result", "uncertainty") if key in answer["images"]}
+    figures = [("scan, slice, acceleration, method", title), *answer["figures"]]
+    files = write_exports(Path(folder), exported, ready.prepared.geometry, window, figures, name=name, title=title)
+    return {**answer, "files": files}
+
+
+def _answer(
+    scans: "ReadyScans", scan: str | int, acceleration: float | None, method: str, samples: int, progress: Progress
+) -> dict[str, Any]:
+    """Reconstruct a scan and judge the result."""
+    from . import reconstruction, trust
+
+    model, ready = scans.model, scans.get(scan, acceleration)
+    result, zero_filled = reconstruction.reconstruct(model, ready, method, samples, partial(_half, progress, 0))
+    hidden = trust.hidden_lines(model, ready, method, samples, partial(_half, progress, 1))
+    learned = SOLVERS[method].needs is not None
     facts = reconstruction.describe(ready)
     quality = reconstruction.quality(ready, result.mean)
     before = reconstruction.quality(ready, zero_filled)
-    white = max(1.25, float(np.quantile(images["result"], 0.999)))
-    figures = [
-        ("method", SOLVERS.titles[method]),
-        ("samples", len(result.samples)),
-        ("acceleration", facts["sampling"]["acceleration"]),
-        ("coils", facts["coils"]),
-        ("noise sigma, scaled units", facts["sigma"]),
-        ("scale, units of the file", facts["scale"]),
-        ("residual over noise", result.residual.noise_ratio),
-        ("residual, relative", result.residual.relative),
-        ("explains the measurement", result.residual.explains),
-        *([("hidden lines", hidden)] if hidden else []),
-        ("seconds", round(result.seconds, 3)),
-        *((f"{name} against the fully sampled image", value) for name, value in quality.items()),
-        *((f"{name} of the zero-filled image", value) for name, value in before.items()),
-    ]
-    exported: dict[str, np.ndarray] = {name: images[name] for name in ("result", "uncertainty") if name in images}
-    geometry = ready.prepared.geometry
+    agreement = trust.residual(ready, method, result)
+    prior = trust.prior(model, scans.domain, scan) if learned else None
     return {
-        "images": images,
-        "facts": facts,
-        "residual": result.residual.figure(),
-        "explains": result.residual.explains,
-        "hidden": hidden,
-        "doubtful": doubtful,
+        "images": reconstruction.arrays(ready, result, zero_filled),
         "seconds": result.seconds,
         "samples": len(result.samples),
-        "white": white,
-        "quality": quality,
-        "zero_filled_quality": before,
-        "affine": geometry.affine,
-        "spacing": geometry.spacing_mm,
-        "files": write_exports(Path(folder), exported, geometry, facts["scale"], white, figures),
+        "trust": {
+            "learned": learned,
+            "residual": agreement,
+            "hidden": hidden,
+            "prior": prior,
+            "quality": quality,
+            "zero_filled": before,
+            "maps": facts["maps"],
+        },
+        "figures": [
+            ("method", SOLVERS.titles[method]),
+            ("samples", len(result.samples)),
+            ("acceleration", facts["sampling"]["acceleration"]),
+            ("coils", facts["coils"]),
+            ("simulated scan of an image", facts["simulated"]),
+            ("noise sigma, scaled units", facts["sigma"]),
+            ("scale, units of the file", facts["scale"]),
+            ("residual over noise", result.residual.noise_ratio),
+            ("residual, relative", result.residual.relative),
+            ("consistent with the measured lines", agreement["consistent"]),
+            *([("squared error on hidden lines", hidden["own"])] if hidden and "own" in hidden else []),
+            *([("the same of L1-wavelet", hidden["baseline"])] if hidden and "own" in hidden else []),
+            *([("foreign to the prior", prior["like"]["foreign"])] if prior and prior["like"] else []),
+            ("seconds", round(result.seconds, 3)),
+            *((f"{name} against the fully sampled image", value) for name, value in quality.items()),
+            *((f"{name} of the zero-filled image", value) for name, value in before.items()),
+        ],
     }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Desk:
                 return result_of(job)
         raise DataError(LOST)
 
-    async def follow(self, session: Session, task: str, **arguments: Any) -> AsyncIterator[Job]:
+    async def follow(self, session: Session, task: str, **arguments: Any) -> AsyncGenerator[Job, None]:
         """Do a job, and hand it out whenever there is something to tell; at its end for the last time.
 
         A page that goes away stops its job.

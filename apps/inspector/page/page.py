@@ -32,11 +32,9 @@ def build_page(settings: ServerSettings, store: SessionStore, queue: JobQueue) -
     """Return the Gradio page."""
     import gradio as gr
 
-    from .tabs.reconstruct import reconstruct_tab
     from .tabs.runs import runs_tab
     from .tabs.samples import samples_tab
     from .tabs.study import study_tab
-    from .tabs.viewer import viewer_tab
 
     desk = Desk(store, queue)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -44,12 +42,8 @@ def build_page(settings: ServerSettings, store: SessionStore, queue: JobQueue) -
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Samples", id="samples"):
                 samples_tab(page, desk)
-            with gr.Tab("Reconstruct", id="reconstruct"):
-                reconstruct_tab(desk)
             with gr.Tab("Training runs", id="runs") as training:
                 runs_tab(training, desk, (settings.run, *settings.compare))
-            with gr.Tab("Viewer", id="viewer") as viewer:
-                viewer_tab(viewer, desk)
             with gr.Tab("Reader study", id="study"):
                 study_tab(settings.study is not None)
         gr.HTML(_footer(), elem_id="bottom", apply_default_css=False, js_on_load=None)
@@ -67,7 +61,8 @@ def _header(settings: ServerSettings) -> str:
     return (
         f'<header class="top"><h1>{TITLE}</h1><p class="model">{html.escape(model)}</p>'
         f'<p class="notice" role="note">{NOTICE}</p>'
-        '<div class="tools"><button type="button" data-act="theme" title="Light or dark page">Light / dark</button>'
+        '<div class="tools"><a class="act" href="/">Scans</a>'
+        '<button type="button" data-act="theme" title="Light or dark page">Light / dark</button>'
         f'<button type="button" data-act="leave" data-where="{where}">{leave}</button></div></header>'
     )
 

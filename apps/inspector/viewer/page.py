@@ -14,7 +14,7 @@ from ..web.artefacts import Pane
 from .volume_view import volume_place
 
 STATIC = Path(__file__).parent / "static"
-MOST_PANES = 6
+MOST_PANES = 16
 AXES = ("Slices", "Rows", "Columns")
 """What is counted across z, y and x where nobody knows how the patient lies."""
 NOTES = {
@@ -35,14 +35,14 @@ def viewer_frame(panes: Sequence[Pane], height: int = 680) -> str:
     Parameters
     ----------
     panes
-        What to show, side by side; at most six.
+        What to show, side by side; at most `MOST_PANES`.
     height
         Of the frame, in CSS pixels.
 
     Raises
     ------
     ValueError
-        If there is none, or more than six.
+        If there is none, or there are more than `MOST_PANES`.
     """
     if not 1 <= len(panes) <= MOST_PANES:
         raise ValueError(f"the viewer shows one to {MOST_PANES} pictures, not {len(panes)}")
@@ -68,11 +68,17 @@ def viewer_html(panes: Sequence[Pane], shapes: Sequence[tuple[int, ...]], slice_
     """
     described = [describe(pane, shape) for pane, shape in zip(panes, shapes, strict=True)]
     return Template((STATIC / "page.html").read_text(encoding="utf-8")).substitute(
+        body=body_html(),
         title=html.escape("Viewer: " + ", ".join(pane.title for pane in panes)),
         panes=html.escape(json.dumps(described, allow_nan=False)),
         plain=_plain(panes, shapes, slice_number),
         notice=html.escape(NOTICE),
     )
+
+
+def body_html() -> str:
+    """Return the viewer itself: tools, places for pictures, measurements, dialogs; its script is ``controls.js``."""
+    return Template((STATIC / "body.html").read_text(encoding="utf-8")).substitute(notice=html.escape(NOTICE))
 
 
 def describe(pane: Pane, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ _GRADIO = re.compile(
     r"/|/config/?|/robots\.txt"
     r"|/gradio_api/(queue/(join|data)|cancel|reset/?|app_id/?|startup-events|theme\.css)"
 )
-_OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run)(/.*)?")
+_OWN = re.compile(r"/(artefact|viewer|study|upload|session|logout|run|reading|lab)(/.*)?")
 _ANSWERS = "/gradio_api/queue/data"
 _JOIN = "/gradio_api/queue/join"
 _UPLOAD = "/upload"
@@ -146,7 +146,7 @@ class Gate:
                 session = None
             if session is None and path in BEGINNINGS and is_opened(scope["method"], headers):
                 if self.logins:
-                    where = b"/login" if path == "/" else b"/login?to=study"
+                    where = b"/login?to=study" if path == "/study" else b"/login"
                     await _answer(send_guarded, path, 303, "", {b"location": where})
                     return
                 session = self.store.create()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastapi import HTTPException, Request
 
@@ -64,6 +65,10 @@ class Session:
         Files the user sent, by opaque id.
     items
         What was read of them last, by upload, slice and number of files.
+    cases
+        Open scans by opaque id, as the page for reading keeps them (``reading.cases``).
+    numbers
+        What uploads are called, by their ids: the first is number 1.
     user
         Name of the login, where logins are required; None otherwise.
     pages
@@ -87,6 +92,8 @@ class Session:
     items: OrderedDict[tuple[str, int | None, int], Item] = field(default_factory=OrderedDict)
     pages: OrderedDict[str, None] = field(default_factory=OrderedDict)
     begun: bool = False
+    cases: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     waits: int = 0
     last_used: float = field(default_factory=time.monotonic)
     last_seen: float = field(default_factory=time.monotonic)
@@ -236,6 +243,7 @@ class SessionStore:
             session.items.clear()
             for page in session.pages:
                 self._pages.pop(page, None)
+            session.cases.clear()
         if session.begun:
             self._on_end(session)
         shutil.rmtree(session.folder, ignore_errors=True)

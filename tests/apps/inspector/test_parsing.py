@@ -14,7 +14,6 @@ import torch
 
 from apps.inspector.compute import confined, parsing
 from apps.inspector.compute.parsing import load_item, read_item, read_stack
-from apps.inspector.page.findings import facts_html
 from rsd_med.base.errors import DataError
 from rsd_med.data.scan import Geometry
 from rsd_med.data.writing.dicom import write_dicom
@@ -71,9 +70,14 @@ def test_all_slices_are_read_as_they_lie(tmp_path):
     assert (found["count"], found["kind"], found["spacing_mm"]) == (4, "picture", [2, 3, 4])
     assert np.diag(found["affine"]).tolist() == [2, 3, 4, 1]
     volume = np.load(tmp_path / "x.npy")
-    expected = np.moveaxis((values - values.min()) / (values.max() - values.min()), 2, 0)
-    np.testing.assert_allclose(volume, expected, atol=1e-6)
+    np.testing.assert_allclose(volume, np.moveaxis(values, 2, 0), atol=1e-5)  # in the file's own values
     assert found["window"] == [0.0, pytest.approx(np.percentile(volume, 99.5))]
+    assert (found["first"], found["index"], found["total"], found["volumes"]) == (0, 2, 4, 1)
+
+    asked = nibabel.Nifti1Image(values, np.diag([2, 3, 4, 1]))
+    asked.header["cal_min"], asked.header["cal_max"] = 0.25, 2.5
+    nibabel.save(asked, tmp_path / "asked.nii")
+    assert read_stack(tmp_path / "asked.nii", tmp_path / "x.npy")["window"] == [0.25, 2.5]
 
     kspace = complex_noise(3, 2, 24, 16)
     found = read_stack(write_scan(tmp_path / "x.h5", kspace), tmp_path / "x.npy")
@@ -106,19 +110,34 @@ def test_what_the_reader_says_beside_what_it_reads_comes_along(tmp_path, out):
     found = read_item(tmp_path / "series", out)
     assert found["count"] == 3
     assert ["is a copy of another" in sentence for sentence in found["notices"]] == [True]
-    measured = {
-        "sampling": {"sampled": 16, "pattern": "columns", "acceleration": 1.0, "acs": 16},
-        "shape": [24, 16],
-        "coils": 4,
-        "noise_source": None,
-        "sigma": None,
-        "whitened": False,
-        "maps": {"kind": "given"},
-        "reference": False,
-        "learned": True,
-    }
-    assert "is a copy of another" in facts_html(measured, found)
     assert read_item(write_scan(tmp_path / "x.h5", complex_noise(1, 2, 24, 16)), out)["notices"] == []
+
+
+def test_a_picture_alone_is_read_and_a_guess_about_axes_is_told(tmp_path):
+    values = np.linspace(-200, 700, 16 * 12).reshape(16, 12)
+    np.save(tmp_path / "x.npy", values)
+    alone = read_stack(tmp_path / "x.npy", tmp_path / "stack.npy")
+    assert (alone["count"], alone["shape"], alone["notices"]) == (1, [16, 12], [])
+    np.testing.assert_allclose(np.load(tmp_path / "stack.npy")[0], values, rtol=1e-4)
+    assert alone["window"][0] == -200
+    guessed = read_stack(write_scan(tmp_path / "x.h5", complex_noise(5, 24, 16)), tmp_path / "stack.npy")
+    (guess,) = guessed["notices"]
+    assert guess.startswith("'kspace' has three axes and no header says what the first is")
+    (tmp_path / "junk.h5").write_bytes(b"no scan at all" * 40)
+    with pytest.raises(DataError, match=r"^The file is nothing that is recognised"):
+        read_stack(tmp_path / "junk.h5", tmp_path / "stack.npy")
+
+
+def test_dicom_keeps_its_units_and_asks_for_its_window(tmp_path):
+    from tests.data.dicom_files import image
+
+    values = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20)
+    window = {"WindowCenter": 40, "WindowWidth": 400, "Modality": "CT"}
+    save(tmp_path / "x.dcm", image(values, (0, 0, 0), 1, RescaleSlope=2, RescaleIntercept=-1024, **window))
+    found = read_stack(tmp_path / "x.dcm", tmp_path / "stack.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "stack.npy")[0], 2.0 * values - 1024, atol=1e-3)
+    assert found["unit"] == "HU"
+    assert found["window"] == [-160.0, 239.0]  # PS3.3 C.11.2.1.2: centre - 0.5 -+ (width - 1) / 2
 
 
 def hostile_external(path):

@@ -1,7 +1,9 @@
 """The viewer as a person uses it, in Chromium, compared with what the arrays say."""
 
+import csv
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,7 +105,7 @@ def test_the_screen_shows_the_array_turned_as_it_should(opened, served, codes):
         assert letters == (["", "", "", ""] if plane.letters is None else list(plane.letters.values()))
         seen = pixels(page, expected.shape, steps[::-1] if plane.transpose else steps)
         assert (seen == expected[..., None]).all()
-        told = page.locator(".foot").text_content()
+        told = page.locator(".head").text_content()
         assert ("Radiological convention" in told) == (affine is not None)
         assert ("Orientation unknown" in told) == (affine is None)
 
@@ -205,7 +207,28 @@ def test_lengths_and_regions_by_mouse(opened, served, panes, arrays):
         assert int(count) == pytest.approx(inside.sum(), abs=12)  # the mouse stands on whole pixels of the screen
         assert number_of(mean) == pytest.approx(values.mean(), abs=0.01)
         assert number_of(sd) == pytest.approx(values.std(ddof=1), abs=0.01)
-    item.nth(1).get_by_role("button").click()
+    name = item.first.get_by_role("textbox")
+    name.fill("=rim")
+    name.press("Enter")
+    name.press("Tab")
+    # An end of the length is taken by the mouse and put elsewhere.
+    page.locator("[data-tool=window]").click()
+    for place, act in (((18, 8), page.mouse.down), ((10, 11), page.mouse.up)):
+        page.mouse.move(middle[0] + (place[1] - 15) * 2 * fit, middle[1] + (place[0] - 20) * fit)
+        act()
+    settle(page)
+    moved = page.locator("#measures li", has_text="mm").text_content()
+    assert number_of(re.search(r": (\S+) mm", moved)[1]) == pytest.approx(12.0, abs=0.6)
+    with page.expect_download() as download:
+        page.locator("[data-act=table]").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    rows = list(csv.reader(io.StringIO(text)))
+    assert [row[:3] for row in rows[1:3]] == [["R2", "oval", "Reference"], ["R2", "oval", "One step"]]
+    values = turn(arrays["result"][12], plane)[inside]
+    assert [float(rows[2][column]) for column in (7, 8)] == pytest.approx([values.mean(), values.std(ddof=1)], abs=0.01)
+    assert rows[3][:4] == ["'=rim", "length", "Reference", "Axial"]
+    assert rows[-1] == ["Research use only. Not for diagnosis."]
+    page.locator("#measures li", has_text="mean").get_by_role("button", name="Remove").click()
     settle(page)
     assert item.count() == 1
     page.keyboard.press("ArrowDown")
@@ -278,7 +301,7 @@ def test_uncertainty_has_its_own_picture_in_viridis_and_lies_over_nothing_unaske
     assert 0 < np.isnan(spread).sum() < spread.size
     assert np.array_equal(pixels(page, (40, 30), (1, 2), 1), colours)
     assert (pixels(page, (40, 30), (1, 2)) == plain[..., None]).all()
-    assert "not a probability of error" in page.locator(".note").all_text_contents()[2]
+    assert "not a probability of error" in page.locator(".note").all_text_contents()[1]
     page.locator("[data-act=overlay]").click()
     page.locator("#opacity").fill("100")
     settle(page)
@@ -335,6 +358,35 @@ def test_a_kept_picture_carries_the_notice(opened, served, panes, tmp_path):
     assert picture.shape[0] == pytest.approx(stage["height"] + 60, abs=1)
     below = picture[-20:]
     assert ((below[..., 0] > 200) & (below[..., 2] < 150)).sum() > 200  # yellow letters
+
+
+def test_flicker_and_wipe_put_one_picture_in_the_place_of_another(opened, served, panes, arrays):
+    page = opened(served, served.show(panes["reference"], panes["result"]))
+    ready(page, 2)
+    plane = volume_planes(RAS)[0]
+    reference, result = (turn(grey_levels(arrays[name][12], (0, 1)), plane) for name in ("reference", "result"))
+    page.locator("#beside").select_option(label="One step")
+    for share, edge in ((0, 0), (50, 15), (100, 30)):
+        page.locator("#wipe").fill(str(share))
+        settle(page)
+        expected = np.concatenate([reference[:, :edge], result[:, edge:]], axis=1)
+        drawn = pixels(page, (40, 30), (1, 2))[..., 0]
+        columns = [column for column in range(30) if column not in (edge - 1, edge)]  # the line lies there
+        assert np.array_equal(drawn[:, columns], expected[:, columns])
+        assert page.locator(".title").first.text_content() == ("One step" if share == 0 else "Reference")
+
+
+def test_the_wheel_never_traps_the_page(opened, served, panes):
+    page = opened(served, served.show(panes["reference"]))
+    ready(page)
+    taken = """([deltaY]) => !document.querySelector('.stage').dispatchEvent(
+      new WheelEvent('wheel', { deltaY, bubbles: true, cancelable: true }))"""
+    assert page.evaluate(taken, [100])
+    page.locator(".stage").focus()
+    page.keyboard.press("End")
+    wait_shown(page, 24)
+    assert not page.evaluate(taken, [100])
+    assert page.evaluate(taken, [-100])
 
 
 def test_fingers_zoom_and_move(opened, served, panes):

@@ -3,11 +3,18 @@
 import { bindings, keyName, listenToKeys } from "./keys.js";
 import { listen } from "./pointers.js";
 import { savePicture } from "./saving.js";
+import { saveTable } from "./table.js";
 import { VolumeView, hasWebGL2 } from "./volume.js";
+
+const FLICKER = 500; // milliseconds
 
 export class Controls {
   constructor(viewer, root) {
-    Object.assign(this, { viewer, root, tool: "window", cine: 0 });
+    this.viewer = viewer;
+    this.root = root;
+    this.tool = "window";
+    this.cine = 0;
+    this.flicker = 0;
     this.find = (selector) => root.querySelector(selector);
     this.volume = new VolumeView(this.find("#volume"), (why) => this.refuseVolume(why));
     this.connectButtons();
@@ -18,6 +25,7 @@ export class Controls {
     listen(viewer, viewer.grid, () => this.tool);
     for (const event of ["lay", "change", "arrived"]) viewer.addEventListener(event, () => this.later());
     viewer.addEventListener("lay", () => this.connectSliders());
+    viewer.addEventListener("panes", () => this.fitPanes());
     this.connectSliders();
     this.choose("window");
     this.update();
@@ -38,6 +46,9 @@ export class Controls {
       save: () => this.save(),
       help: () => this.help(),
       forget: () => viewer.forget(null),
+      table: () => saveTable(viewer, this.root.dataset.notice),
+      flicker: () => this.toggleFlicker(),
+      screen: () => this.fillScreen(),
       link: () => this.toggle("link"),
       overlay: () => this.toggle("overlay"),
       smooth: () => this.toggle("smooth"),
@@ -62,23 +73,77 @@ export class Controls {
     };
     for (const id of ["#low", "#high"]) this.find(id).addEventListener("change", typed);
     const plane = this.find("#plane");
-    const deep = viewer.panes[0].shape[0] > 1;
-    plane.closest("label").hidden = !deep;
-    for (const act of ["planes", "volume", "cine"]) this.find(`[data-act=${act}]`).hidden = !deep;
-    for (const { name, axis } of viewer.panes[0].planes) plane.add(new Option(name, String(axis)));
     plane.addEventListener("change", () => viewer.setMode("panes", Number(plane.value)));
     const difference = this.find("#difference");
-    difference.closest("label").hidden = !viewer.pairs.length;
-    viewer.pairs.forEach(([a, b], i) => difference.add(new Option(`${a.title} − ${b.title}`, String(i))));
     difference.addEventListener("change", () => viewer.setDifference(Number(difference.value)));
-    const unsure = viewer.panes.some(({ kind }) => kind === "uncertainty") && viewer.panes.some(({ kind }) => kind === "grey");
-    this.find("[data-act=overlay]").hidden = !unsure;
+    const beside = this.find("#beside");
+    beside.addEventListener("change", () => this.compare());
+    this.find("#wipe").addEventListener("input", () => this.compare());
     this.find("#opacity").addEventListener("input", ({ target }) => {
       viewer.opacity = Number(target.value) / 100;
       viewer.refresh();
     });
+    this.fitPanes();
+  }
+
+  /** What can be done with the pictures that are shown: planes of volumes, differences of pairs. */
+  fitPanes() {
+    const { viewer } = this;
+    const deep = viewer.panes[0].shape[0] > 1;
+    const plane = this.find("#plane");
+    plane.closest("label").hidden = !deep;
+    for (const act of ["planes", "volume", "cine"]) this.find(`[data-act=${act}]`).hidden = !deep;
+    plane.replaceChildren(...viewer.panes[0].planes.map(({ name, axis }) => new Option(name, String(axis))));
+    const difference = this.find("#difference");
+    difference.closest("label").hidden = !viewer.pairs.length;
+    const named = viewer.pairs.map(([a, b], i) => new Option(`${a.title} − ${b.title}`, String(i)));
+    difference.replaceChildren(new Option("none", "-1"), ...named);
+    const unsure = viewer.panes.some(({ kind }) => kind === "uncertainty") && viewer.panes.some(({ kind }) => kind === "grey");
+    this.find("[data-act=overlay]").hidden = !unsure;
     const several = viewer.panes.length > 1;
     for (const act of ["link", "alone"]) this.find(`[data-act=${act}]`).hidden = !several && !deep;
+    const others = viewer.panes.flatMap(({ title, kind }, i) => (kind === "grey" ? [new Option(title, String(i))] : []));
+    this.find("#beside").replaceChildren(new Option("no comparison", ""), ...others);
+    this.find("#beside").closest(".group").hidden = others.length < 2;
+    this.stopFlicker();
+  }
+
+  // ---- one picture in the place of another ---------------------------------------------------------------------------
+
+  compare(share = this.find("#wipe").valueAsNumber / 100) {
+    const { value } = this.find("#beside");
+    this.viewer.compare(value === "" ? null : Number(value), share);
+    if (value === "") this.stopFlicker();
+  }
+
+  /** Show the active picture and the other one in turn; without another chosen, the first that can be compared. */
+  toggleFlicker() {
+    if (this.flicker) return this.stopFlicker();
+    const { viewer } = this;
+    const beside = this.find("#beside");
+    const fits = (i) => viewer.views[i] !== viewer.active && viewer.alike(viewer.views[i].pane, viewer.active.pane);
+    const choices = [...beside.options].map(({ value }) => value).filter((value) => value !== "" && fits(Number(value)));
+    if (viewer.mode !== "panes" || !choices.length) return this.speak("There is no other picture to flicker with");
+    if (!choices.includes(beside.value)) [beside.value] = choices;
+    let other = false;
+    this.flicker = setInterval(() => {
+      other = !other;
+      this.compare(other ? 0 : 1);
+    }, FLICKER);
+    this.find("[data-act=flicker]").setAttribute("aria-pressed", "true");
+    return this.speak(`Flickers with ${beside.selectedOptions[0].textContent}`);
+  }
+
+  stopFlicker() {
+    clearInterval(this.flicker);
+    this.flicker = 0;
+    this.find("[data-act=flicker]").setAttribute("aria-pressed", "false");
+    if (this.find("#beside").value !== "") this.compare();
+  }
+
+  fillScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.find(".screen").requestFullscreen?.();
   }
 
   connectSliders() {
@@ -92,7 +157,7 @@ export class Controls {
     this.tool = tool;
     for (const button of this.root.querySelectorAll("[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
-      if (button.dataset.tool === tool) this.speak(`Tool: ${button.textContent}`);
+      if (button.dataset.tool === tool) this.speak(`Tool: ${button.getAttribute("aria-label")}`);
     }
     this.viewer.grid.dataset.tool = tool;
   }
@@ -207,22 +272,41 @@ export class Controls {
     this.writeMeasures();
   }
 
+  /** Take up the end of a measure: by keyboard, as it was made; by mouse it is dragged. */
+  moveEnd(measure) {
+    const { viewer } = this;
+    viewer.goToMeasure(measure);
+    this.choose(measure.tool);
+    viewer.resume(viewer.active, measure);
+    viewer.active.stage.focus();
+    this.speak("Move the cross with Shift and the arrow keys, then press Enter.");
+  }
+
   writeMeasures() {
     const { viewer } = this;
     const box = this.find("#measures");
     box.hidden = !viewer.measures.length;
     const list = box.querySelector("ul");
+    if (list.contains(document.activeElement) && document.activeElement.matches("input")) return; // being renamed
     list.replaceChildren();
     for (const measure of viewer.measures) {
       const item = document.createElement("li");
       const readings = viewer.readings(measure);
-      const where = `${measure.label}, slice ${measure.number + 1}`;
+      const where = `, slice ${measure.number + 1}`;
+      const name = Object.assign(document.createElement("input"), { value: measure.label, size: 8, maxLength: 40 });
+      name.setAttribute("aria-label", `Name of ${measure.label}`);
+      name.addEventListener("change", () => viewer.rename(measure, name.value));
       const text = readings.map(({ title, text }) => (measure.tool === "distance" ? text : `${title}: ${text}`)).join("; ");
-      item.append(`${where}: ${text || "not in the pictures shown"} `);
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Remove" });
-      button.setAttribute("aria-label", `Remove ${measure.label}`);
-      button.addEventListener("click", () => viewer.forget(measure));
-      item.append(button);
+      item.append(name, `${where}: ${text || "not in the pictures shown"} `);
+      const button = (words, act) => {
+        const made = Object.assign(document.createElement("button"), { type: "button", textContent: words });
+        made.setAttribute("aria-label", `${words} ${measure.label}`);
+        made.addEventListener("click", act);
+        item.append(made);
+      };
+      button("Go to", () => viewer.goToMeasure(measure));
+      button("Move end", () => this.moveEnd(measure));
+      button("Remove", () => viewer.forget(measure));
       list.append(item);
     }
   }

@@ -2,7 +2,11 @@
 
 export class Difference {
   constructor(a, b) {
-    Object.assign(this, { a, b, shape: a.shape, address: `${a.address}-${b.address}`, memory: a.memory });
+    this.a = a;
+    this.b = b;
+    this.shape = a.shape;
+    this.address = `${a.address}-${b.address}`;
+    this.memory = a.memory;
   }
 
   size(axis) {
@@ -16,6 +20,7 @@ export class Difference {
     const [one, other] = [this.a.peek(axis, number), this.b.peek(axis, number)];
     if (!one || !other) return undefined;
     const slice = { ...one, values: one.values.map((value, i) => value - other.values[i]) };
+    slice.empty = one.empty || other.empty;
     this.memory.put(key, slice);
     return slice;
   }
@@ -23,6 +28,10 @@ export class Difference {
   async slice(axis, number) {
     await Promise.all([this.a.slice(axis, number, true, true), this.b.slice(axis, number, true, true)]);
     return this.peek(axis, number);
+  }
+
+  forget() {
+    this.memory.drop(`${this.address}/`);
   }
 
   expect() {} // the pictures it is made of look ahead themselves

@@ -80,6 +80,7 @@ export function bindings(viewer, controls) {
     [["m"], "three planes, or back to the pictures", () => controls.togglePlanes()],
     [["v"], "the volume in 3-D", () => controls.showVolume()],
     [["d"], "difference of the first two pictures, or none", () => controls.toggleDifference()],
+    [["y"], "flicker with another picture, or stop", () => controls.toggleFlicker()],
     [["u"], "uncertainty over the picture, or not", () => controls.toggle("overlay")],
     [["s"], "smooth or plain pixels", () => controls.toggle("smooth")],
     [["f"], "this picture alone, or all", () => viewer.toggleAlone()],

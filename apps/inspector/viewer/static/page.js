@@ -5,7 +5,7 @@ import { Viewer } from "./viewer.js";
 
 const root = document.querySelector("main");
 root.hidden = false;
-document.querySelector("#plain").hidden = true;
+/** @type {HTMLElement} */ (document.querySelector("#plain")).hidden = true;
 const spoken = document.querySelector("#spoken");
 const viewer = new Viewer(document.querySelector("#panes"), JSON.parse(root.dataset.panes), (sentence) => {
   spoken.textContent = sentence;

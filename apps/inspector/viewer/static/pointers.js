@@ -26,6 +26,12 @@ export function listen(viewer, grid, chosenTool) {
     const tool = event.shiftKey ? "pan" : (TOOL_OF_BUTTON[event.button] ?? chosenTool());
     const place = view.toImage(event.clientX, event.clientY);
     drag = { view, tool, place };
+    const handle = tool === "pan" || tool === "zoom" ? null : view.handleAt(event.clientX, event.clientY);
+    if (handle) {
+      drag.tool = "end";
+      viewer.resume(view, handle.measure, handle.end);
+      return;
+    }
     if (tool === "distance" || tool === "roi") viewer.begin(view, tool, place);
     if (tool === "crosshair") viewer.meet(view, place);
   });
@@ -74,6 +80,9 @@ export function listen(viewer, grid, chosenTool) {
     (event) => {
       const view = onStage(event) && viewAt(event.target);
       if (!view) return;
+      // A page around the picture scrolls where there is no slice to turn to.
+      const ended = event.deltaY < 0 ? view.wanted === 0 : view.wanted === view.count - 1;
+      if (!event.ctrlKey && ended) return;
       event.preventDefault();
       if (event.ctrlKey) {
         viewer.zoom(view, Math.exp(-event.deltaY / 300), view.toImage(event.clientX, event.clientY));

@@ -22,6 +22,14 @@ export class SliceMemory {
     return slice;
   }
 
+  drop(start) {
+    for (const [key, { values }] of this.kept) {
+      if (!key.startsWith(start)) continue;
+      this.kept.delete(key);
+      this.bytes -= values.byteLength;
+    }
+  }
+
   put(key, slice) {
     if (this.kept.has(key)) return;
     this.kept.set(key, slice);
@@ -95,9 +103,16 @@ export class Volume {
     const buffer = await answer.arrayBuffer();
     const [rows, columns] = this.size(axis);
     if (buffer.byteLength !== 4 * rows * columns) throw new Error("the slice came incomplete");
-    const slice = { values: floats(buffer), rows, columns };
+    const values = floats(buffer);
+    // What was not made yet is no number anywhere; masked air is no number in places.
+    const slice = { values, rows, columns, empty: values.every(Number.isNaN) };
     this.memory.put(`${this.address}/${axis}/${number}`, slice);
     return slice;
+  }
+
+  /** Forget what was fetched: the server has made it anew. */
+  forget() {
+    this.memory.drop(`${this.address}/`);
   }
 
   /** Fetch the neighbours in the direction of travel; what is no longer near is not fetched at all. */

@@ -4,6 +4,7 @@ import { distance, ellipseStatistics, show, sourceIndex, turnedSize } from "./ar
 import { CLEAR, NOTHING, TABLES } from "./colours.js";
 import { BAR, BOTTOM, FONT, TOP, drawBar, drawCross, drawScale, fill } from "./drawing.js";
 
+const REACH = 9; // CSS pixels from the end of a measure
 const element = (name, className, parent, text = "") => {
   const made = document.createElement(name);
   made.className = className;
@@ -12,6 +13,13 @@ const element = (name, className, parent, text = "") => {
   return made;
 };
 
+/** How the plane is hung, in words: true of each plane, axial or not. */
+function convention({ letters }) {
+  if (!letters) return "Orientation unknown: shown as stored.";
+  const words = { L: "left", R: "right", A: "front", P: "back", S: "head", I: "feet" };
+  return `Radiological convention: the patient's ${words[letters.left[0]] ?? letters.left} on the left.`;
+}
+
 export class View {
   /**
    * @param viewer  what owns this view: asked for the state, told of nothing
@@ -19,7 +27,10 @@ export class View {
    * @param axis    axis that is cut across
    */
   constructor(viewer, pane, axis, host, name) {
-    Object.assign(this, { viewer, pane, axis, name });
+    this.viewer = viewer;
+    this.pane = pane;
+    this.axis = axis;
+    this.name = name;
     this.plane = pane.planes[axis];
     this.count = pane.shape[axis];
     this.bitmap = document.createElement("canvas");
@@ -33,8 +44,9 @@ export class View {
     const root = (this.root = element("section", "pane", host));
     root.dataset.kind = this.pane.kind;
     const head = element("header", "head", root);
-    element("h2", "title", head, this.name);
-    this.head = head;
+    this.title = element("h2", "title", head, this.name);
+    this.note = element("span", "note quiet", head, [this.pane.note, convention(this.plane)].filter(Boolean).join(" "));
+    this.note.title = this.note.textContent;
     const stage = (this.stage = element("div", "stage", root));
     stage.tabIndex = 0;
     stage.setAttribute("role", "application");
@@ -55,12 +67,6 @@ export class View {
       Object.assign(this.slider, { type: "range", min: 1, max: this.count, step: 1 });
       this.slider.setAttribute("aria-label", `Slice of ${this.name}`);
     }
-    this.note = element("p", "note", foot, this.pane.note);
-    this.note.hidden = !this.pane.note;
-    const convention = this.plane.letters
-      ? "Radiological convention: right of the patient on the left."
-      : "Orientation unknown: shown as stored.";
-    element("p", "note quiet", foot, convention);
     this.box = { width: 0, height: 0 };
     this.observer = new ResizeObserver(([{ contentRect }]) => {
       this.box = { width: contentRect.width, height: contentRect.height };
@@ -161,7 +167,7 @@ export class View {
 
   take(number, slice) {
     this.shown = { number, slice, volume: this.pane.volume };
-    this.say("");
+    this.say(slice.empty ? "Nothing was made of this slice yet." : "");
     this.viewer.arrived(this);
   }
 
@@ -193,6 +199,7 @@ export class View {
     pen.imageSmoothingQuality = "high";
     pen.drawImage(this.bitmap, x, y, width * kx, height * ky);
     this.drawOverlay(pen, x, y, width * kx, height * ky);
+    this.drawBeside(pen, x, y, width * kx, height * ky);
     this.drawMeasures(pen);
     const cursor = this.viewer.cursorIn(this);
     if (cursor && cursor.quietFor !== this) drawCross(pen, this, cursor);
@@ -223,6 +230,24 @@ export class View {
     pen.globalAlpha = 1;
   }
 
+  /** The other picture of a comparison in the place of this one: all of it, or what lies right of the wipe. */
+  drawBeside(pen, x, y, width, height) {
+    const other = this.viewer.besideOf(this);
+    this.title.textContent = other && this.viewer.share <= 0 ? other.name : this.name;
+    if (!other?.shown || other.shown.number !== this.shown.number) return;
+    const edge = x + width * this.viewer.share;
+    fill(this.under, other.shown.slice, other.plane, this.window, TABLES.grey, NOTHING);
+    pen.save();
+    pen.beginPath();
+    pen.rect(edge, y, x + width - edge, height);
+    pen.clip();
+    pen.drawImage(this.under, x, y, width, height);
+    pen.restore();
+    if (this.viewer.share <= 0) return;
+    pen.fillStyle = "#7cc4ff";
+    pen.fillRect(edge - 1, y, 2, height);
+  }
+
   drawMeasures(pen) {
     const { kx, ky, x, y } = this.layout;
     const at = ([down, across]) => [x + across * kx, y + down * ky];
@@ -244,6 +269,7 @@ export class View {
       } else pen.ellipse((ax + bx) / 2, (ay + by) / 2, Math.abs(ax - bx) / 2, Math.abs(ay - by) / 2, 0, 0, 7);
       stroke();
       const text = `${measure.label}: ${this.reading(measure)}`;
+      this.drawHandles(pen, [[ax, ay], [bx, by]]);
       const left = Math.max(4, Math.min(Math.max(ax, bx) + 6, this.layout.room[0] - pen.measureText(text).width - 6));
       const top = Math.max(14, Math.max(ay, by) + 4);
       pen.fillStyle = "rgba(0,0,0,.75)";
@@ -253,15 +279,41 @@ export class View {
     }
   }
 
+  /** The ends by which a measure is moved. */
+  drawHandles(pen, ends) {
+    pen.fillStyle = "#ffd75e";
+    for (const [x, y] of ends) pen.fillRect(x - 3, y - 3, 6, 6);
+  }
+
+  /** The measure and its end ("a" or "b") within reach of a place on the screen; null if there is none. */
+  handleAt(clientX, clientY) {
+    const box = this.stage.getBoundingClientRect();
+    const { kx, ky, x, y } = this.layout;
+    for (const measure of [...this.viewer.measuresOf(this)].reverse()) {
+      for (const end of ["b", "a"]) {
+        const [down, across] = measure[end];
+        const off = Math.hypot(clientX - box.left - x - across * kx, clientY - box.top - y - down * ky);
+        if (off <= REACH) return { measure, end };
+      }
+    }
+    return null;
+  }
+
   /** What a measure says in this picture. */
   reading(measure) {
-    const { height, width, dy, dx } = this.drawn;
+    const { dy, dx } = this.drawn;
     if (measure.tool === "distance") {
       return `${show(distance(measure.a, measure.b, [dy, dx]))} ${this.pane.spacing ? "mm" : "px"}`;
     }
-    const found = ellipseStatistics(this.valueAt, measure.a, measure.b, height, width);
+    const found = this.statistics(measure);
     const unit = this.pane.unit ? ` ${this.pane.unit}` : "";
     return found.n ? `mean ${show(found.mean)}, SD ${show(found.sd)}${unit}, n ${found.n}` : "no pixel inside";
+  }
+
+  /** Number, mean and standard deviation in the oval of a measure. */
+  statistics(measure) {
+    const { height, width } = this.drawn;
+    return ellipseStatistics(this.valueAt, measure.a, measure.b, height, width);
   }
 
   /** The words around the picture, and the same for those who hear it. */

@@ -11,13 +11,20 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 export class Viewer extends EventTarget {
   /** @param grid element that holds the views; @param descriptions what the server says of each pane */
-  constructor(grid, descriptions, announce = () => {}) {
+  constructor(grid, descriptions, announce = (/** @type {string} */ _sentence) => {}) {
     super();
-    Object.assign(this, { grid, announce });
-    const memory = new SliceMemory();
-    this.panes = descriptions.map((pane) => ({ ...pane, volume: new Volume(pane.source, pane.shape, memory) }));
-    this.pairs = pairs(this.panes);
-    Object.assign(this, { linked: true, smooth: false, overlay: false, opacity: 0.5, mode: "panes", alone: false });
+    this.grid = grid;
+    this.announce = announce;
+    this.memory = new SliceMemory();
+    this.take(descriptions);
+    this.beside = null;
+    this.share = 0;
+    this.linked = true;
+    this.smooth = false;
+    this.overlay = false;
+    this.opacity = 0.5;
+    this.mode = "panes";
+    this.alone = false;
     this.shared = START();
     this.windows = new Map();
     this.measures = [];
@@ -27,6 +34,31 @@ export class Viewer extends EventTarget {
     this.difference = null;
     this.lay();
     new ResizeObserver(() => this.arrange()).observe(grid);
+  }
+
+  take(descriptions) {
+    this.panes = descriptions.map((pane) => ({ ...pane, volume: new Volume(pane.source, pane.shape, this.memory) }));
+    this.pairs = pairs(this.panes);
+    this.difference = null;
+  }
+
+  /** Show other pictures: place, zoom and tools stay, and of the same scan windows and measures too. */
+  setPanes(descriptions, same) {
+    const active = this.active?.pane.source;
+    for (const { volume } of this.panes) volume.forget();
+    this.take(descriptions);
+    this.beside = null;
+    if (!same) {
+      this.shared = START();
+      this.windows.clear();
+      this.measures = [];
+      Object.assign(this, { mode: "panes", axis: 0, alone: false });
+    }
+    for (const measure of this.measures) measure.pane = this.panes.find(({ source }) => source === measure.pane.source) ?? this.panes[0];
+    this.lay();
+    const again = this.views.find(({ pane }) => pane.source === active);
+    if (again) this.activate(again);
+    this.dispatchEvent(new Event("panes"));
   }
 
   // ---- what is on the page ---------------------------------------------------------------------------------------
@@ -55,7 +87,9 @@ export class Viewer extends EventTarget {
   }
 
   activate(view) {
+    const other = this.active !== view;
     this.active = view;
+    if (other) this.dispatchEvent(new Event("active"));
     for (const other of this.views) {
       other.root.classList.toggle("active", other === view);
       other.root.hidden = this.alone && other !== view;
@@ -94,6 +128,19 @@ export class Viewer extends EventTarget {
     this.difference = index < 0 ? null : differencePane(...this.pairs[index]);
     this.mode = "panes";
     this.lay();
+  }
+
+  // ---- one picture in the place of another: flicker and wipe ---------------------------------------------------------
+
+  /** Compare the active picture with another in one place: `share` of it stays, the rest is the other; null ends it. */
+  compare(index, share = 0) {
+    Object.assign(this, { beside: index === null ? null : this.views[index], share });
+    this.refresh();
+  }
+
+  besideOf(view) {
+    const other = this.beside;
+    return other && view === this.active && other !== view && this.alike(view.pane, other.pane) ? other : null;
   }
 
   // ---- state: shared when linked, each view's own when not ----------------------------------------------------------
@@ -284,6 +331,14 @@ export class Viewer extends EventTarget {
     this.refresh();
   }
 
+  /** Take a measure up again by one of its ends. */
+  resume(view, measure, end = "b") {
+    this.measures = this.measures.filter((other) => other !== measure);
+    if (end === "a") [measure.a, measure.b] = [measure.b, measure.a];
+    this.draft = measure;
+    this.point(view, measure.b, false);
+  }
+
   begin(view, tool, place) {
     this.draft = { tool, pane: view.pane, axis: view.axis, number: view.shown?.number ?? 0, a: place, b: place };
     this.refresh();
@@ -298,8 +353,10 @@ export class Viewer extends EventTarget {
     const made = this.draft;
     this.draft = null;
     if (made && (Math.abs(made.a[0] - made.b[0]) > 0.5 || Math.abs(made.a[1] - made.b[1]) > 0.5)) {
-      this.made = (this.made ?? 0) + 1;
-      made.label = `${made.tool === "distance" ? "D" : "R"}${this.made}`;
+      if (!made.label) {
+        this.made = (this.made ?? 0) + 1;
+        made.label = `${made.tool === "distance" ? "D" : "R"}${this.made}`;
+      }
       this.measures.push(made);
       this.announce(`${made.label}: ${this.readings(made).map(({ title, text }) => `${title}: ${text}`).join("; ")}`);
     }
@@ -307,7 +364,7 @@ export class Viewer extends EventTarget {
   }
 
   measuresOf(view) {
-    const all = this.draft ? [...this.measures, { ...this.draft, label: "" }] : this.measures;
+    const all = this.draft ? [...this.measures, { label: "", ...this.draft }] : this.measures;
     return all.filter((m) => m.axis === view.axis && m.number === view.shown?.number && this.alike(m.pane, view.pane));
   }
 
@@ -316,6 +373,20 @@ export class Viewer extends EventTarget {
     const views = this.views.filter((view) => measure.axis === view.axis && view.shown?.number === measure.number && this.alike(measure.pane, view.pane));
     const each = views.map((view) => ({ title: view.name, text: view.reading(measure) }));
     return measure.tool === "distance" ? each.slice(0, 1) : each;
+  }
+
+  /** Show the slice of a measure, in a picture that it lies in. */
+  goToMeasure(measure) {
+    if (this.mode !== "panes" || this.axis !== measure.axis) this.setMode("panes", measure.axis);
+    const view = this.views.find(({ pane }) => this.alike(measure.pane, pane));
+    if (!view) return;
+    this.activate(view);
+    this.goTo(view, measure.number);
+  }
+
+  rename(measure, label) {
+    if (label.trim()) measure.label = label.trim();
+    this.changed();
   }
 
   forget(measure) {

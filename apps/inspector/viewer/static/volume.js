@@ -16,7 +16,14 @@ export function hasWebGL2() {
 export class VolumeView {
   /** @param dialog the dialog of the page; @param refuse called with a sentence when it cannot be shown */
   constructor(dialog, refuse) {
-    Object.assign(this, { dialog, refuse, frame: null, values: null, pane: null });
+    this.dialog = dialog;
+    this.refuse = refuse;
+    this.frame = null;
+    this.values = null;
+    this.pane = null;
+    this.low = 0;
+    this.high = 1;
+    this.inverted = false;
     this.find = (selector) => dialog.querySelector(selector);
     const keys = {
       ArrowLeft: () => this.move(0, 1), ArrowRight: () => this.move(0, -1),

@@ -101,22 +101,4 @@
     const next = tiles[tiles.indexOf(tile) + step];
     if (next) { next.focus(); event.preventDefault(); }
   });
-
-  // Files go straight to the session's private folder: one request a file, its name stays here.
-  window.inspectorUpload = async (files, tell) => {
-    let id = null, number = 0;
-    for (const file of files) {
-      tell(`Sending file ${++number} of ${files.length} …`);
-      const address = id === null ? "/upload" : `/upload?set=${encodeURIComponent(id)}`;
-      const answer = await fetch(address, { method: "POST", body: file,
-        headers: { "Content-Type": "application/octet-stream" } });
-      if (!answer.ok) {
-        let sentence = await answer.text();
-        try { sentence = JSON.parse(sentence).detail ?? sentence; } catch { /* plain text */ }
-        throw new Error(sentence);
-      }
-      id = (await answer.json()).id;
-    }
-    return id;
-  };
 })();

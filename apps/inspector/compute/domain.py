@@ -1,0 +1,180 @@
+"""Is a scan like those that a prior was trained on? The prior predicts lines that are hidden from it, in one call.
+
+A network that learned from incomplete scans has learned exactly this: it is shown a part of the measured lines and has
+to know the others. How well it does on one scan, beside how well it does on scans of its own kind with the same lines,
+says whether this one is of that kind: a rank among them, as in conformal prediction (Vovk, Gammerman and Shafer 2005),
+and no likelihood. Which lines are measured matters more than the anatomy, so that they must be the same for all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.data.scan import Picture, Scan
+from rsd_med.inverse import scans
+from rsd_med.inverse.base import repeat
+from rsd_med.operators.channels import to_complex
+from rsd_med.operators.mri import MultiCoilFourier
+
+from .model import Model
+from .simulated import simulate
+
+KNOWN = 32
+"""Scans of the prior's own kind that a scan is ranked among: one of them would be called foreign once in 33 times."""
+
+MASKS = 4
+"""As many ways of leaving out lines of a complete scan."""
+
+LEVELS = (0.1, 0.3)
+"""Noise that is added to what the network is shown, in scaled units."""
+
+DRAWS = 6
+"""How often lines are hidden at each level."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How a scan compares with the prior's own kind.
+
+    Attributes
+    ----------
+    error
+        Squared error on hidden lines in parts of their energy.
+    known
+        The same of scans of the prior's own kind, from the smallest to the largest.
+    held_out
+        Whether these were held out of the training and had the same lines; else they are of the training itself.
+    """
+
+    error: float
+    known: tuple[float, ...]
+    held_out: bool
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the prior does worse on this scan than on each of its own kind."""
+        return self.error > self.known[-1]
+
+
+class Domain:
+    """What a run's teacher counts as its own kind.
+
+    Parameters
+    ----------
+    model
+        Of the run.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._ranked: dict[bytes, tuple[float, ...]] = {}
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether there is a teacher that learned by hiding lines."""
+        return "teacher" in self.model.stages and isinstance(self.model.experiment.corruption, MultiCoilUndersampling)
+
+    def likeness(self, scan: Scan) -> Likeness:
+        """Compare a scan of the run's size.
+
+        Raises
+        ------
+        DataError
+            When there is nobody to ask, nothing to compare with, or too little was measured to hide some of it.
+        """
+        if not self.can_be_asked:
+            raise DataError("this run has no teacher that learned with hidden lines, and nobody else can be asked.")
+        if scan.trajectory is not None or scan.sampled is not None:
+            raise DataError("only scans of whole columns can be compared.")
+        masks = [scan.acquired] if scan.gaps else self._masks(scan)
+        try:
+            error = self._mean_error(self._measured(scan), masks)
+            if self._complete:
+                return Likeness(error, self._known_under(masks), held_out=True)
+            return Likeness(error, self._known_of_training, held_out=False)
+        except ProtocolError as problem:
+            raise DataError("too few lines were measured to hide some of them, as in the training.") from problem
+
+    def _masks(self, scan: Scan) -> list[Tensor]:
+        """Return the lines that are kept of every complete scan, as many as in the training."""
+        protocol = self.model.experiment.protocol
+        speed = getattr(protocol.corruption, "acceleration", None)
+        names = [f"domain {number}" for number in range(MASKS)]
+        drawn = [scans.Undersampling(speed, protocol.acs_lines, volume=name).mask(scan) for name in names]
+        return [mask for mask in drawn if mask is not None] or [scan.acquired]
+
+    def _measured(self, scan: Scan) -> Measurement:
+        protocol = self.model.experiment.protocol
+        settings = protocol.calibration.model_copy(update={"check_maps": False})
+        prepared = scans.prepare(scan, scans.Undersampling(), settings, acs_lines=protocol.acs_lines)
+        measurement = prepared.measurement.to(self.model.experiment.device)
+        if isinstance(measurement.operator, MultiCoilFourier):  # networks know images of one set of maps
+            return replace(measurement, operator=measurement.operator.first_set())
+        return measurement
+
+    @cached_property
+    def _complete(self) -> list[Measurement]:
+        """Scans of the run's own reference data, with all their lines; none where they are not here, or incomplete."""
+        experiment = self.model.experiment
+        settings, size = experiment.protocol.evaluation.reference, experiment.sampling_operators.size
+        if settings is None:
+            return []
+        source = settings.build(experiment.base_dir, experiment.protocol.seed)
+        measured = []
+        for number in range(min(KNOWN, len(source))):
+            item = source[len(source) - 1 - number]  # the first are the examples that are looked at
+            scan = simulate(item) if isinstance(item, Picture) else item
+            if not scan.gaps and scan.matrix == size:
+                measured.append(self._measured(scan))
+        return measured if len(measured) >= KNOWN // 2 else []
+
+    def _known_under(self, masks: Sequence[Tensor]) -> tuple[float, ...]:
+        key = torch.stack(list(masks)).numpy().tobytes()
+        if key not in self._ranked:
+            self._ranked[key] = tuple(sorted(self._mean_error(scan, masks) for scan in self._complete))
+        return self._ranked[key]
+
+    @cached_property
+    def _known_of_training(self) -> tuple[float, ...]:
+        dataset, group = self.model.experiment.dataset, self.model.experiment.main_group
+        errors = sorted(self._error(dataset[index].to(self.model.experiment.device)) for index in group[:KNOWN])
+        if len(errors) < KNOWN // 2:
+            raise DataError(f"only {len(errors)} scans of the prior's own kind are here, too few to compare with.")
+        return tuple(errors)
+
+    def _mean_error(self, measurement: Measurement, masks: Sequence[Tensor]) -> float:
+        errors = []
+        for mask in masks:
+            rest = measurement.operator.restricted(measurement.data, mask.to(measurement.device)[None, None, None])
+            if rest is None:
+                raise DataError("no lines can be left out of a scan of this kind.")
+            errors.append(self._error(replace(measurement, operator=rest[0], data=rest[1])))
+        return sum(errors) / len(errors)
+
+    @torch.no_grad()
+    def _error(self, measurement: Measurement) -> float:
+        experiment, network = self.model.experiment, self.model.network("teacher")
+        objective, there = experiment.objective, repeat(measurement, DRAWS)
+        missed = energy = 0.0
+        for level in LEVELS:
+            # The same draws for every scan, so that errors differ by the scans alone.
+            draws = generator_for(0, "domain", str(level), device=experiment.device)
+            further = objective.further(there.operator, draws)
+            sigma = torch.full((DRAWS,), level, device=there.device)
+            shown = objective.noised(there, further, sigma, draws)
+            estimate = objective.show(further).denoise(network, shown, sigma)
+            left = there.operator(to_complex(estimate)) - there.data
+            hidden = (there.operator.entries(there.data) & ~further.entries(there.data)).expand_as(left)
+            missed, energy = missed + _power(left[hidden]), energy + _power(there.data[hidden])
+        return missed / energy if energy > 0 else 0.0
+
+
+def _power(values: Tensor) -> float:
+    return float(values.abs().square().sum())

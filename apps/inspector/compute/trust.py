@@ -1,0 +1,92 @@
+"""What speaks for and against a reconstruction, as plain values: measured and hidden lines, the prior, a reference."""
+
+from typing import Any
+
+from rsd_med.base.errors import DataError, FewLinesError
+from rsd_med.base.progress import Progress
+from rsd_med.inverse.base import Reconstruction
+from rsd_med.inverse.causes import likely_cause
+from rsd_med.inverse.checking import check_slice
+from rsd_med.inverse.choice import BASELINE, baseline_candidates
+from rsd_med.inverse.hidden_lines import Candidate
+from rsd_med.inverse.kinds import SOLVERS
+
+from . import reconstruction
+from .domain import Domain
+from .model import Model
+from .reconstruction import ReadyScan
+
+CHECK_DRAWS = 2
+"""How often lines are hidden from a learned method, at least."""
+
+
+def residual(scan: ReadyScan, method: str, result: Reconstruction) -> dict[str, Any]:
+    """Return how the image agrees with the measured lines, of the whole scan and ring by ring."""
+    settings, consistency = SOLVERS[method], result.residual
+    cause = ""
+    if not consistency.explains and settings.fits_data:
+        sentence = likely_cause(
+            scan.prepared.measurement,
+            scan.prepared.report,
+            learned=settings.needs is not None,
+            one_set=not settings.takes_sets,
+        )
+        cause = sentence.partition(";")[0].rstrip(".")  # what follows are options of the command line
+    return {
+        "consistent": consistency.explains,
+        "meant": settings.fits_data,
+        "figure": consistency.figure(),
+        "cause": cause,
+        "rings": [
+            {"part": part.part, "noise": part.noise_ratio, "signal": part.relative, "fine": part.excess <= 1}
+            for part in consistency.parts
+        ],
+    }
+
+
+def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress) -> dict[str, Any] | None:
+    """Say how a learned method predicts measured lines that are hidden from it, beside L1-wavelet.
+
+    Returns
+    -------
+    dict or None
+        ``reason`` where nothing could be hidden; else the errors ``own`` and ``baseline`` in parts of the energy of the
+        ``lines``, and whether the method is ``worse``. None for a method without a prior.
+    """
+    if SOLVERS[method].needs is None:
+        return None
+    candidate = Candidate(method, reconstruction.build_solver(model, method, samples))
+    measurement = scan.prepared.measurement.to(model.experiment.device)
+    try:
+        table = check_slice(measurement, [*baseline_candidates(), candidate], CHECK_DRAWS, 0, progress)
+    except FewLinesError as error:
+        return {"reason": error.message}
+    row, baseline = table.row_of(candidate), table.best_of(BASELINE)
+    return {
+        "own": row.errors.relative,
+        "baseline": baseline.errors.relative,
+        "lines": len(row.errors.squared),
+        "worse": table.warning(row) is not None,
+    }
+
+
+def prior(model: Model, domain: Domain, ask: str | int) -> dict[str, Any]:
+    """Return what the prior was ``trained`` on, and whether a scan is ``like`` it, or why that is ``untested``.
+
+    Parameters
+    ----------
+    model
+        The prior's run.
+    domain
+        What counts as the prior's own kind.
+    ask
+        The scan, as it was measured, by the name that the worker knows it by; see ``reconstruction.ReadyScans``.
+    """
+    answer: dict[str, Any] = {"trained": model.training(), "like": None}
+    try:
+        likeness = domain.likeness(reconstruction.scan_of(model, ask)[0])
+    except DataError as error:
+        return answer | {"untested": error.message}
+    known = likeness.known
+    like = {"error": likeness.error, "least": known[0], "most": known[-1], "count": len(known)}
+    return answer | {"like": like | {"foreign": likeness.foreign, "held_out": likeness.held_out}}

@@ -1,0 +1,79 @@
+"""Does the app call scans foreign that a prior never learned, and its own kind not? A letter, noise, heads, knees."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from apps.inspector.__main__ import DEMO
+from apps.inspector.compute import reconstruction
+from apps.inspector.compute.domain import Domain, Likeness
+from apps.inspector.compute.model import Model
+from apps.inspector.compute.simulated import simulate
+from benchmarks.common import Figure, conclude, shared_data
+from rsd_med.data.scan import Picture, Scan
+
+OWN, FIRST = 64, 100
+"""Held-out scans of the run's own kind, none of which it is compared with."""
+
+
+def letter(size: int) -> Scan:
+    """Return a letter F."""
+    image, part = torch.full((1, size, size), -1.0), size // 8
+    image[:, part : 7 * part, 2 * part : 3 * part] = 1
+    image[:, part : 2 * part, 2 * part : 6 * part] = image[:, 3 * part : 4 * part, 2 * part : 5 * part] = 1
+    return simulate(Picture("letter", image))
+
+
+def noise(size: int, seed: int) -> Scan:
+    """Return k-space of Gaussian noise."""
+    values = torch.randn(4, size, size, 2, generator=torch.Generator().manual_seed(seed))
+    return Scan("noise", torch.view_as_complex(values), torch.ones(size, dtype=torch.bool))
+
+
+def images(folder: str, size: int) -> Iterator[Scan]:
+    """Yield simulated scans of images of the shared data, resampled to a run's size."""
+    with np.load(shared_data(folder) / "test_128.npz") as stored:
+        for image in stored["images"].astype(np.float32):
+            values = torch.from_numpy(image / image.max())[None, None]
+            small: Tensor = torch.nn.functional.interpolate(values, (size, size), mode="area")[0]
+            yield simulate(Picture("image", small * 2 - 1))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rank every scan among the run's own kind."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.foreign", description=__doc__)
+    parser.add_argument("run", type=Path, nargs="?", default=DEMO, help="run folder (default: the demo model)")
+    options = parser.parse_args(arguments)
+    model = Model(options.run)
+    domain, size = Domain(model), model.experiment.sampling_operators.size[0]
+    scans = {
+        "own kind": (reconstruction.example(model, number) for number in range(FIRST, FIRST + OWN)),
+        "letter F": iter([letter(size)]),
+        "noise": (noise(size, seed) for seed in range(8)),
+        "heads (IXI)": images("brain_axial_ixi", size),
+        "knees (real, sagittal)": images("knee_pdfs_sagittal_mridata", size),
+    }
+    figures, details = [], {}
+    for name, group in scans.items():
+        ranks: list[Likeness] = [domain.likeness(scan) for scan in group]
+        errors = [likeness.error for likeness in ranks]
+        share = sum(likeness.foreign for likeness in ranks) / len(ranks)
+        own = name == "own kind"
+        bound = None if "knees" in name else 0.1 if own else 1.0
+        figures.append(Figure(f"{name}: share of {len(ranks)} called foreign", share, bound, at_most=own))
+        details[name] = {"least": min(errors), "median": float(np.median(errors)), "most": max(errors)}
+        details["compared with"] = {
+            "scans": len(ranks[0].known),
+            "most": ranks[0].known[-1],
+            "held out": ranks[0].held_out,
+        }
+    return conclude("foreign", figures, {"errors": details})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
