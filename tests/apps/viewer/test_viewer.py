@@ -254,7 +254,8 @@ def test_a_length_and_a_value_without_a_mouse(opened, served, panes, arrays):
     assert page.locator(".mark.value").text_content() == f"(18, 24, 12)  {arrays['lost'][12, 24, 18]:.4g}"
     page.keyboard.press("Enter")
     settle(page)
-    assert "D1, slice 13: 5 px" in page.locator("#measures li").text_content()
+    assert page.locator("#measures input").input_value() == "D1"
+    assert ", slice 13: 5 px" in page.locator("#measures li").text_content()
 
 
 def test_the_value_under_the_mouse_is_the_arrays(opened, served, panes, arrays):
