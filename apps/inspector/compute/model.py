@@ -61,7 +61,7 @@ class Model:
             except DataError:
                 continue
             self.stages[stage] = (self.experiment.load_network(checkpoint, stage), checkpoint.images)
-        if not self.stages:
+        if not self.networks:
             raise DataError(f"{path.name} holds no trained network yet; train it first: python -m rsd_med.train.")
         self.latents = lru_cache(maxsize=4)(self._draw_latents)
         self._read_everything = False
@@ -89,19 +89,6 @@ class Model:
             "acceleration": getattr(protocol.corruption, "acceleration", None),
             "teacher_calls": sampler.calls(self.experiment.corruption.sigma),
             "measurements": 0 if self.measured is None else len(self.measured),
-        }
-
-    def training(self) -> dict[str, Any]:
-        """Return what the networks were trained on, as far as the run has written it down."""
-        protocol, operators = self.experiment.protocol, self.experiment.sampling_operators
-        maps, count = operators.operator.coil_maps, self.record.metrics.get("num_measurements")
-        return {
-            "kind": protocol.data.kind,
-            "weighting": getattr(protocol.data, "weighting", None),
-            "size": list(operators.size),
-            "coils": None if maps is None else int(maps.shape[-3]),
-            "acceleration": getattr(protocol.corruption, "acceleration", None),
-            "scans": count if isinstance(count, int) else getattr(protocol.data, "num_images", None),
         }
 
     @torch.no_grad()
@@ -263,6 +250,12 @@ class Model:
         if stage not in self.stages:
             raise DataError(f"This run has no trained {stage} yet.")
         return self.stages[stage][0]
+
+    @property
+    def networks(self) -> list[NetworkName]:
+        """Which networks reconstruction can ask: those of the stages that are trained."""
+        there = self.run.checkpoints.newest("reconstructor")[0] is not None
+        return [*self.stages, *(("reconstructor",) if there else ())]
 
     def trained(self, stage: NetworkName) -> TrainedNetwork:
         """Return a network of the run as methods of reconstruction take it.

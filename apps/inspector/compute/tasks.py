@@ -114,7 +114,7 @@ def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, accelerat
     With it come the zero-filled image and, where the scan was undersampled here, the complete one: ``images`` by name,
     float32 (y, x), in the values of the file.
     """
-    from . import reconstruction
+    from . import reconstruction, trust
 
     model, ready = scans.model, scans.get(scan, acceleration)
     facts = reconstruction.describe(ready)
@@ -123,8 +123,8 @@ def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, accelerat
     geometry = ready.prepared.geometry
     return {
         **facts,
-        "learned": [stage for stage in model.stages if fits and model.complex],
-        "trained": model.training(),
+        "learned": model.networks if fits and model.complex else [],
+        "trained": trust.training(model),
         "images": images,
         "affine": geometry.affine,
         "spacing": geometry.spacing_mm,

@@ -70,6 +70,20 @@ def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progr
     }
 
 
+def training(model: Model) -> dict[str, Any]:
+    """Return what a run's networks were trained on, as far as the run has written it down."""
+    protocol, operators = model.experiment.protocol, model.experiment.sampling_operators
+    maps, count = operators.operator.coil_maps, model.record.metrics.get("num_measurements")
+    return {
+        "kind": protocol.data.kind,
+        "weighting": getattr(protocol.data, "weighting", None),
+        "size": list(operators.size),
+        "coils": None if maps is None else int(maps.shape[-3]),
+        "acceleration": getattr(protocol.corruption, "acceleration", None),
+        "scans": count if isinstance(count, int) else getattr(protocol.data, "num_images", None),
+    }
+
+
 def prior(model: Model, domain: Domain, ask: str | int) -> dict[str, Any]:
     """Return what the prior was ``trained`` on, and whether a scan is ``like`` it, or why that is ``untested``.
 
@@ -82,7 +96,7 @@ def prior(model: Model, domain: Domain, ask: str | int) -> dict[str, Any]:
     ask
         The scan, as it was measured, by the name that the worker knows it by; see ``reconstruction.ReadyScans``.
     """
-    answer: dict[str, Any] = {"trained": model.training(), "like": None}
+    answer: dict[str, Any] = {"trained": training(model), "like": None}
     try:
         likeness = domain.likeness(reconstruction.scan_of(model, ask)[0])
     except DataError as error:

@@ -34,6 +34,8 @@ def test_a_reader_logs_in_by_keyboard_works_and_logs_out(chromium, address):
             if password == "wrong":
                 page.get_by_role("alert").get_by_text("do not belong together").wait_for()
                 assert find_violations(page) == []
+        page.locator("#scan-file").wait_for(state="attached")
+        page.goto(f"{address}lab")
         page.wait_for_selector("#grid .tile")
         mine = page.locator("#grid .tile").first.get_attribute("style").split("url(")[1].split(")")[0].lstrip("/")
         assert page.request.get(address + mine).status == 200

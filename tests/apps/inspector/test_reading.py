@@ -154,7 +154,7 @@ def test_whole_volumes_a_reload_and_a_server_that_is_away(page, server):
     page.context.set_offline(True)
     page.locator(".stage").first.focus()
     page.keyboard.press("End")
-    page.locator("#status", has_text="cannot be reached").wait_for()
+    page.locator("#connection", has_text="No connection to the server").wait_for()
     page.context.set_offline(False)
     page.locator("#results details").nth(1).wait_for()
 

@@ -1,13 +1,5 @@
-// Questions to this server. Where it cannot be reached, they wait and are asked again; an answer that is a refusal is an
-// error with the server's own sentence.
-
-const PAUSE = 2000; // milliseconds between two tries
-
-/** Told with true when the server cannot be reached, with false when it can be again. */
-let hear = (/** @type {boolean} */ _away) => {};
-export function onAbsence(listener) {
-  hear = listener;
-}
+// Questions to this server; an answer that is a refusal is an error with the server's own sentence. Where the network is
+// away, they wait (presence.js).
 
 /**
  * Send files straight to the session's private folder, one request a file; their names stay here.
@@ -49,17 +41,7 @@ async function refusal(answer) {
  */
 export async function ask(address, body = null) {
   const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
-  for (;;) {
-    let answer;
-    try {
-      answer = await fetch(address, { credentials: "same-origin", cache: "no-store", ...options });
-    } catch {
-      hear(true);
-      await new Promise((done) => setTimeout(done, PAUSE));
-      continue;
-    }
-    hear(false);
-    if (answer.ok) return answer.json();
-    throw await refusal(answer);
-  }
+  const answer = await fetch(address, { credentials: "same-origin", cache: "no-store", ...options });
+  if (!answer.ok) throw await refusal(answer);
+  return answer.json();
 }

@@ -3,7 +3,7 @@
 
 import { Controls } from "/viewer/static/controls.js";
 import { Viewer } from "/viewer/static/viewer.js";
-import { ask, onAbsence, send } from "./asking.js";
+import { ask, send } from "./asking.js";
 import { make, qualityTable, resultBox, writeFacts } from "./boxes.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -38,11 +38,6 @@ function tell(sentence, problem = false, share = undefined) {
   if (share === null) bar.removeAttribute("value");
   else if (share !== undefined) bar.value = share;
 }
-
-onAbsence((away) => {
-  document.body.classList.toggle("away", away);
-  if (away) tell("The server cannot be reached. This page waits, and goes on when it can.", true);
-});
 
 /** Nothing of the scan before is left to be taken for the next one's. */
 function blank(title) {
