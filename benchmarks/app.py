@@ -76,8 +76,9 @@ def wait_for(port: int, seconds: float) -> None:
 
 def draw(client: Any, seed: int, count: int = 64) -> tuple[str, bytes]:
     """Ask for a grid as the page does; return the status line and the picture."""
-    dependencies = client.get("/config").json()["dependencies"]
-    number = next(one["id"] for one in dependencies if any(event == "load" for _, event in one["targets"]))
+    config = client.get("/config").json()
+    button = next(one["id"] for one in config["components"] if one["props"].get("value") == "Draw")
+    number = next(one["id"] for one in config["dependencies"] if [button, "click"] in one["targets"])
     page = secrets.token_hex(6)
     asked = {"data": [seed, count, 1.0, "Magnitude"], "fn_index": number, "session_hash": page}
     client.post("/gradio_api/queue/join", json=asked).raise_for_status()
