@@ -29,8 +29,12 @@ def comparability(records: "Mapping[str, RunRecord]") -> str:
         sentences.append(f"These runs' figures can NOT be compared with one another: they differ in {named}.")
     else:
         sentences.append(f"{DISTANCES} of these runs can be compared: features, numbers and reference are equal.")
-        if "measurements" in differ:
-            sentences.append("Their proximal distances cannot: they rest on different numbers of measurements.")
+        same = "measurements" not in differ
+        sentences.append(
+            "So can their proximal distances."
+            if same
+            else "Their proximal distances cannot: they rest on different numbers of measurements."
+        )
     if "machine" in differ:
         sentences.append("Their seconds cannot: they were measured on different machines.")
     return " ".join(sentences)

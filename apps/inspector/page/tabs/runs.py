@@ -147,17 +147,22 @@ def _figures(records: "dict[str, RunRecord]") -> str:
     from rsd_med.reporting.numbers import significant
     from rsd_med.reporting.record import finite, model_title
 
+    models = {name: record.real_and_models() or {"": {}} for name, record in records.items()}
+    measured = [figures for own in models.values() for figures in own.values()]
+    shown = [column for column in _FIGURES if any(finite(figures, column) is not None for figures in measured)]
     rows = []
     for name, record in records.items():
-        for model, figures in record.real_and_models().items() or [("", {})]:
-            cells = [finite(figures, column) for column in _FIGURES]
+        for model, figures in models[name].items():
+            cells = [finite(figures, column) for column in shown]
             rows.append(
                 f"<tr><th scope='row'>{html.escape(name)}</th><td>{html.escape(record.state)}</td>"
                 f"<td>{html.escape(model_title(model) if model else 'not measured yet')}</td>"
                 + "".join(f"<td>{'' if cell is None else significant(cell)}</td>" for cell in cells)
                 + "</tr>"
             )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("Run", "State", "Model", *_FIGURES.values()))
+    head = "".join(
+        f"<th scope='col'>{name}</th>" for name in ("Run", "State", "Model", *(_FIGURES[column] for column in shown))
+    )
     problems = "".join(note(problem, problem=True) for record in records.values() for problem in record.problems)
     return (
         "<div class='scroll' tabindex='0' role='region' aria-label='Figures'><table class='figures'><thead><tr>"
