@@ -6,7 +6,7 @@ take, what the backward pass will ask for, what lies in memory at once.
 
 import math
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,10 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from rsd_med.base.draws import Draws
 from rsd_med.diffusion.compute import ComputeOptions, Precision
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.unrolled import CONTEXT
 from rsd_med.evaluation.generation import BATCH as DRAWN_AT_ONCE
 from rsd_med.experiment import Experiment
 from rsd_med.operators.channels import to_channels
 from rsd_med.protocol import Protocol
+from rsd_med.training.reconstructor_stage import ReconstructorSettings
 from rsd_med.training.stage import count_passes
 
 GIB = 2**30
@@ -135,7 +137,7 @@ def count_network(protocol: Protocol, shape: ImageShape, precision: Precision) -
 
 
 def count_stages(protocol: Protocol, shape: ImageShape, precision: Precision, ranks: int = 1) -> dict[str, StageCosts]:
-    """Count both stages of a protocol on ``ranks`` GPUs, the first stage's by the name ``teacher``.
+    """Count the stages of a protocol on ``ranks`` GPUs, by their names.
 
     Raises
     ------
@@ -143,9 +145,12 @@ def count_stages(protocol: Protocol, shape: ImageShape, precision: Precision, ra
         If a batch cannot be divided.
     """
     network = count_network(protocol, shape, precision)
-    return {"teacher": _teacher(protocol, shape, network, precision, ranks)} | {
+    stages = {"teacher": _teacher(protocol, shape, network, precision, ranks)} | {
         "student": _student(protocol, shape, network, precision, ranks)
     }
+    if protocol.reconstructor is not None:
+        stages["reconstructor"] = _reconstructor(protocol, protocol.reconstructor, shape, precision, ranks)
+    return stages
 
 
 def shape_of(experiment: Experiment) -> ImageShape:
@@ -179,11 +184,13 @@ def describe(protocol: Protocol, shape: ImageShape, ranks: int, device_gib: floa
     precision = precision_of(protocol)
     stages = count_stages(protocol, shape, precision, ranks)
     batches = {"teacher": protocol.teacher.batch_size, "student": protocol.student.batch_size}
+    if protocol.reconstructor is not None:
+        batches["reconstructor"] = protocol.reconstructor.batch_size
     verdicts = [describe_memory(name, stage, batches[name] // ranks, device_gib) for name, stage in stages.items()]
     days = " + ".join(f"{gpu_days(stage.flops, precision):.3g}" for stage in stages.values())
     speed = f"{REACHED[precision] / 1e12:.0f} TFLOP/s in {precision}"
     faster = "; diffusion.precision=tf32 or bfloat16 is several times as fast" if precision == "float32" else ""
-    counted = f"{days} GPU-days (teacher + student, evaluations included) at an assumed {speed}{faster}"
+    counted = f"{days} GPU-days ({' + '.join(stages)}, evaluations included) at an assumed {speed}{faster}"
     return all(good for good, _ in verdicts), [*(sentence for _, sentence in verdicts), counted]
 
 
@@ -252,6 +259,22 @@ def _student(
     passes = 3 + asked * (2 if loss.through_networks else 1) + (4 * settings.fake_steps if loss.uses_fake else 0)
     evaluated = _evaluations(settings.images, settings.evaluate_every) * settings.evaluate_samples
     flops = network.flops * (passes * settings.images + evaluated)
+    return _stage(protocol, shape, network, settings.batch_size // ranks, held, fixed, flops)
+
+
+def _reconstructor(
+    protocol: Protocol, settings: ReconstructorSettings, shape: ImageShape, precision: Precision, ranks: int
+) -> StageCosts:
+    own = protocol.model_copy(update={"backbone": settings.backbone or protocol.backbone})
+    network = count_network(own, replace(shape, context=CONTEXT), precision)
+    cast = 2 if precision == "bfloat16" else 0
+    # All turns but the last are taken once, the last for each draw. The data steps are nothing beside them.
+    passes = settings.turns - 1 + settings.draws
+    fixed = (20 + 2 * cast) * network.weights
+    evaluated = _evaluations(settings.images, settings.evaluate_every) * settings.evaluate_samples
+    flops = network.flops * passes * (3 * settings.images + evaluated)
+    # Of each pass the data step holds two images, and each draw is measured.
+    held = passes * (network.learning + 2 * shape.data_bytes // max(1, shape.coils))
     return _stage(protocol, shape, network, settings.batch_size // ranks, held, fixed, flops)
 
 

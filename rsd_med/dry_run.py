@@ -59,7 +59,11 @@ def dry_run(experiment: Experiment, device_gib: float | None = None) -> str:
         f"{experiment.compute_options}",
     ]
     total, more_than = 0.0, ""
-    for stage in (teacher_stage, experiment.student_stage(teacher_stage.ema.module)):
+    stages: list[Stage] = [teacher_stage, experiment.student_stage(teacher_stage.ema.module)]
+    if protocol.reconstructor is not None:
+        start = teacher_stage.ema.module if protocol.reconstructor.start == "teacher" else None
+        stages.append(experiment.reconstructor_stage(start))
+    for stage in stages:
         seconds, tried = time_step(experiment, stage)
         partly = "" if tried == stage.batch_size else f" (judged by {tried} images at once)"
         more_than = "more than " if partly else more_than

@@ -168,6 +168,10 @@ def test_from_raw_files_to_images(tmp_path, capsys):
     with pytest.raises(Exception, match="holds no teacher checkpoint"):
         train(base)
     fresh = [*base, "--set", "reconstructor.start=fresh"]
+    assert train([*fresh, "--dry-run", "--device-memory", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "reconstructor: batch 4" in shown
+    assert "(teacher + student + reconstructor, evaluations included)" in shown
     assert train(fresh) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert set(metrics["reconstruction"]) == {"reconstructor", "l1_wavelet", "zero_filled"}
