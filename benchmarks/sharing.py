@@ -29,10 +29,11 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.kinds import BACKBONES
 from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.opened_run import open_run
 from rsd_med.runs.run_folder import RunFolder
 from rsd_med.sharing import bundle_draw
-from rsd_med.sharing.graphs import Conditions, StudentGraph
+from rsd_med.sharing.graphs import Conditions, ReconstructorGraph, StudentGraph
 from rsd_med.sharing.models import load_package
 from rsd_med.sharing.programs import Model, write_onnx
 
@@ -71,6 +72,7 @@ def main() -> int:
             Figure("hub folder, with the wheel: largest difference", _hub(out / "hub", work, held), 0.0),
         ]
         figures += [Figure(f"ONNX of a {kind}: largest difference", _kind(kind, work), 1e-4) for kind in BACKBONES]
+        figures.append(Figure("ONNX of a reconstructor: largest difference", _reconstructor(work), 1e-4))
     figures += [Figure(f"packages in the environment of {name}", len(packages)) for name, packages in held.items()]
     return conclude("sharing", figures, {"packages": held})
 
@@ -139,6 +141,26 @@ def _kind(kind: str, work: Path) -> float:
     session = onnxruntime.InferenceSession(work / f"{kind}.onnx", providers=["CPUExecutionProvider"])
     expected = graph(z).numpy()
     return float(np.abs(session.run(None, {"z": z.numpy()})[0] - expected).max() / np.abs(expected).max())
+
+
+def _reconstructor(work: Path) -> float:
+    """Write a small reconstructor as ONNX and ask it."""
+    draws, generator = generator_for(0, "reconstructor"), generator_for(0, "weights")
+    settings = BACKBONES["patch_unet"].model_validate({"channels": (16, 16), "attention": (False, True)})
+    network = UnrolledNetwork(build_denoiser(settings, DiffusionSettings(hidden_std=0.1), 2, CONTEXT, generator), 2)
+    with torch.no_grad():
+        for weight in network.denoiser.parameters():
+            weight.add_(0.1 * draws.normal(*weight.shape))
+    maps = draws.normal(IMAGES, 2, 4, 16, 16)
+    maps /= maps.square().sum((1, 2), keepdim=True).sqrt()
+    mask = (draws.uniform(IMAGES, 1, 1, 16) < 0.5).float().expand(-1, -1, 16, -1)
+    model = Model(ReconstructorGraph(network, 2, (16, 16)).requires_grad_(False), Conditions(mask, maps))
+    write_onnx(model, work / "reconstructor.onnx", "")
+    inputs = model.example(IMAGES)
+    session = onnxruntime.InferenceSession(work / "reconstructor.onnx", providers=["CPUExecutionProvider"])
+    fed = {port.name: tensor.numpy() for port, tensor in zip(model.inputs, inputs, strict=True)}
+    expected = model.graph(*inputs).numpy()
+    return float(np.abs(session.run(None, fed)[0] - expected).max() / np.abs(expected).max())
 
 
 def _student() -> Any:

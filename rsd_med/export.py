@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rsd_med.sharing.package import Package
 
 FORMS = ("bundle", "onnx", "hub")
-NETWORKS = ("student", "teacher")
+NETWORKS = ("student", "teacher", "reconstructor")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -86,8 +86,7 @@ class UnrolledNetwork(nn.Module):
         operator, adjoint, draws = measurement.operator, measurement.image(), noise.shape[1]
         shape = (len(adjoint), 1, *adjoint.shape[-2:])
         mask = operator.entries(measurement.data).to(torch.float32).expand(shape)
-        sigma = measurement.sigma.to(adjoint.device).clamp_min(1e-4).reshape(-1, 1, 1, 1)
-        level = (sigma.log10() / 2 + 1).expand(shape)
+        level = noise_input(measurement.sigma.to(adjoint.device)).expand(shape)
         image = self._explain(torch.zeros_like(adjoint), 0, operator, adjoint)
         silent = torch.zeros_like(noise[:, 0])
         for turn in range(1, self.turns):
@@ -134,16 +133,18 @@ class UnrolledNetwork(nn.Module):
             ``(b, 2 pairs, 1, y, x)`` complex64, the two of a pair one after the other.
         """
         estimate, gaps = self.pairs(measurement, noise)
-        gaps = self.spread_for(measurement).reshape(-1, 1, 1, 1, 1) * gaps
+        share = measurement.operator.entries(measurement.data).to(torch.float32).mean((-3, -2, -1))
+        gaps = self.spread_for(share).reshape(-1, 1, 1, 1, 1) * gaps
         return torch.stack([estimate + gaps, estimate - gaps], 2).flatten(1, 2)
 
-    def spread_for(self, measurement: Measurement) -> Tensor:
-        """Return by how much the draws of each item are to differ, ``(b,)``: interpolated in its share of columns."""
-        share = measurement.operator.entries(measurement.data).to(torch.float32).mean((-3, -2, -1))
-        above = torch.searchsorted(self.shown_shares, share).clamp(1, CALIBRATED - 1)
-        low, high = self.shown_shares[above - 1], self.shown_shares[above]
-        part = ((share - low) / (high - low)).clamp(0, 1)
-        return torch.lerp(self.spreads[above - 1], self.spreads[above], part)
+    def spread_for(self, share: Tensor) -> Tensor:
+        """Return by how much draws are to differ where so large shares of columns are measured: interpolated, ``(b,)``.
+
+        Written without a search, for programs that have none.
+        """
+        low, high = self.shown_shares[:-1], self.shown_shares[1:]
+        parts = ((share[:, None] - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+        return self.spreads[0] + (parts * (self.spreads[1:] - self.spreads[:-1])).sum(1)
 
     def learning(self, draws: Draws) -> Self:
         """Return this network as it is while it learns; see `Denoiser.learning`."""
@@ -205,3 +206,8 @@ class UnrolledNetwork(nn.Module):
     def _explain(self, guess: Tensor, turn: int, operator: LinearOperator, adjoint: Tensor) -> Tensor:
         weight = self.log_weight[turn].exp().expand(len(guess)).reshape(-1, 1, 1, 1)
         return data_step(guess, weight, operator, adjoint)
+
+
+def noise_input(sigma: Tensor) -> Tensor:
+    """Return how the network is told the noise level of scans ``(b,)``: ``(b, 1, 1, 1)``, about 0 at 0.01."""
+    return (sigma.clamp_min(1e-4).log10() / 2 + 1).reshape(-1, 1, 1, 1)

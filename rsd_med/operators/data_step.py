@@ -9,8 +9,13 @@ from torch.autograd.function import once_differentiable
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.linear import LinearOperator
 
+ITERATIONS = 8
+"""Of conjugate gradients, in either direction."""
 
-def data_step(guess: Tensor, weight: Tensor, operator: LinearOperator, adjoint: Tensor, iterations: int = 8) -> Tensor:
+
+def data_step(
+    guess: Tensor, weight: Tensor, operator: LinearOperator, adjoint: Tensor, iterations: int = ITERATIONS
+) -> Tensor:
     """Return ``argmin_x ‖A x − y‖² + w ‖x − guess‖²``, which is ``(A^H A + w)⁻¹ (A^H y + w guess)``.
 
     Gradients reach the guess and the weight. The system is solved once more for them (implicit differentiation): with

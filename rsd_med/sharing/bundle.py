@@ -40,6 +40,9 @@ def write_bundle(package: Package, folder: Path) -> list[str]:
         torch.export.save(model.program, folder / "models" / f"{name}.pt2")
         remark = write_torchscript(model, folder / "models" / f"{name}.ts")
         remarks += [] if remark is None else [remark]
+        if model.graph.drawing is None:
+            remarks.append(f"the bundle runs without the {name}, which takes a scan; models/{name}.pt2 holds it")
+            continue
         config = "inference.json" if number == 0 else f"inference_{name}.json"
         _write_json(folder / "configs" / config, _inference(model))
     torch.save(package.models[0].conditions.tensors(), folder / "models" / _CONDITIONS)

@@ -14,6 +14,9 @@ from rsd_med.base.draws import Draws
 from rsd_med.diffusion.clip import BLACK, WHITE
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.unrolled import LATENTS, LEVEL, UnrolledNetwork, noise_input
+from rsd_med.operators.conjugate_gradient import conjugate_gradient
+from rsd_med.operators.data_step import ITERATIONS
 from rsd_med.sharing.kspace import masked_in_kspace
 
 _COMPLEX = 2
@@ -84,12 +87,13 @@ class SharedGraph(nn.Module, ABC):
     does
         What it does, a sentence for a person.
     drawing
-        How images are drawn with it (`rsd_med.sharing.bundle_draw`): ``one_step`` or ``heun``.
+        How images are drawn with it (`rsd_med.sharing.bundle_draw`): ``one_step`` or ``heun``; None where it takes a
+        measurement, and no bundle is written.
     """
 
     name: ClassVar[str]
     does: ClassVar[str]
-    drawing: ClassVar[str]
+    drawing: ClassVar[str | None]
 
     def __init__(self, denoiser: Denoiser, one_step: OneStep, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -101,6 +105,10 @@ class SharedGraph(nn.Module, ABC):
     @abstractmethod
     def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
         """Describe what the network takes, in order."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds of it."""
+        return self.denoiser.state_dict()
 
     def output(self) -> Port:
         """Describe what it gives."""
@@ -168,6 +176,87 @@ class TeacherGraph(SharedGraph):
         level = 0.1 + 2 * draws.uniform(items)
         noisy = level.reshape(-1, 1, 1, 1) * draws.normal(items, self.channels, *self.size)
         return noisy, level, *_first(conditions, items)
+
+
+class ReconstructorGraph(SharedGraph):
+    """A reconstructor: a zero-filled image and random numbers to a draw from the posterior."""
+
+    name = "reconstructor"
+    does = "Reconstructs undersampled multi-coil k-space: each z gives another image that explains the scan."
+    drawing = None
+
+    def __init__(self, unrolled: UnrolledNetwork, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(unrolled.denoiser, OneStep(1.0), channels, size)
+        self.unrolled = unrolled
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state of the whole reconstructor."""
+        return self.unrolled.state_dict()
+
+    def forward(self, zero_filled: Tensor, sigma: Tensor, z: Tensor, mask: Tensor, coil_maps: Tensor) -> Tensor:
+        """Draw images ``(b, 2, y, x)``; `UnrolledNetwork.draw` in real numbers, the first of each pair.
+
+        Parameters
+        ----------
+        zero_filled
+            ``A^H y``, ``(b, 2, y, x)``.
+        sigma
+            Noise level of each scan ``(b,)``.
+        z
+            Standard normal numbers ``(b, LATENTS, y, x)``; zeros give the estimate.
+        mask, coil_maps
+            Of the scans, ``(b, 1, y, x)`` and ``(b, 2, coil, y, x)``.
+        """
+        own = self.unrolled
+        scan = zero_filled, noise_input(sigma).expand_as(mask), mask, coil_maps
+        image = self._explain(torch.zeros_like(zero_filled), 0, scan)
+        for turn in range(1, own.turns):
+            image = self._turn(image, torch.zeros_like(z), turn, scan)
+        noises = torch.cat([torch.zeros_like(z), z, -z])
+        thrice = [torch.cat([part, part, part]) for part in (image, *scan)]
+        last = self._turn(thrice[0], noises, own.turns, (thrice[1], thrice[2], thrice[3], thrice[4]))
+        estimate, above, below = last.chunk(3)
+        spread = own.spread_for(mask.mean((1, 2, 3))).reshape(-1, 1, 1, 1)
+        return estimate + spread * (above - below) / 2
+
+    def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
+        """Describe what the network takes, in order."""
+        return (
+            Port(
+                "zero_filled",
+                ("batch", "channel", "y", "x"),
+                "the scan's zero-filled, coil-combined image, real and imaginary part, in the scaled units of training",
+            ),
+            Port("sigma", ("batch",), "noise of the scan, standard deviation per real component, divided likewise"),
+            Port("z", ("batch", "latent", "y", "x"), "independent standard normal numbers; zeros give the estimate"),
+            *conditions.ports(),
+        )
+
+    def output(self) -> Port:
+        """Describe what it gives."""
+        return Port("image", ("batch", "channel", "y", "x"), "a draw from the posterior, real and imaginary part")
+
+    def example(self, conditions: Conditions, draws: Draws, items: int) -> tuple[Tensor, ...]:
+        """Return ``items`` inputs such as the network knows."""
+        mask, coil_maps = _first(conditions, items)
+        image = masked_in_kspace(draws.normal(items, self.channels, *self.size), mask, coil_maps)
+        return image, 0.01 + 0.02 * draws.uniform(items), draws.normal(items, LATENTS, *self.size), mask, coil_maps
+
+    def _turn(self, image: Tensor, z: Tensor, turn: int, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        zero_filled, level, mask, _ = scan
+        sigma = torch.full_like(level[:, 0, 0, 0], LEVEL)
+        estimate = self.denoiser(zero_filled, sigma, torch.cat([mask, image, level, z], 1))
+        return self._explain(estimate, turn, scan)
+
+    def _explain(self, guess: Tensor, turn: int, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        zero_filled, _, mask, coil_maps = scan
+        weight = self.unrolled.log_weight[turn].exp()
+        return conjugate_gradient(
+            lambda v: masked_in_kspace(v, mask, coil_maps) + weight * v,
+            zero_filled + weight * guess,
+            ITERATIONS,
+            start=guess,
+        )
 
 
 def _first(conditions: Conditions, items: int) -> list[Tensor]:

@@ -41,7 +41,7 @@ def write_hub_folder(package: Package, experiment: Experiment, conditions: int, 
     networks: dict[str, Any] = {}
     for model in package.models:
         path = folder / f"{model.graph.name}.safetensors"
-        weights = model.graph.denoiser.state_dict()
+        weights = model.graph.weights()
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path, {"format": "pt"})
         count = sum(tensor.numel() for tensor in weights.values())
         networks[model.graph.name] = {"images": model.images, "parameters": count, "sha256": fingerprint(path)}

@@ -9,7 +9,7 @@ from rsd_med.opened_run import newest_checkpoint
 from rsd_med.reporting.record import read_run
 from rsd_med.runs.run_folder import RunFolder
 from rsd_med.sharing.conditions import draw_conditions
-from rsd_med.sharing.graphs import SharedGraph, StudentGraph, TeacherGraph
+from rsd_med.sharing.graphs import Conditions, ReconstructorGraph, SharedGraph, StudentGraph, TeacherGraph
 from rsd_med.sharing.package import Package
 from rsd_med.sharing.programs import Model
 
@@ -64,7 +64,25 @@ def load_package(
         size = experiment.sampling_operators.size
         model = graph(denoiser, one_step, experiment.channels, size).requires_grad_(False)
         models.append(Model(model, shown, any_size, checkpoint.images))
+    if networks is None or ReconstructorGraph.name in networks:
+        models += _reconstructor(run, experiment, shown, any_size, asked=networks is not None)
     if not models:
         raise DataError(f"{run.path.name} holds no trained network; train it first: python -m rsd_med.train.")
     names = list(datasets) or [experiment.protocol.data.kind]
     return Package(read_run(run), experiment.protocol, models, licence, names)
+
+
+def _reconstructor(
+    run: RunFolder, experiment: Experiment, shown: Conditions, any_size: bool, *, asked: bool
+) -> list[Model]:
+    """Load the reconstructor; none where it is not trained and nobody asked for it."""
+    try:
+        checkpoint = newest_checkpoint(run, ReconstructorGraph.name)
+    except DataError:
+        if asked:
+            raise
+        return []
+    network = experiment.load_reconstructor(checkpoint)
+    network.denoiser.compute(ComputeOptions())
+    graph = ReconstructorGraph(network, experiment.channels, experiment.sampling_operators.size).requires_grad_(False)
+    return [Model(graph, shown, any_size, checkpoint.images)]

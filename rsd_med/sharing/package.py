@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rsd_med import __version__
 from rsd_med.base.errors import ProtocolError
+from rsd_med.diffusion.unrolled import LATENTS
 from rsd_med.protocol import Protocol
 from rsd_med.reporting.model_card import render_card
 from rsd_med.reporting.record import RunRecord
@@ -95,7 +96,13 @@ def describe(model: Model) -> str:
 def axis_length(model: Model, port_name: str, axis: str) -> int | None:
     """Return the length of an axis; None where it is free."""
     height, width = model.graph.size
-    lengths = {"channel": 1 if port_name == "mask" else model.graph.channels, "part": 2, "y": height, "x": width}
+    lengths = {
+        "channel": 1 if port_name == "mask" else model.graph.channels,
+        "part": 2,
+        "latent": LATENTS,
+        "y": height,
+        "x": width,
+    }
     return None if axis in model.free_axes() else lengths[axis]
 
 

@@ -5,18 +5,22 @@ import pytest
 import torch
 
 from rsd_med.base.randomness import generator_for
+from rsd_med.corruptions import Measurement
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.kinds import BACKBONES
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.heun import HeunSettings
+from rsd_med.diffusion.unrolled import LATENTS
 from rsd_med.diffusion.view import View
+from rsd_med.operators.channels import to_channels
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.sampling import SamplingMask
 from rsd_med.sharing import programs
 from rsd_med.sharing.bundle_draw import heun
-from rsd_med.sharing.graphs import Conditions, StudentGraph, TeacherGraph
+from rsd_med.sharing.graphs import Conditions, ReconstructorGraph, StudentGraph, TeacherGraph
 from rsd_med.sharing.kspace import masked_in_kspace
 from rsd_med.sharing.programs import Model, write_onnx, write_torchscript
+from tests.inverse.scenes import untrained_reconstructor
 
 SMALL = {
     "monai_unet": {"channels": (8, 8), "attention": (False, True), "norm_groups": 4},
@@ -95,6 +99,25 @@ def test_onnx_answers_and_says_what_it_is(tmp_path):
     answers = {"ONNX": torch.from_numpy(session.run(None, fed)[0])}
     assert max(differences(model, answers, operator, asked, z).values()) < 1e-4
     assert session.get_modelmeta().description == "what it is"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*:FutureWarning")
+def test_a_reconstructor_draws_in_another_program_as_it_does_here(tmp_path):
+    """ONNX of it is tried by python -m benchmarks.sharing: the exporter takes minutes."""
+    network = untrained_reconstructor(8).network
+    network.spreads.copy_(torch.tensor([2.0, 1.5, 1.0, 0.5]))
+    _, traced = scan(2, 3, 8, 8)
+    model = Model(ReconstructorGraph(network, 2, (8, 8)).requires_grad_(False), traced)
+    assert write_torchscript(model, tmp_path / "reconstructor.ts") is None
+    operator, asked = scan(3, 5, 8, 8)
+    generator = torch.Generator().manual_seed(4)
+    data = operator(torch.randn(3, 1, 8, 8, dtype=torch.complex64, generator=generator))
+    sigma, z = torch.tensor([0.01, 0.02, 0.03]), torch.randn(3, LATENTS, 8, 8, generator=generator)
+    measurement = Measurement(data, operator, sigma, torch.ones(3), ("a", "b", "c"))
+    expected = to_channels(network.draw(measurement, z[:, None])[:, 0])
+    program = torch.jit.load(tmp_path / "reconstructor.ts")
+    answer = program(to_channels(measurement.image()), sigma, z, asked.mask, asked.coil_maps)
+    assert float((answer - expected).abs().max() / expected.abs().max()) < 1e-4
 
 
 def test_pictures_end_at_black_and_white():

@@ -14,6 +14,7 @@ from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.diffusion.backbones.patch_unet import PatchUNetSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.unrolled import CONTEXT, LATENTS, LEVEL, UnrolledNetwork
+from rsd_med.export import main as export
 from rsd_med.operators.channels import to_channels
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.reconstruct import main as reconstruct
@@ -187,4 +188,10 @@ def test_from_raw_files_to_images(tmp_path, capsys):
     written = json.loads((out / "metrics.json").read_text())
     assert written["method"] == "reconstructor"
     assert (out / "std.nii.gz").exists()
-    assert "reconstructor" in (run / "report.html").read_text().lower()
+    assert "How well are scans reconstructed?" in (run / "report.html").read_text()
+    shared = tmp_path / "shared"
+    assert export([str(run), "--form", "hub", "--licence", "CC-BY-4.0", "--out", str(shared)]) == 0
+    again = tmp_path / "again"
+    asked = [str(scan), "--acceleration", "2", "--acs-lines", "4", "--out", str(again)]
+    assert reconstruct([str(shared / "hub"), *asked]) == 0
+    assert (again / "mean.nii.gz").read_bytes() == (out / "mean.nii.gz").read_bytes()
