@@ -139,6 +139,14 @@ def tables() -> str:
     )
 
 
+def write_between(marks: tuple[str, str], text: str) -> None:
+    """Put a text between two marks of docs/scaling.md."""
+    before, after = (re.escape(mark) for mark in marks)
+    document = DOCUMENT.read_text(encoding="utf-8")
+    written = re.sub(f"(?<={before}).*(?={after})", lambda _: f"\n{text}\n\n", document, flags=re.DOTALL)
+    DOCUMENT.write_text(written, encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Count, print the tables of docs/scaling.md, record, and write them there if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,10 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = tables()
     print(text, end="\n\n")
     if options.write:
-        before, after = (re.escape(mark) for mark in MARKS)
-        document = DOCUMENT.read_text(encoding="utf-8")
-        written = re.sub(f"(?<={before}).*(?={after})", lambda _: f"\n{text}\n\n", document, flags=re.DOTALL)
-        DOCUMENT.write_text(written, encoding="utf-8")
+        write_between(MARKS, text)
     figures = [Figure("knee_R4 fits on one GPU of 80 GiB as shipped", float(fits(CASES[3], 80)), 1, at_most=False)]
     return conclude("costs", figures, {"cases": [asdict(case) for case in CASES]})
 

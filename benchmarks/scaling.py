@@ -32,6 +32,8 @@ from rsd_med.training.batches import BatchOrder, load_batch
 from rsd_med.training.stage import Stage
 
 BOUND = 1.8
+APART_BOUND = 1 / 1.05
+"""Ranks may take 5 % longer than processes that share nothing: what those lose is the machine's."""
 BLOCK = 10
 """Steps before it is another side's turn."""
 
@@ -165,7 +167,12 @@ def main() -> int:
                     f"{name}: two ranks over one", best["two"] / best["one"], None if options.smoke else BOUND, False
                 ),
                 Figure(f"{name}: two processes without a word between them over one", best["two apart"] / best["one"]),
-                Figure(f"{name}: two ranks over those two", best["two"] / best["two apart"]),
+                Figure(
+                    f"{name}: two ranks over those two",
+                    best["two"] / best["two apart"],
+                    None if options.smoke else APART_BOUND,
+                    at_most=False,
+                ),
                 # Of the busier rank: what a loaded machine does not spoil, and what leaves the waiting out.
                 Figure(f"{name}: two ranks over one, by processor seconds", busy["one"] / busy["two"]),
                 Figure(f"{name}: two apart over one, by processor seconds", busy["one"] / busy["two apart"]),

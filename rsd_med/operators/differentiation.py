@@ -21,14 +21,11 @@ class _Linear(Protocol):
         """Compute A x, differentiably."""
 
 
-class Apply(torch.autograd.Function):
+class TracedApply(torch.autograd.Function):
     """Apply an operator so that autograd uses its adjoint.
 
-    Backward calls the adjoint through ``__call__`` again, so it can itself be differentiated, any number of times;
-    the forward-mode derivative of a linear map is the map.
+    Backward calls the adjoint through ``__call__`` again, so it can itself be differentiated, any number of times.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, operator: _Linear) -> Tensor:
@@ -44,6 +41,12 @@ class Apply(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Apply the adjoint."""
         return ctx.operator.H(gradients[0]), None
+
+
+class Apply(TracedApply):
+    """The same with the forward-mode derivative, which is the map itself: torch's tracer refuses functions with one."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rsd_med.operators.differentiation import Apply
+from rsd_med.operators.differentiation import Apply, TracedApply
 from rsd_med.operators.facts import Facts
 
 
@@ -56,7 +56,8 @@ class LinearOperator(Facts, ABC):
             raise ValueError(
                 f"{type(self).__name__} acts on complex tensors, not {x.dtype}: convert with to_complex first."
             )
-        result: Tensor = Apply.apply(x, self)
+        function = TracedApply if torch.compiler.is_compiling() else Apply
+        result: Tensor = function.apply(x, self)
         return result
 
     @property

@@ -3,16 +3,22 @@
 torch traces as it would for a GPU; the graphs are then carried out as they are, without a compiler.
 """
 
+import inspect
 from functools import partial
 
+import jaxtyping
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 
+from benchmarks import graphs
+from benchmarks.costs import DOCUMENT, table
 from rsd_med.base.randomness import generator_for
+from rsd_med.operators.differentiation import TracedApply
 from rsd_med.training.batches import load_batch
-from tests.published import published
+from tests.published import DIFFERENT, published
+from tests.traced import parts
 
 PROTOCOLS = {"ddpmpp": "knee_R4", "monai_unet": "nifti_small"}
 """A protocol for each network of the published ones."""
@@ -51,6 +57,35 @@ def test_networks_of_published_protocols_are_one_graph_and_are_compiled_once(tmp
     eager = list(figures(tmp_path, PROTOCOLS[network], "engine.compile=false"))
     for one, other in zip(compiled, eager, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:(?s)Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("name", ["celebahq64_inpaint0.6", "quickstart"])
+def test_objective_and_student_loss_are_one_graph_of_the_same_bits(tmp_path, monkeypatch, name):
+    """A mask of pixels and k-space: others add noise alone. Operators are traced too, forwards and backwards.
+
+    Without the checks of shapes that tests put around functions, which are no part of the program.
+    """
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for method in ("forward", "setup_context", "backward"):
+        monkeypatch.setattr(TracedApply, method, staticmethod(inspect.unwrap(getattr(TracedApply, method))))
+    for part in parts(name, tmp_path):
+        torch._dynamo.reset()
+        compiled = torch.compile(part.traced, backend="eager", fullgraph=True)
+        answers = [ask(part.tape) for ask in (part.traced, compiled)]
+        gradients = [torch.autograd.grad(answer.sum(), part.learning) for answer in answers]
+        assert torch.equal(*answers)
+        assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+        assert all(gradient.any() for gradient in gradients[0])
+
+
+def test_the_document_tells_of_every_published_protocol_what_tests_ask_for():
+    """test_steps.py asks all kinds of them for no wait; one graph is asked for above."""
+    before, after = graphs.MARKS
+    lines = DOCUMENT.read_text(encoding="utf-8").partition(before)[2].partition(after)[0].strip().splitlines()
+    counted = {"waits": [0, 0], "graphs": [1, 1, 1]}
+    expected = table(graphs.HEADING, [graphs.row(name, counted) for name in DIFFERENT])
+    assert "\n".join(lines) == expected, "python -m benchmarks.graphs --write"
 
 
 def test_reduce_overhead_is_handed_to_the_compiler(tmp_path, monkeypatch):
