@@ -3,11 +3,13 @@
 torch's tracer takes no generator, and masks ask the processor for numbers. So both are drawn once, and replayed.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
@@ -15,8 +17,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators.channels import to_channels
 from rsd_med.training.batches import load_batch
-
-from .published import published
+from tests.published import published
 
 DRAWN = ("normal", "uniform", "integers", "permutations", "poisson")
 
@@ -111,3 +112,19 @@ def parts(name: str, folder: Path) -> Iterator[Part]:
         recording.manual_seed(0)
         compute(recording)
         yield Part(part, compute, learning, recording.tape)
+
+
+def main(name: str, folder: Path) -> None:
+    """Ask every part of a protocol for one graph of the same bits, forwards and backwards."""
+    torch.set_num_threads(1)
+    for part in parts(name, folder):
+        compiled = torch.compile(part.traced, backend="eager", fullgraph=True)
+        answers = [ask(part.tape) for ask in (part.traced, compiled)]
+        gradients = [torch.autograd.grad(answer.sum(), part.learning) for answer in answers]
+        assert torch.equal(*answers)
+        assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+        assert all(gradient.any() for gradient in gradients[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
