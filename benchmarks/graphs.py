@@ -59,8 +59,9 @@ def graphs(name: str, folder: Path) -> list[int]:
     items, channels, *sides = to_channels(batch.image()).shape
     network = built.build_denoiser().network
     x = torch.zeros(items, channels + built.objective.context_channels, *sides)
-    learning = isinstance(network, LearningNetwork)
-    dropout = [None, network.dropout_masks(x, generator_for(0, "dropout"))] if learning else []
+    dropout: list[Any] = []
+    if isinstance(network, LearningNetwork):
+        dropout = [None, network.dropout_masks(x, generator_for(0, "dropout"))]
     counts = [_count(network.forward, x, torch.zeros(items), *dropout)]
     return counts + [_count(part.traced, part.tape) for part in parts(name, folder)]
 
