@@ -146,7 +146,7 @@ class Gate:
                 session = None
             if session is None and path in BEGINNINGS and is_opened(scope["method"], headers):
                 if self.logins:
-                    where = b"/login?to=study" if path == "/study" else b"/login"
+                    where = b"/login" if path == "/" else f"/login?to={path[1:]}".encode()
                     await _answer(send_guarded, path, 303, "", {b"location": where})
                     return
                 session = self.store.create()

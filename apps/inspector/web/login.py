@@ -14,7 +14,7 @@ from .session import SessionStore, current_session
 from .throttle import peer_of
 from .users import Users
 
-DESTINATIONS = {"study": "/study"}
+DESTINATIONS = {"study": "/study", "lab": "/lab"}
 """Where a login may lead besides the page itself."""
 
 
