@@ -45,7 +45,7 @@ lint: $(INSTALLED)  ## check style, format and types
 
 types:  ## check the types of the app's JavaScript, where npx (of Node.js) is there
 	@command -v npx >/dev/null || { echo "no npx here: the JavaScript is not type-checked"; exit 0; }; \
-	npx --yes --package typescript@$(TYPESCRIPT) tsc -p apps/inspector/tsconfig.json
+	npx --yes --package typescript@$(TYPESCRIPT) tsc -p .
 
 format: $(INSTALLED)  ## mend style and format where a machine can
 	$(BIN)/ruff check --fix .

@@ -87,6 +87,8 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
+        if settings.demo:  # of a run of somebody's own it might take minutes, for which all would have to wait
+            queue.submit("welcome", "welcome")
         sweeping = asyncio.create_task(_sweep(store))
         yield
         sweeping.cancel()

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from rsd_med.base.progress import Progress, silent
 from rsd_med.inverse.kinds import SOLVERS
 
+from .first_look import BASELINE, SAMPLES, usual_speed
 from .worker import serve
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def build_tasks(run: Path) -> dict[str, Callable[..., Any]]:
         "nearest": _nearest,
         "between": _between,
     }
-    of_scans: dict[str, Callable[..., Any]] = {"read": _read, "reconstruct": _reconstruct, "forget": _forget}
+    of_scans: dict[str, Callable[..., Any]] = {
+        "read": _read,
+        "reconstruct": _reconstruct,
+        "welcome": _welcome,
+        "forget": _forget,
+    }
     try:
         model = Model(run)
     except RsdMedError as error:
@@ -121,14 +127,31 @@ def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, accelerat
     fits = facts["shape"] == list(model.experiment.sampling_operators.data.shape[-2:])
     images = reconstruction.measured(ready)
     geometry = ready.prepared.geometry
+    networks = model.networks if fits and model.complex else []
     return {
         **facts,
-        "learned": model.networks if fits and model.complex else [],
+        "asks": {name: SOLVERS[name].needs or "" for name in SOLVERS},
+        "first": first_methods(networks),
+        "learned": networks,
         "trained": trust.training(model),
         "images": images,
         "affine": geometry.affine,
         "spacing": geometry.spacing_mm,
     }
+
+
+def first_methods(networks: Sequence[str]) -> list[str]:
+    """Return what a first look compares: L1-wavelet, and the first method that asks one of these networks."""
+    learned = [name for name in SOLVERS if SOLVERS[name].needs is not None and SOLVERS[name].needs in networks]
+    return [BASELINE, *learned[:1]]
+
+
+def _welcome(scans: "ReadyScans", *, progress: Progress) -> None:
+    """Reconstruct the first held-out case, which is what everybody sees first."""
+    model = scans.model
+    speed = usual_speed(getattr(model.experiment.protocol.corruption, "acceleration", None))
+    for method in first_methods(model.networks):
+        scans.answers[0, speed, method, SAMPLES] = _answer(scans, 0, speed, method, SAMPLES, progress)
 
 
 def _forget(scans: "ReadyScans", *, progress: Progress, folder: str) -> None:

@@ -80,7 +80,7 @@ def sheet(
         page[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
     picture = add_picture(session, page)
     _forget_old(session)
-    tiles = []
+    tiles, stopped = [], max((place for place, number in enumerate(numbers) if number == chosen), default=0)
     for position in range(count):
         row, column = divmod(position, columns)
         x = 0 if columns == 1 else 100 * column / (columns - 1)
@@ -89,10 +89,13 @@ def sheet(
             f"background-image:url(/artefact/{picture}/file);background-size:{100 * columns}% {100 * rows}%;"
             f"background-position:{x:.4f}% {y:.4f}%;aspect-ratio:{width}/{height}"
         )
+        stop = 0 if position == stopped else -1
         mark = ' aria-pressed="true"' if numbers[position] == chosen else ' aria-pressed="false"'
+        # One stop for the tab key in a grid; the arrow keys move it (app.js).
         below = "" if captions is None else f'<span class="caption">{html.escape(captions[position])}</span>'
         tiles.append(
-            f'<div class="cell"><button type="button" class="tile" data-number="{numbers[position]}"{mark} '
+            f'<div class="cell"><button type="button" class="tile" tabindex="{stop}" '
+            f'data-number="{numbers[position]}"{mark} '
             f'aria-label="{html.escape(labels[position])}" style="{style}"></button>{below}</div>'
         )
     return (

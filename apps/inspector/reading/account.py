@@ -4,14 +4,12 @@ from typing import Any
 
 from rsd_med.inverse.kinds import SOLVERS
 
+from ..compute.first_look import usual_speed
 from ..viewer.page import describe
 from ..web.artefacts import Pane
 from ..web.session import Session
 from .cases import ACCELERATIONS, AS_MEASURED, NOTHING_DONE, Case
 from .trust_box import trust_box
-
-BASELINE = "l1_wavelet"
-"""The classical method that a first look shows beside a learned one."""
 
 
 def account_of(session: Session, case: Case, acceleration: str = AS_MEASURED) -> dict[str, Any]:
@@ -39,10 +37,10 @@ def account_of(session: Session, case: Case, acceleration: str = AS_MEASURED) ->
         "problem": case.problem,
         "acceleration": acceleration,
         "accelerations": list(ACCELERATIONS),
-        "usual": _usual(facts),
+        "usual": f"{usual_speed(facts['trained']['acceleration'] if facts else None):g}",
         "latest": next(reversed(case.facts), (0, AS_MEASURED))[1],
         "methods": methods_for(facts),
-        "first": first_methods(facts),
+        "first": facts["first"] if facts else [],
         "panes": [describe(pane, shape_of(pane)) for pane in case.panes(acceleration)],
         "done": sorted({(number, method) for number, speed, method in case.results if speed == acceleration}),
     }
@@ -95,21 +93,15 @@ def methods_for(facts: dict[str, Any] | None) -> list[dict[str, Any]]:
     for name, title in SOLVERS.titles.items():
         if name == NOTHING_DONE:
             continue
-        needs, why = SOLVERS[name].needs, ""
-        if needs is not None and facts is not None and needs not in facts["learned"]:
+        needs, why = facts["asks"][name] if facts else "", ""
+        if facts and needs and needs not in facts["learned"]:
             rows, columns = facts["trained"]["size"]
             height, width = facts["shape"]
             why = f"Learned methods of this run take {columns} × {rows} only; this scan is {width} × {height}."
             if (rows, columns) == (height, width):
                 why = f"This run has no trained {needs} for such scans."
-        listed.append({"name": name, "title": title, "learned": needs is not None, "why": why})
+        listed.append({"name": name, "title": title, "learned": bool(needs), "why": why})
     return listed
-
-
-def first_methods(facts: dict[str, Any] | None) -> list[str]:
-    """Return what a first look compares: L1-wavelet and the first learned method that fits."""
-    learned = [method["name"] for method in methods_for(facts) if method["learned"] and not method["why"]]
-    return [BASELINE, *learned[:1]]
 
 
 def measured_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -140,11 +132,3 @@ def measured_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
         quality += f"; {maps['residual']:.0%} of the centre left over ({verdict} {maps['allowed']:.0%})"
     rows.append(("Coil maps", quality))
     return rows
-
-
-def _usual(facts: dict[str, Any] | None) -> str:
-    """Return the acceleration nearest to that of the prior's training."""
-    trained = None if facts is None else facts["trained"]["acceleration"]
-    if not trained:
-        return "4"
-    return min(ACCELERATIONS[1:], key=lambda speed: abs(float(speed) - trained))

@@ -9,12 +9,13 @@ import numpy as np
 from rsd_med.base.errors import DataError
 from rsd_med.inverse.kinds import SOLVERS
 
+from ..compute.first_look import SPEEDS
 from ..web.artefacts import Kind, Pane
 from ..web.session import Session, new_id
 from ..web.stored import add_volume
 
 AS_MEASURED = "As measured"
-ACCELERATIONS = (AS_MEASURED, "2", "4", "6", "8")
+ACCELERATIONS = (AS_MEASURED, *(f"{speed:g}" for speed in SPEEDS))
 MOST_CASES = 8
 """Scans that stay open in a session; the one not used for longest is closed first."""
 NOTHING_DONE = "zero_filled"

@@ -131,8 +131,8 @@ class Work:
 
     async def _run(self, number: int, facts: dict[str, Any], method: str, samples: int) -> None:
         case, title = self.case, SOLVERS.titles[method]
-        needs = SOLVERS[method].needs
-        if needs is not None and needs not in facts["learned"]:
+        needs = facts["asks"][method]
+        if needs and needs not in facts["learned"]:
             return
         self._tell(busy=f"{title}{self._of(number)}")
         asked = await self._asked(number)

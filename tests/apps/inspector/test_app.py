@@ -86,10 +86,12 @@ def test_samples_are_told_by_their_numbers_and_drawn_again_from_them(page):
 
 
 def test_a_sample_is_chosen_by_keyboard_and_looked_at_closely(page):
+    assert page.locator("#grid .tile[tabindex='0']").count() == 1  # one stop of the tab key for all
     page.locator("#grid .tile").nth(0).focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.dataset.number") == "9"
+    assert page.locator("#grid .tile[tabindex='0']").get_attribute("data-number") == "9"
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Sample 9").wait_for()
     frame = page.frame_locator("#closely-view iframe")

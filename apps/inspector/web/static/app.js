@@ -99,6 +99,6 @@
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
     if (step === undefined) return;
     const next = tiles[tiles.indexOf(tile) + step];
-    if (next) { next.focus(); event.preventDefault(); }
+    if (next) { tile.tabIndex = -1; next.tabIndex = 0; next.focus(); event.preventDefault(); }
   });
 })();
