@@ -174,6 +174,9 @@ def test_a_session_that_ends_says_so_before_its_folder_goes(tmp_path):
     ended = []
     (tmp_path / "sessions").mkdir()
     store = SessionStore(tmp_path / "sessions", lambda session: ended.append(session.folder.exists()))
-    store.end(store.create())
+    session = store.create()
+    store.begin(session)
+    session.new_path()
+    store.end(session)
     assert ended == [True]
     store.close()
