@@ -63,7 +63,7 @@ def main() -> int:
             page.locator("#results details").nth(1).wait_for()
             take(page, "1_first")
             page.set_input_files("#scan-file", write_scan(Path(folder) / "knee.h5"))
-            page.locator("#identity", has_text="knee.h5").wait_for()
+            page.locator("#identity", has_text="Scan 1 (knee.h5)").wait_for()
             take(page, "2_scan")
             page.get_by_label("R 4", exact=True).check()
             page.locator("#identity", has_text=re.compile("R 4$")).wait_for()

@@ -46,7 +46,7 @@ function blank(title) {
   speed = AS_MEASURED;
   find("#identity").textContent = title;
   for (const id of ["#facts", "#results", "#methods", "#accelerations"]) find(id).replaceChildren();
-  for (const id of ["#viewer", "#doing", "#about", "#story", "#stop", "#volume-choice"]) find(id).hidden = true;
+  for (const id of ["#viewer", "#doing", "#about", "#story", "#stop", "#volume-choice", "#compare-place"]) find(id).hidden = true;
   find("#empty").hidden = false;
   find("#empty").textContent = title;
 }
@@ -154,7 +154,7 @@ function take(account) {
   scan = account;
   speed = account.acceleration;
   find("#empty").hidden = true;
-  for (const id of ["#viewer", "#doing", "#about"]) find(id).hidden = false;
+  for (const id of ["#viewer", "#doing", "#about", "#compare-place"]) find(id).hidden = false;
   if (!same) history.replaceState(null, "", `/?scan=${encodeURIComponent(scan.id)}`);
   showPanes(same);
   writeControls();
