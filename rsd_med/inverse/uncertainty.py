@@ -51,10 +51,13 @@ def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, 
     tuple[Tensor, Tensor]
         Lower and upper bound, ``(1, y, x)`` float32, not below zero.
     """
-    count = len(samples)
-    width = student_quantile((1 + level) / 2, count - 1) * math.sqrt(1 + 1 / count)
-    centre, half = combined_magnitude(samples.mean(0)), width * spread(samples)
+    centre, half = combined_magnitude(samples.mean(0)), interval_width(len(samples), level) * spread(samples)
     return (centre - half).clamp_min(0), centre + half
+
+
+def interval_width(count: int, level: float = LEVEL) -> float:
+    """Return half the width of a prediction interval from ``count`` samples, in their standard deviations."""
+    return student_quantile((1 + level) / 2, count - 1) * math.sqrt(1 + 1 / count)
 
 
 def student_quantile(probability: float, degrees: int) -> float:
