@@ -128,6 +128,7 @@ class MultiCoilFourier(LinearOperator):
         # Made when first needed, for each dtype of the data.
         self._transforms: dict[torch.dtype, SampledFourier] = {}
         self._weights: dict[torch.dtype, KSpaceWeights] = {}
+        self._centring: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     @property
     def domain(self) -> tuple[int, ...]:
@@ -259,8 +260,10 @@ class MultiCoilFourier(LinearOperator):
         return self._phases(dtype)[0]
 
     def _phases(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        y_size, x_size = self.maps.shape[-2:]
-        return centring_phases((y_size, x_size), dtype, self.maps.device)
+        if dtype not in self._centring:
+            y_size, x_size = self.maps.shape[-2:]
+            self._centring[dtype] = centring_phases((y_size, x_size), dtype, self.maps.device)
+        return self._centring[dtype]
 
     def _fourier(self, dtype: torch.dtype) -> SampledFourier:
         if dtype not in self._transforms:
