@@ -65,6 +65,7 @@ def set_up(device: torch.device, precision: str) -> None:
     products = "tf32" if precision == "tf32" else "ieee"
     cudnn.benchmark = True
     cudnn.conv.fp32_precision = products
+    cudnn.rnn.fp32_precision = products  # there is none; torch refuses to tell of one that differs
     torch.backends.cuda.matmul.fp32_precision = products
 
 

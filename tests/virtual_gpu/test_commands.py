@@ -143,7 +143,7 @@ TASKS = {
     "read": {"scan": 0, "acceleration": 2.0},
     "welcome": {},
     "forget": {"folder": "nobody's"},
-    "reconstruct": {"scan": 0, "acceleration": 2.0, "samples": 2},
+    "reconstruct": {"scan": 0, "acceleration": 2.0, "samples": 2, "window": (0.0, 1.0), "name": "a", "title": "b"},
 }
 
 

@@ -123,16 +123,19 @@ def test_an_example_is_reconstructed_and_kept(run, tmp_path, method):
         acceleration=2.0,
         method=method,
         samples=2,
+        window=(0.0, 1.0),
+        name="result",
+        title="scan 2",
         folder=str(tmp_path / "out"),
     )
     assert {"result", "zero_filled", "reference"} <= set(found["images"])
     assert ("uncertainty" in found["images"]) == (method != "cg_sense")
     assert all(image.shape == (16, 16) and np.isfinite(image).all() for image in found["images"].values())
     assert shares == sorted(shares)
-    assert found["quality"].keys() == {"NMSE", "PSNR", "SSIM"}
+    assert found["trust"]["quality"].keys() == {"NMSE", "PSNR", "SSIM"}
     assert (tmp_path / "out" / "result.nii.gz").stat().st_size > 0
     if method == "cg_sense":
-        assert found["quality"]["NMSE"] < found["zero_filled_quality"]["NMSE"]
+        assert found["trust"]["quality"]["NMSE"] < found["trust"]["zero_filled"]["NMSE"]
 
 
 def test_the_reference_is_in_the_units_of_the_result(run):
