@@ -12,7 +12,7 @@ FILES = sorted(path for package in ("rsd_med", "apps") for path in (ROOT / packa
 DOTTED = re.compile(r"(?<![\w./$])((?:[a-z][a-z_0-9]*\.)+[a-z][a-z_0-9]*)(?![\w(/])(?:: (\w+))?")
 OPTION = re.compile(r"(?<![\w(-])--[a-z][a-z-]*[a-z]")
 # Dotted words that are no keys: files, modules, abbreviations.
-FILE = re.compile(r".*\.(json|jsonl|yaml|md|html|npy|npz|png|gz|h5|pt|txt|safetensors)")
+FILE = re.compile(r".*\.(csv|json|jsonl|yaml|md|html|npy|npz|png|gz|h5|pt|txt|safetensors)")
 MODULES = {"rsd_med", "rsd_med_inspector", "apps", "torch", "np", "numpy", "monai"}
 # The last three are torchrun's and MONAI's.
 OTHERS = {"e.g", "--help", "--nproc-per-node", "--config", "--bundle"}
