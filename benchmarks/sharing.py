@@ -3,9 +3,10 @@
 The demo model is exported in every form. Each form is then used in a virtual environment of its own that holds what
 its users have, and nothing else: MONAI and torch for the bundle, onnxruntime for ONNX, the wheel and what it asks for
 where the hub's folder is used. What comes out is held against the run. Packages are not downloaded again: those of this
-environment are linked into the new ones, each with all that it asks for.
+environment are linked into the new ones, each with all that it asks for, and pip looks whether anything is lacking.
 """
 
+import email
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import onnxruntime
@@ -49,6 +51,7 @@ IMAGES = 16
 CONDITIONS = 64
 SOURCES = ("rsd_med", "protocols", "docs", "apps")
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 ASK_ONNX = """
 import sys, numpy, onnxruntime
@@ -107,22 +110,32 @@ def _onnx(folder: Path, work: Path, held: dict[str, list[str]]) -> float:
 
 def _hub(folder: Path, work: Path, held: dict[str, list[str]]) -> float:
     """Sample the hub's folder with the installed wheel, and the run with this checkout."""
-    python, held["the wheel"] = environment(work / "wheel", requirements(distribution("rsd_med")))
+    wheel = build_wheel(work)
+    with ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        asked = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
+    python, held["the wheel"] = environment(work / "wheel", needed(asked))
     require_absent(python, "rsd_med", "onnx", "gradio")
+    # pip refuses if anything that the wheel asks for is lacking: it may look nowhere else.
+    run([*PIP, "--python", python, "install", "--quiet", "--no-index", wheel], work)
+    drawn = ["--num", str(IMAGES), "--seed", "5", "--out"]
+    run([python.with_name("rsd-med"), "sample", folder, *drawn, work / "theirs"], work)
+    succeed(sample.main, [str(RUN), *drawn, str(work / "ours")])
+    return difference(work / "theirs" / "samples.npy", work / "ours" / "samples.npy")
+
+
+def build_wheel(work: Path) -> Path:
+    """Build the wheel of this checkout from a copy of its sources, so that nothing is left here."""
     source = work / "source"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in SOURCES:
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip"]
-    quiet = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
-    run([*pip, "wheel", *quiet, "--no-build-isolation", "--wheel-dir", work, source], work)
-    run([*pip, "--python", python, "install", *quiet, *work.glob("*.whl")], work)
-    drawn = ["--num", str(IMAGES), "--seed", "5", "--out"]
-    run([python.with_name("rsd-med"), "sample", folder, *drawn, work / "theirs"], work)
-    succeed(sample.main, [str(RUN), *drawn, str(work / "ours")])
-    return difference(work / "theirs" / "samples.npy", work / "ours" / "samples.npy")
+    alone = ["--no-deps", "--no-index", "--no-build-isolation"]
+    run([*PIP, "wheel", "--quiet", *alone, "--wheel-dir", work, source], work)
+    (wheel,) = work.glob("*.whl")
+    return wheel
 
 
 def _kind(kind: str, work: Path) -> float:
@@ -174,33 +187,39 @@ def environment(folder: Path, needs: Iterable[str]) -> tuple[Path, list[str]]:
     venv.create(folder, symlinks=True)
     places = sysconfig.get_paths("venv", vars={"base": str(folder), "platbase": str(folder)})
     packages: dict[str, Distribution] = {}
+    visited: set[tuple[str, str]] = set()
     for need in needs:
-        _collect(need, packages)
+        _collect(need, packages, visited)
+        if canonicalize_name(Requirement(need).name) not in packages:
+            sys.exit(f"{need} is not installed here: python -m pip install --constraint constraints.txt -e '.[dev]'")
     for package in packages.values():
         for top in {path.parts[0] for path in package.files or () if path.parts[0] not in ("..", "__pycache__")}:
             link = Path(places["purelib"]) / top
             if not link.exists():
                 link.symlink_to(Path(str(package.locate_file(top))))
-    names = sorted(f"{name} {package.version}" for name, package in packages.items())
-    return Path(places["scripts"]) / "python", names
+    python = Path(places["scripts"]) / "python"
+    run([*PIP, "--python", python, "check"], folder)
+    return python, sorted(f"{name} {package.version}" for name, package in packages.items())
 
 
-def _collect(need: str, packages: dict[str, Distribution]) -> None:
-    name = canonicalize_name(Requirement(need).name)
-    if name in packages:
-        return
+def _collect(need: str, packages: dict[str, Distribution], visited: set[tuple[str, str]]) -> None:
+    requirement = Requirement(need)
+    name = canonicalize_name(requirement.name)
     try:
         packages[name] = distribution(name)
     except PackageNotFoundError:
-        return  # of another platform
-    for further in requirements(packages[name]):
-        _collect(further, packages)
+        return  # of another platform, or pip will say so
+    for extra in ("", *sorted(requirement.extras)):
+        if (name, extra) not in visited:
+            visited.add((name, extra))
+            for further in needed(packages[name].requires or (), extra):
+                _collect(further, packages, visited)
 
 
-def requirements(package: Distribution) -> list[str]:
-    """Return what a package asks for on this machine, its extras left out."""
-    asked = [Requirement(text) for text in package.requires or ()]
-    return [str(one) for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+def needed(requirements: Iterable[str], extra: str = "") -> list[str]:
+    """Return those of a package's requirements that count on this machine, with one of its extras or with none."""
+    asked = [Requirement(text) for text in requirements]
+    return [str(one) for one in asked if one.marker is None or one.marker.evaluate({"extra": extra})]
 
 
 def require_absent(python: Path, *modules: str) -> None:
