@@ -115,6 +115,11 @@ class Distribution:
         """Fail together: an error of one rank ends the block on all of them, and is told once."""
         yield
 
+    @contextmanager
+    def short_of_memory_together(self) -> Iterator[None]:
+        """Run out of memory together: an ``OutOfMemoryError`` of one rank ends the block with one on all of them."""
+        yield
+
     def told_once(self, error: RsdMedError) -> BaseException:
         """Return what to raise for an error that every rank meets: rank 0 tells it, all leave with its exit code."""
         return error if self.is_main else SystemExit(error.exit_code)
@@ -266,6 +271,17 @@ class Ranks(Distribution):
         if error is not None and self.rank == first:
             raise error
         raise SystemExit(codes[first])
+
+    @contextmanager
+    def short_of_memory_together(self) -> Iterator[None]:
+        """See the base class; between CPUs, so that no GPU is waited for."""
+        error: torch.OutOfMemoryError | None = None
+        try:
+            yield
+        except torch.OutOfMemoryError as caught:
+            error = caught
+        if self.agree(int(error is not None)):
+            raise error or torch.OutOfMemoryError("Another process of this run is out of memory.")
 
     def close(self) -> None:
         """Leave the group."""

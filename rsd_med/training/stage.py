@@ -1,9 +1,9 @@
 """What the loop asks of a stage of training."""
 
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,9 @@ from rsd_med.teachers.base import Objective
 
 RECENT_PASSES = 32
 """Passes whose losses are remembered, to name the items behind a skipped step."""
+
+TRIAL_STEPS = 2
+"""Steps in which ranks tell one another whether a pass had memory enough; Adam's moments are there from the second."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Stage(ABC):
         self.verdict: str | None = None
         self._share: Measurement | None = None
         self._pass = 0
+        self._steps_that_fit: Counter[tuple[str, torch.Size]] = Counter()
         self._recent: deque[tuple[Tensor, tuple[str, ...]]] = deque(maxlen=RECENT_PASSES)
 
     @abstractmethod
@@ -120,18 +124,23 @@ class Stage(ABC):
     def load_extra_state(self, state: Mapping[str, float | int | None]) -> None:
         """Take back what ``extra_state`` returned."""
 
-    def accumulate(self, batch: Measurement, draws: Draws, losses: Callable[[Measurement], Tensor]) -> Tensor:
+    def accumulate(
+        self, passes: str, batch: Measurement, draws: Draws, losses: Callable[[Measurement], Tensor]
+    ) -> Tensor:
         """Compute this rank's part of the gradient of the mean loss of a whole batch.
 
         Parameters
         ----------
+        passes
+            What is computed: passes of one name and of one shape of data need the same memory.
         batch
             This rank's share.
         draws
             In the same state on every rank, before and after: they are those of the whole batch.
         losses
             From items of the share, as many at a time as ``micro_batch`` allows, to the loss of each, ``(b,)``. Out of
-            memory, it is asked again for fewer at a time: `micro_batch` is smaller from then on.
+            memory, it is asked again for fewer at a time: `micro_batch` is smaller from then on. So it is on all ranks
+            where one of them has too little, in the first steps of each name and shape.
 
         Returns
         -------
@@ -139,11 +148,17 @@ class Stage(ABC):
             Mean loss of the share, a number on the device, without gradient.
         """
         begin_pass()
+        fitted = passes, batch.data.shape
+        on_trial = self._steps_that_fit[fitted] < TRIAL_STEPS
         while True:
             mark = draws.mark()
             try:
-                return self._accumulated(batch, draws, losses)
+                loss = self._accumulated(batch, draws, losses, on_trial)
+                self._steps_that_fit[fitted] += 1
+                return loss
             except torch.OutOfMemoryError:
+                if self.distribution.world_size > 1 and not on_trial:
+                    raise  # the other ranks would not know
                 self._take_smaller_passes(len(batch))
             # Outside the handler, whose traceback would hold on to the tensors of the pass.
             draws.rewind(mark)
@@ -158,10 +173,10 @@ class Stage(ABC):
         Raises
         ------
         OutOfMemoryError
-            The one that is being handled, if a pass has one image already, or if other ranks would not know.
+            The one that is being handled, if a pass has one image already.
         """
         before = share // count_passes(share, self.micro_batch)
-        if before == 1 or self.distribution.world_size > 1:
+        if before == 1:
             raise
         self.micro_batch = next(size for size in range(before - 1, 0, -1) if share % size == 0)
         say_once(
@@ -169,7 +184,9 @@ class Stage(ABC):
             f"result (engine.micro_batch: {self.micro_batch} would begin so)."
         )
 
-    def _accumulated(self, batch: Measurement, draws: Draws, losses: Callable[[Measurement], Tensor]) -> Tensor:
+    def _accumulated(
+        self, batch: Measurement, draws: Draws, losses: Callable[[Measurement], Tensor], on_trial: bool
+    ) -> Tensor:
         passes = count_passes(len(batch), self.micro_batch)
         parts = passes * self.distribution.world_size
         if parts == 1:
@@ -187,17 +204,22 @@ class Stage(ABC):
                 self._pass = number
                 draws.rewind(start)
                 microbatch = batch[number * items : (number + 1) * items]
-                with draws.part(self.distribution.rank * passes + number, parts, items):
-                    item_losses = losses(microbatch)
-                self._remember(item_losses, microbatch)
-                loss = item_losses.mean() / passes
-                last = number == passes - 1
-                with self.distribution.averaging(self.networks().values()) if last else nullcontext():
+                with self._company(on_trial, last=number == passes - 1):
+                    with draws.part(self.distribution.rank * passes + number, parts, items):
+                        item_losses = losses(microbatch)
+                    self._remember(item_losses, microbatch)
+                    loss = item_losses.mean() / passes
                     torch.autograd.backward(loss)
                 total += loss.detach()
         finally:
             self._share = None
         return total
+
+    def _company(self, on_trial: bool, *, last: bool) -> AbstractContextManager[None]:
+        """Return what a pass has to do with other ranks: no gradient travels before all know that it had memory."""
+        if on_trial:
+            return self.distribution.short_of_memory_together()
+        return self.distribution.averaging(self.networks().values()) if last else nullcontext()
 
     def learn(self, network: Denoiser, objective: Objective, measurement: Measurement, draws: Draws) -> Tensor:
         """Return the loss of each item, ``(b,)``, of a network that learns from measurements."""

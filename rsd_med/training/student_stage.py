@@ -143,14 +143,19 @@ class StudentStage(Stage):
         left_out = []
         if self.fake_optimiser is not None:
             for _ in range(self.settings.fake_steps):
-                loss = self.accumulate(batch, draws, lambda microbatch: self._fake_losses(microbatch, draws))
+                loss = self.accumulate(
+                    "fake score", batch, draws, lambda microbatch: self._fake_losses(microbatch, draws)
+                )
                 loss = self.distribution.average_gradients(self.fake, loss)
                 norm, skipped = take_step(self.fake, self.fake_optimiser, self.settings.fake, images, self.images)
                 figures |= {"fake_loss": loss, "fake_gradient_norm": norm}
                 left_out.append(skipped)
 
         adversary = self._heard(images)
-        loss = self.accumulate(batch, draws, lambda microbatch: self._generator_losses(microbatch, draws, adversary))
+        passes = "generator" if adversary is None else "generator and critic"
+        loss = self.accumulate(
+            passes, batch, draws, lambda microbatch: self._generator_losses(microbatch, draws, adversary)
+        )
         loss = self.distribution.average_gradients(self.generator, loss)
         norm, skipped = take_step(
             self.generator, self.generator_optimiser, self.settings.generator, images, self.images

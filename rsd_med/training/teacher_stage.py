@@ -68,7 +68,7 @@ class TeacherStage(Stage):
     def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, Tensor]:
         """Take one step on measurements."""
         loss = self.accumulate(
-            batch, draws, lambda microbatch: self.learn(self.denoiser, self.objective, microbatch, draws)
+            "teacher", batch, draws, lambda microbatch: self.learn(self.denoiser, self.objective, microbatch, draws)
         )
         loss = self.distribution.average_gradients(self.denoiser, loss)
         norm, skipped = take_step(self.denoiser, self.optimiser, self.settings.optimiser, images, self.images)

@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,10 +16,15 @@ from tests.training.test_teacher_stage import teacher_stage
 from tests.training.toys import generator, pictures, scans
 
 
-def train(make, batch, distribution, steps=3, spoil=None):
-    """Take steps on this rank's share; return the weights, and all that each step told."""
+def train(make, batch, distribution, steps=3, spoil=None, most=None):
+    """Take steps on this rank's share; return the weights, and all that each step told.
+
+    The last rank has memory for ``most`` images at once.
+    """
     stage = make()
     stage.distribution = distribution
+    if most and distribution.rank == distribution.world_size - 1:
+        stage.learn = partial(on_small_card, stage.learn, most)
     size = len(batch) // distribution.world_size
     share = batch[distribution.rank * size : (distribution.rank + 1) * size]
     told = []
@@ -30,7 +36,16 @@ def train(make, batch, distribution, steps=3, spoil=None):
         figures = stage.step(seen, step * len(batch), generator(step))
         told.append({name: float(value) for name, value in figures.items()})
     weights = {name: network.state_dict() for name, network in stage.networks().items()}
-    return weights, told, stage.offenders()
+    return weights, told, stage.offenders(), stage.micro_batch
+
+
+def on_small_card(learn, most, network, objective, measurement, draws):
+    """Run out of memory after a part of the backward pass, if there are too many images."""
+    losses = learn(network, objective, measurement, draws)
+    if len(measurement) > most:
+        torch.autograd.backward(losses.sum())
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return losses
 
 
 STAGES = ((teacher_stage, pictures(8)), (fourier_stage, scans(8)))
@@ -69,6 +84,7 @@ def overlapping(distribution):
     buckets.Buckets._send = lambda self: (sent.append(any(self._missing)), real(self))
     try:
         trained = [train(make, batch, distribution) for make, batch in STAGES]
+        trained += [train(make, batch, distribution, most=2) for make, batch in STAGES]
         sent.clear()
         layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
         for parameter in layers.parameters():

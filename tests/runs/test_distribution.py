@@ -95,7 +95,7 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_skipped_by_both(ranks):
 
 def test_gradients_that_travel_during_the_backward_pass_are_the_same(ranks):
     for rank in ranks:
-        (teacher, student), sent, gradients = rank["overlapping"]
+        (teacher, student, *_), sent, gradients = rank["overlapping"]
         assert equal(teacher[0], rank["teacher"][0])  # to the bit: a sum of two has one order
         assert equal(student[0], rank["student"][0])
         assert [step["loss"] for step in student[1]] == [step["loss"] for step in rank["student"][1]]
@@ -104,6 +104,19 @@ def test_gradients_that_travel_during_the_backward_pass_are_the_same(ranks):
         # By hand, for layers of 0.1: inputs of 1 and 2 become 0.5 and 0.9, then 0.3 and 0.46.
         weights = [gradient[0, 0].item() for gradient in gradients[::2]]
         assert weights == pytest.approx([0.16 * 1.5, 0.4 * 0.7, 0.38])
+
+
+@pytest.mark.parametrize(("stage", "place"), [("teacher", 2), ("student", 3)])
+def test_out_of_memory_on_one_rank_both_take_smaller_passes_with_the_same_result(ranks, stage, place):
+    squeezed = [rank["overlapping"][0][place] for rank in ranks]
+    assert [micro_batch for *_, micro_batch in squeezed] == [2, 2]  # of a share of 4
+    assert equal(squeezed[0][0], squeezed[1][0])
+    for rank, (weights, told, *_) in zip(ranks, squeezed, strict=True):
+        for name, expected in rank[stage][0].items():
+            for key, tensor in expected.items():
+                torch.testing.assert_close(weights[name][key], tensor, rtol=1e-3, atol=2e-5)
+        for here, there in zip(told, rank[stage][1], strict=True):
+            assert here == pytest.approx(there, rel=1e-3)
 
 
 def test_an_error_of_one_rank_is_told_once_and_ends_both(folder):

@@ -123,7 +123,7 @@ def drawn_and_lost(stage, batch, phase):
         losses.append(PHASES[phase](stage, part, draws))
         return losses[-1]
 
-    stage.accumulate(batch, draws, noted)
+    stage.accumulate("parts", batch, draws, noted)
     passes = len(losses)
     calls = [draws.drawn[number :: len(draws.drawn) // passes] for number in range(len(draws.drawn) // passes)]
     return [torch.cat(call) for call in calls], torch.cat(losses).detach(), draws.get_state()

@@ -5,6 +5,7 @@ import torch
 
 from rsd_med.base.errors import ProtocolError
 from rsd_med.corruptions import MultiCoilFourierSettings
+from rsd_med.training.stage import TRIAL_STEPS
 from tests.training.test_student_stage import fourier_stage, gaussian_stage
 from tests.training.test_teacher_stage import teacher_stage
 from tests.training.toys import generator, pictures, scans
@@ -126,14 +127,21 @@ def test_out_of_memory_a_step_is_taken_again_in_smaller_passes_with_the_same_res
     assert bool(said) == (taken != 12)
 
 
-def test_one_image_that_does_not_fit_is_out_of_memory_and_so_is_a_rank_whose_others_do_not_know(monkeypatch):
+def test_out_of_memory_is_an_error_where_one_image_does_not_fit_and_after_the_ranks_have_agreed(monkeypatch):
     def never(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    for micro_batch, world_size in ((1, 1), (None, 2)):
-        stage = teacher_stage()
-        stage.micro_batch = micro_batch
-        monkeypatch.setattr(stage, "learn", never)
-        monkeypatch.setattr(type(stage.distribution), "world_size", world_size)
-        with pytest.raises(torch.OutOfMemoryError):
-            stage.step(pictures(2), 0, generator())
+    stage = teacher_stage()
+    stage.micro_batch = 1
+    monkeypatch.setattr(stage, "learn", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        stage.step(pictures(2), 0, generator())
+
+    stage = teacher_stage()
+    monkeypatch.setattr(type(stage.distribution), "world_size", 2)
+    for step in range(TRIAL_STEPS):
+        stage.step(pictures(2), step, generator())
+    monkeypatch.setattr(stage, "learn", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        stage.step(pictures(2), 0, generator())
+    assert stage.micro_batch is None
