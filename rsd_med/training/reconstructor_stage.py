@@ -151,7 +151,9 @@ class ReconstructorStage(Stage):
     def step(self, batch: Measurement, images: int, draws: Draws) -> dict[str, Tensor]:
         """Take one step on measurements."""
         network = self.network.learning(draws)
-        loss = self.accumulate(batch, draws, lambda microbatch: self.score(network, microbatch, draws)[0])
+        loss = self.accumulate(
+            "reconstructor", batch, draws, lambda microbatch: self.score(network, microbatch, draws)[0]
+        )
         loss = self.distribution.average_gradients(self.network, loss)
         norm, skipped = take_step(self.network, self.optimiser, self.settings.optimiser, images, self.images)
         images_in_step = len(batch) * self.distribution.world_size
