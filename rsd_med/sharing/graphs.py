@@ -215,7 +215,7 @@ class ReconstructorGraph(SharedGraph):
         noises = torch.cat([torch.zeros_like(z), z, -z])
         thrice = [torch.cat([part, part, part]) for part in (image, *scan)]
         last = self._turn(thrice[0], noises, own.turns, (thrice[1], thrice[2], thrice[3], thrice[4]))
-        estimate, above, below = last.chunk(3)
+        estimate, above, below = last.reshape(3, -1, *last.shape[1:])  # ONNX has no working way for `chunk`
         spread = own.spread_for(mask.mean((1, 2, 3))).reshape(-1, 1, 1, 1)
         return estimate + spread * (above - below) / 2
 
