@@ -119,7 +119,7 @@ def _carry_out(
     if stages == "reconstructor" or (stages == "all" and experiment.protocol.reconstructor is not None):
         _train_reconstructor(experiment, run, loop, resume_from)
     with stop.at_once():  # all that was trained is saved
-        evaluate(experiment, run, run_logger, command)
+        evaluate(experiment, run, run_logger, command, generative=stages != "reconstructor")
 
 
 def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None, run_logger: RunLogger) -> None:
@@ -141,14 +141,26 @@ def _tune(experiment: Experiment, run: RunFolder, resume_from: Checkpoint | None
     distribution.wait()
 
 
-def evaluate(experiment: Experiment, run: RunFolder, run_logger: RunLogger, command: str) -> dict[str, Any]:
-    """Measure what the run has learned; rank 0 writes ``metrics.json`` and the gallery of the report."""
+def evaluate(
+    experiment: Experiment, run: RunFolder, run_logger: RunLogger, command: str, *, generative: bool = True
+) -> dict[str, Any]:
+    """Measure what the run has learned; rank 0 writes ``metrics.json`` and the gallery of the report.
+
+    Parameters
+    ----------
+    experiment, run, run_logger
+        The run.
+    command
+        The command line, for the report.
+    generative
+        Whether teacher and student are measured; if not, their figures stay as they are.
+    """
     began = time.monotonic()
-    run_logger.say(f"evaluating on {experiment.protocol.evaluation.num_samples} samples of each model")
     settings = experiment.protocol.evaluation
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = {} if generative or not run.metrics.exists() else json.loads(run.metrics.read_text())
     samples: Mapping[str, Tensor] = {}
-    if run.checkpoints.newest("teacher")[0] is not None:
+    if generative and run.checkpoints.newest("teacher")[0] is not None:
+        run_logger.say(f"evaluating on {settings.num_samples} samples of each model")
         teacher, student = load_models(experiment, run)
         metrics, samples = evaluate_models(
             experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.one_step
@@ -263,7 +275,7 @@ def _loop(experiment: Experiment, run: RunFolder, run_logger: RunLogger, stop: S
         if experiment.distribution.is_main:
             save_grid(samples[:GALLERY], run.samples / f"{stage.name}_{images:010d}.png")
         # For the curve of the report alone: what is kept is chosen by the proximal distance.
-        return evaluator.against_reference(samples)
+        return evaluator.against_reference(samples) if stage.generates else {}
 
     return Loop(
         experiment.dataset,

@@ -105,7 +105,7 @@ class ReconstructorStage(Stage):
     Of each measurement some lines are hidden (`rsd_med.operators.masks.sparser_masks`). The network draws images from
     the others, which are scored by the energy score of the hidden lines, measurement noise included. The rule is
     proper: its expectation is least if the draws have the law of what was hidden given what was shown. No image is
-    asked for, and no teacher.
+    asked for.
 
     Parameters
     ----------
@@ -129,6 +129,7 @@ class ReconstructorStage(Stage):
     """
 
     name = "reconstructor"
+    generates = False
 
     def __init__(
         self,

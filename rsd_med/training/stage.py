@@ -66,12 +66,15 @@ class Stage(ABC):
     Attributes
     ----------
     name
-        ``"teacher"`` or ``"student"``.
+        ``"teacher"``, ``"student"`` or ``"reconstructor"``.
+    generates
+        Whether its samples are new images, so that their law can be held against that of real ones.
     verdict
         Why training must not go on, as the last evaluation says: a sentence, or None to go on.
     """
 
     name: str
+    generates: bool = True
 
     def __init__(
         self, images: int, batch_size: int, evaluate_every: int | None = None, execution: Execution = SIMPLE
