@@ -76,8 +76,9 @@ def calibrate_spread(network: UnrolledNetwork, score: HiddenLinesScore, conditio
             predictions.append(prediction)
         shares.append(total / max(1, len(predictions)))
         factors.append(_factor(predictions) if predictions else 1.0)
-    network.shown_shares.copy_(torch.tensor(shares))
-    network.spreads.copy_(torch.tensor(factors))
+    known = sorted(zip(shares, factors, strict=True))  # chance may exchange neighbouring levels
+    network.shown_shares.copy_(torch.tensor([share for share, _ in known]))
+    network.spreads.copy_(torch.tensor([factor for _, factor in known]))
 
 
 def _predictions(

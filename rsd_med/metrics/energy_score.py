@@ -30,8 +30,9 @@ def energy_score(
 
         mean_i ‖x_i − y‖ − ½ mean_{i≠j} ‖x_i − x_j‖,
 
-    whose expectation is least if the draws have the law of y (a proper scoring rule). Lengths are divided by the root
-    of the numbers in a group, so that all sorts of groups weigh alike.
+    whose expectation is least if the draws have the law of y (a proper scoring rule). Lengths of columns, patches and
+    images are divided by the root of their numbers of rows or pixels, so that all sorts of groups weigh alike. That of
+    all coils at a place of k-space is like that of one pixel: the squares of coil maps add up to 1.
 
     Parameters
     ----------
