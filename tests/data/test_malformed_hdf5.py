@@ -13,22 +13,24 @@ from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from .conftest import complex_noise, header
 
 
-def refused(path, because: str) -> None:
-    with pytest.raises(DataError, match=because) as caught:
+def refusal(path) -> str:
+    """Return the sentence with which a file is refused, which is like all of them."""
+    with pytest.raises(DataError) as caught:
         list(FastMRIHDF5(path))
     message = str(caught.value)
     assert path.name in message
     assert str(path.parent) not in message  # folder names may tell a patient
     assert "\n" not in message
     assert caught.value.exit_code == 3
+    return message
 
 
 def test_missing_root(tmp_path):
-    refused(tmp_path / "nowhere", "does not exist")
+    assert re.search("does not exist", refusal(tmp_path / "nowhere"))
 
 
 def test_folder_without_files(tmp_path):
-    refused(tmp_path, "no .h5 file")
+    assert re.search("no .h5 file", refusal(tmp_path))
 
 
 def test_two_files_of_one_name(write_file, tmp_path):
@@ -42,13 +44,13 @@ def test_two_files_of_one_name(write_file, tmp_path):
 def test_foreign_content(tmp_path, content):
     path = tmp_path / "scan.h5"
     path.write_bytes(content)
-    refused(path, "not a readable HDF5 file")
+    assert re.search("not a readable HDF5 file", refusal(path))
 
 
 def test_empty(tmp_path):
     path = tmp_path / "scan.h5"
     path.touch()
-    refused(path, "empty")
+    assert re.search("empty", refusal(path))
 
 
 def test_flipped_bytes_never_raise_anything_else(write_file):
@@ -80,7 +82,7 @@ def test_truncated(write_file, part):
     path = write_file()
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    refused(path, "truncated|damaged")
+    assert re.search("truncated|damaged", refusal(path))
 
 
 def test_corrupted_chunk(tmp_path):
@@ -93,58 +95,58 @@ def test_corrupted_chunk(tmp_path):
     content = bytearray(path.read_bytes())
     content[offset : offset + 64] = b"\xff" * 64
     path.write_bytes(content)
-    refused(path, "cannot be read")
+    assert re.search("cannot be read", refusal(path))
 
 
 def test_no_kspace(tmp_path):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file["image"] = np.zeros((2, 2))
-    refused(path, "no 'kspace'")
+    assert re.search("no 'kspace'", refusal(path))
 
 
 def test_kspace_is_a_group(tmp_path):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file.create_group("kspace")
-    refused(path, "no dataset")
+    assert re.search("no dataset", refusal(path))
 
 
 @pytest.mark.parametrize("shape", [(4,), (16, 12), (1, 1, 1, 16, 12), ()])
 def test_wrong_rank(write_file, shape):
-    refused(write_file(kspace=complex_noise(*shape)), "3 or 4 dimensions")
+    assert re.search("3 or 4 dimensions", refusal(write_file(kspace=complex_noise(*shape))))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
 def test_k_space_that_is_not_complex(write_file, dtype):
-    refused(write_file(kspace=np.ones((1, 2, 16, 12), dtype)), "complex")
+    assert re.search("complex", refusal(write_file(kspace=np.ones((1, 2, 16, 12), dtype))))
 
 
 def test_compound_type(write_file):
     odd = np.zeros((1, 2, 16, 12), [("a", "f4"), ("b", "f4")])
-    refused(write_file(kspace=odd), "complex")
+    assert re.search("complex", refusal(write_file(kspace=odd)))
 
 
 def test_coils_last(write_file):
-    refused(write_file(kspace=complex_noise(1, 200, 16, 12)), "coils")
+    assert re.search("coils", refusal(write_file(kspace=complex_noise(1, 200, 16, 12))))
 
 
 def test_variable_length(tmp_path):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", (1, 2, 4, 4), dtype=h5py.vlen_dtype(np.float32))
-    refused(path, "variable length")
+    assert re.search("variable length", refusal(path))
 
 
 def test_zero_side(write_file):
-    refused(write_file(kspace=np.zeros((1, 0, 16, 12), np.complex64)), "empty")
+    assert re.search("empty", refusal(write_file(kspace=np.zeros((1, 0, 16, 12), np.complex64))))
 
 
 def test_gigantic_side(tmp_path):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", (1, 1, 10**6, 10**6), np.complex64, chunks=(1, 1, 64, 64))
-    refused(path, "longer than")
+    assert re.search("longer than", refusal(path))
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": (1, 1, 64, 64)}, {"chunks": (1, 1, 64, 64), "compression": "gzip"}])
@@ -153,13 +155,13 @@ def test_declares_more_than_it_holds(tmp_path, options):
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", (16, 128, 4096, 2048), np.complex64, **options)  # 128 GiB
     assert path.stat().st_size < 10_000
-    refused(path, "declares")
+    assert re.search("declares", refusal(path))
 
 
 def test_one_read_is_bounded(write_file, monkeypatch):
     path = write_file(kspace=complex_noise(1, 2, 64, 64))
     monkeypatch.setattr(hdf5, "MAX_READ_BYTES", 1000)
-    refused(path, "in one piece")
+    assert re.search("in one piece", refusal(path))
 
 
 def test_chunks_are_bounded(tmp_path, monkeypatch):
@@ -167,7 +169,7 @@ def test_chunks_are_bounded(tmp_path, monkeypatch):
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", data=complex_noise(4, 2, 16, 16), chunks=(4, 2, 16, 16))
     monkeypatch.setattr(hdf5, "MAX_READ_BYTES", 10_000)
-    refused(path, "chunks")
+    assert re.search("chunks", refusal(path))
 
 
 def test_foreign_filter(tmp_path):
@@ -176,11 +178,11 @@ def test_foreign_filter(tmp_path):
         file.create_dataset(
             "kspace", data=complex_noise(1, 2, 16, 12).view(np.float32).reshape(1, 2, 16, 24), scaleoffset=3
         )
-    refused(path, "complex|filter")
+    assert re.search("complex|filter", refusal(path))
     with h5py.File(path, "w") as file:
         file["kspace"] = complex_noise(1, 2, 16, 12)
         file.create_dataset("mask", data=np.ones(12, np.int32), scaleoffset=0)
-    refused(path, "'mask' is packed with HDF5 filter")
+    assert re.search("'mask' is packed with HDF5 filter", refusal(path))
 
 
 @pytest.mark.parametrize("compression", ["gzip", "lzf"])
@@ -209,7 +211,7 @@ def test_external_storage(tmp_path, secret):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", (1, 2, 16, 12), np.complex64, external=[(str(secret), 0, 1 * 2 * 16 * 12 * 8)])
-    refused(path, "another file")
+    assert re.search("another file", refusal(path))
 
 
 def test_virtual_dataset(tmp_path, secret):
@@ -218,7 +220,7 @@ def test_virtual_dataset(tmp_path, secret):
     layout[:] = h5py.VirtualSource(str(secret), "kspace", (1, 2, 16, 12))
     with h5py.File(path, "w") as file:
         file.create_virtual_dataset("kspace", layout)
-    refused(path, "virtual")
+    assert re.search("virtual", refusal(path))
 
 
 @pytest.mark.parametrize("name", ["kspace", "mask", "sensitivity_maps", "ismrmrd_header"])
@@ -230,7 +232,7 @@ def test_links(tmp_path, secret, name, external):
         if name != "kspace":
             file["kspace"] = complex_noise(1, 2, 16, 12)
         file[name] = h5py.ExternalLink(str(secret), "kspace") if external else h5py.SoftLink("/inside")
-    refused(path, "link")
+    assert re.search("link", refusal(path))
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -240,11 +242,11 @@ def test_links(tmp_path, secret, name, external):
 def test_values_that_are_no_numbers(write_file, value):
     kspace = complex_noise(2, 2, 16, 12)
     kspace[1, 0, 3, 4] = value
-    refused(write_file(kspace=kspace), "slice 1: k-space holds NaN")
+    assert re.search("slice 1: k-space holds NaN", refusal(write_file(kspace=kspace)))
 
 
 def test_values_too_large_for_complex64(write_file):
-    refused(write_file(kspace=np.full((1, 2, 16, 12), 1e300, np.complex128)), "infinite")
+    assert re.search("infinite", refusal(write_file(kspace=np.full((1, 2, 16, 12), 1e300, np.complex128))))
 
 
 def test_nan_outside_the_mask_does_not_matter(write_file):
@@ -256,27 +258,27 @@ def test_nan_outside_the_mask_does_not_matter(write_file):
 def test_an_empty_slice(write_file):
     kspace = complex_noise(2, 2, 16, 12)
     kspace[1] = 0
-    refused(write_file(kspace=kspace), "slice 1: k-space is zero")
+    assert re.search("slice 1: k-space is zero", refusal(write_file(kspace=kspace)))
 
 
 def test_a_mask_of_nothing(write_file):
-    refused(write_file(mask=np.zeros(12, bool)), "zero everywhere")
+    assert re.search("zero everywhere", refusal(write_file(mask=np.zeros(12, bool))))
 
 
 @pytest.mark.parametrize("shape", [(11,), (16,), (2, 12), (3, 1, 12)])
 def test_a_mask_of_another_shape(write_file, shape):
-    refused(write_file(mask=np.ones(shape)), "'mask'")
+    assert re.search("'mask'", refusal(write_file(mask=np.ones(shape))))
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 16, 12), (3, 1, 16, 12), (3, 2, 12, 16), (2, 16, 12)])
 def test_maps_of_another_shape(write_file, shape):
-    refused(write_file(sensitivity_maps=complex_noise(*shape)), "'sensitivity_maps'")
+    assert re.search("'sensitivity_maps'", refusal(write_file(sensitivity_maps=complex_noise(*shape))))
 
 
 def test_maps_that_are_no_numbers(write_file):
     maps = complex_noise(3, 2, 16, 12)
     maps[0, 0, 0, 0] = np.nan
-    refused(write_file(sensitivity_maps=maps), "'sensitivity_maps' holds NaN")
+    assert re.search("'sensitivity_maps' holds NaN", refusal(write_file(sensitivity_maps=maps)))
 
 
 # --- headers --------------------------------------------------------------------------------------------------------
@@ -297,18 +299,18 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE h [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">
     ],
 )
 def test_bad_headers(write_file, text, because):
-    refused(write_file(ismrmrd_header=np.bytes_(text)), because)
+    assert re.search(because, refusal(write_file(ismrmrd_header=np.bytes_(text))))
 
 
 def test_a_header_of_numbers(write_file):
-    refused(write_file(ismrmrd_header=np.arange(3)), "one string")
+    assert re.search("one string", refusal(write_file(ismrmrd_header=np.arange(3))))
 
 
 def test_an_oversized_header_of_variable_length(write_file):
     path = write_file()
     with h5py.File(path, "a") as file:
         file.create_dataset("ismrmrd_header", data="<a>" + "x" * (1 << 20) + "</a>", dtype=h5py.string_dtype())
-    refused(path, "too many")
+    assert re.search("too many", refusal(path))
 
 
 @pytest.mark.parametrize("old", ["<x>16</x>", "<x>8</x>", "<maximum>11</maximum>", "<center>6</center>", "<x>320</x>"])
