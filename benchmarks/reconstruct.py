@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._pairs import write_pairs
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
@@ -156,15 +157,7 @@ def _simulate(source: Path, folder: Path, count: int) -> None:
     if not (scans / "train").exists():
         under = ["--acceleration", str(TRAINED_AT), "--acs-lines", str(ACS), "--mask-per-slice", "--sigma", str(NOISE)]
         succeed(simulate, [str(source / "train_64.npz"), "--out", str(scans / "train"), *shape, *under])
-    for split, number, seed in (("train", 8, "3"), ("test", count, "4")):
-        images = np.load(source / f"{split}_64.npz")["images"]
-        few = images[np.linspace(0, len(images) - 1, number).round().astype(int)]
-        name = "tune" if split == "train" else f"test{number}"
-        np.save(scans / f"{name}.npy", few)
-        for kind, sigma in (("noisy", NOISE), ("clean", 0.0)):
-            if not (scans / f"{name}_{kind}").exists():
-                place = ["--out", str(scans / f"{name}_{kind}"), *shape, "--fully-sampled", "--seed", seed]
-                succeed(simulate, [str(scans / f"{name}.npy"), *place, "--sigma", str(sigma)])
+    write_pairs(scans, source, 64, count, shape, NOISE)
 
 
 def _slices(folder: Path, split: str, acceleration: int) -> list[Slice]:

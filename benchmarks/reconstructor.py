@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._pairs import write_pairs
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
@@ -151,15 +152,7 @@ def _simulate(scans: Path, options: argparse.Namespace, acs: int) -> None:
     ):
         if not (scans / name).exists():
             succeed(simulate, [images, "--out", str(scans / name), *shape, *extra, "--sigma", str(NOISE)])
-    for split, number, seed in (("train", 8, "3"), ("test", options.slices, "4")):
-        pictures = np.load(source / f"{split}_{options.size}.npz")["images"]
-        few = pictures[np.linspace(0, len(pictures) - 1, number).round().astype(int)]
-        name = "tune" if split == "train" else f"test{number}"
-        np.save(scans / f"{name}.npy", few)
-        for kind, sigma in (("noisy", NOISE), ("clean", 0.0)):
-            if not (scans / f"{name}_{kind}").exists():
-                place = ["--out", str(scans / f"{name}_{kind}"), *shape, "--fully-sampled", "--seed", seed]
-                succeed(simulate, [str(scans / f"{name}.npy"), *place, "--sigma", str(sigma)])
+    write_pairs(scans, source, options.size, options.slices, shape, NOISE)
 
 
 def _train(folder: Path, options: argparse.Namespace, acs: int) -> Path:
