@@ -14,11 +14,16 @@ install_import_hook([f"rsd_med.{room}" for room in ROOMS], "tests.shapes.check")
 from benchmarks.common import find_chromium  # noqa: E402
 
 
+def shared_folder() -> Path:
+    """Return the folder of real data, which is not part of the package and need not be there."""
+    named = os.environ.get("RSD_MED_SHARED_DATA")
+    return Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data, which is not part of the package."""
-    named = os.environ.get("RSD_MED_SHARED_DATA")
-    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = shared_folder()
     if not folder.is_dir():
         pytest.skip("The real data are not here: set RSD_MED_SHARED_DATA to the folder that holds them.")
     return folder

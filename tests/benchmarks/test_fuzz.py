@@ -1,7 +1,6 @@
 """The fuzzing campaign in its smallest form, and that it would notice what it looks for."""
 
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks import _malformed as malformed
 from benchmarks import fuzz
+from tests.conftest import shared_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -18,7 +18,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "root").mkdir()
     (folder / "elsewhere").mkdir()
-    shared = Path(__file__).parents[3] / "shared" / "data"
+    shared = shared_folder()
     seeds = malformed.real_files(shared if shared.is_dir() else None, folder)
     (folder / "elsewhere" / "secret.h5").write_bytes((folder / "seed.h5").read_bytes())
     return folder, seeds, fuzz.Watch(folder / "elsewhere")
