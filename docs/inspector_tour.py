@@ -1,4 +1,4 @@
-"""Take the pictures of the inspector's first five minutes: `python docs/inspector_tour.py` (Playwright, Chromium).
+"""Take the pictures of the inspector's first five minutes: `python -m docs.inspector_tour` (Playwright, Chromium).
 
 The scan is simulated: a knee of the phantom, 160 x 160, eight coils, five slices, written as fastMRI writes its own.
 """
