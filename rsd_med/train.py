@@ -246,11 +246,12 @@ def _require_stages_before(run: "RunFolder") -> None:
 def refuse_other_protocol(path: Path, protocol: "Protocol") -> None:
     """Refuse to go on in a folder that another protocol has begun; ProtocolError names the first difference.
 
-    How a run is carried out (``engine``) may change, and settings that a newer version knows may be at their defaults.
+    How a run is carried out (``engine``) and described may change, and settings that a newer version knows may be at
+    their defaults.
     """
     from rsd_med.protocol import dump_protocol, load_protocol
 
-    begun = load_protocol(path).model_copy(update={"engine": protocol.engine})
+    begun = load_protocol(path).model_copy(update={"engine": protocol.engine, "description": protocol.description})
     before, now = dump_protocol(begun).splitlines(), dump_protocol(protocol).splitlines()
     if before != now:
         pairs = zip(before, now, strict=False)

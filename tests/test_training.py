@@ -179,6 +179,16 @@ def test_going_on_with_another_protocol_is_refused(protocol: Path, straight: Pat
         main([str(protocol), "--run-dir", str(straight), "--set", "student.images=56"])
 
 
+def test_how_a_run_is_described_may_change(protocol: Path) -> None:
+    from rsd_med.protocol import dump_protocol, load_protocol
+    from rsd_med.train import refuse_other_protocol
+
+    own = load_protocol(protocol)
+    path = protocol.with_name("begun.yaml")
+    path.write_text(dump_protocol(own), encoding="utf-8")
+    refuse_other_protocol(path, own.model_copy(update={"description": "heads, T1"}))
+
+
 def test_a_corpus_of_mixed_sizes_and_coil_counts_is_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are of one shape each, and every shape is met by teacher and student."""
     import h5py

@@ -43,6 +43,12 @@ class Protocol(Settings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="letters, digits, . _ and -; names the run folder",
     )
+    description: str = Field(
+        "",
+        max_length=200,
+        description="what the training data show, in plain words: anatomy, contrast, how they were scanned; stands in "
+        "the model card, and in the app beside all that the run's networks make",
+    )
     seed: NonNegativeInt = Field(0, description="every random draw of the run derives from it")
     data: Annotated[SourceSettings, SOURCES] = Field(description="where the training data come from")
     calibration: CalibrationSettings = Field(

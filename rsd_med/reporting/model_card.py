@@ -140,7 +140,9 @@ def _data(record: RunRecord) -> list[str]:
         clean = "The images were used as they are"
     else:
         clean = "Training saw the corrupted measurements alone, and no clean image"
+    described = str(record.protocol.get("description") or "")
     return [
+        *([f"They show: {_plain(described)}"] if described else []),
         f"Source: {_kind_and_values(shown)}",
         f"Measurements: {'as many as the source holds; not recorded' if count is None else whole(count)}",
         clean,

@@ -74,7 +74,8 @@ def without_paths(protocol: Protocol) -> Protocol:
             return {name: cleared(name, part) for name, part in value.items()}
         if isinstance(value, list):
             return [cleared(key, part) for part in value]
-        if isinstance(value, str) and (key == "root" or any(mark in value for mark in "/\\~$")):
+        free = key == "description"  # plain words, in which "T1/T2" is no path
+        if isinstance(value, str) and not free and (key == "root" or any(mark in value for mark in "/\\~$")):
             return NOT_INCLUDED
         return None if key == "cache_dir" else value
 

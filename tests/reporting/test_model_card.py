@@ -65,6 +65,13 @@ def test_each_corruption_is_described(run, corruption, words):
     assert words in card(run)
 
 
+def test_what_the_data_show_stands_in_the_protocol_s_own_words(run):
+    assert "- They show: " not in card(run)
+    text = run.protocol_resolved.read_text(encoding="utf-8")
+    run.protocol_resolved.write_text(f"description: heads, <b>T1</b>\n{text}", encoding="utf-8")
+    assert "- They show: heads, \\<b\\>T1" in card(run)
+
+
 def test_paths_of_the_machine_stay_out(run):
     run.protocol_resolved.write_text(
         "data:\n  kind: arrays\n  root: /home/somebody/scans\n  other: /mnt/x\n  limit: 5\n"

@@ -130,7 +130,7 @@ class Domain:
         measured = []
         for number in range(min(KNOWN, len(source))):
             item = source[len(source) - 1 - number]  # the first are the examples that are looked at
-            scan = simulate(item) if isinstance(item, Picture) else item
+            scan = simulate(item, self.model.coils) if isinstance(item, Picture) else item
             if not scan.gaps and scan.matrix == size:
                 measured.append(self._measured(scan))
         return measured if len(measured) >= KNOWN // 2 else []

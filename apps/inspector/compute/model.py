@@ -24,11 +24,12 @@ from rsd_med.evaluation.generation import BATCH, Latents, draw_latents
 from rsd_med.experiment import Experiment
 from rsd_med.inverse.prior import TrainedNetwork
 from rsd_med.opened_run import newest_checkpoint, open_run
-from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.prior import amortised_of, prior_of
 from rsd_med.reconstruction import NetworkName
 from rsd_med.reporting.record import RunRecord, read_run
 from rsd_med.runs.run_folder import RunFolder
+
+from .simulated import SIMULATED_COILS
 
 MEASUREMENTS = 64
 """Measurements that samples are compared with: those whose images the run folder keeps."""
@@ -64,7 +65,6 @@ class Model:
         if not self.networks:
             raise DataError(f"{path.name} holds no trained network yet; train it first: python -m rsd_med.train.")
         self.latents = lru_cache(maxsize=4)(self._draw_latents)
-        self._read_everything = False
 
     @cached_property
     def record(self) -> RunRecord:
@@ -75,6 +75,12 @@ class Model:
     def complex(self) -> bool:
         """Whether images are complex: two channels."""
         return self.experiment.channels == 2
+
+    @property
+    def coils(self) -> int:
+        """Coils of the run's own scans, with which images are scanned here; a few where they have none."""
+        maps = self.experiment.sampling_operators.operator.coil_maps
+        return SIMULATED_COILS if maps is None else int(maps.shape[-3])
 
     def facts(self) -> dict[str, Any]:
         """Return what the page says about the model, in plain data."""
@@ -170,81 +176,6 @@ class Model:
         stored = len(self.experiment.sampling_operators)
         return images[: min(MEASUREMENTS, stored)] if stored > 1 else images[:MEASUREMENTS]
 
-    def nearest(self, images: np.ndarray, progress: Progress, *, everything: bool = False) -> dict[str, Any]:
-        """Find the training measurement that each image is nearest to.
-
-        Parameters
-        ----------
-        images
-            float32 (n, channels, y, x).
-        progress
-            Told how far it is.
-        everything
-            Search the whole training set, which has to be on this machine; read for the first time, that takes a
-            while. Otherwise the measurements that the run folder keeps are searched, or, once it has been read, all.
-
-        Returns
-        -------
-        dict[str, Any]
-            ``index`` int (n,), ``distance`` float32 (n,), ``measurements`` float32 (n, channels, y, x): the nearest
-            ones; ``searched``: how many there were; ``everything``: whether these are all.
-
-        Raises
-        ------
-        DataError
-            When the training data are not here, or the run folder keeps no measurements.
-        """
-        if everything or self._read_everything:
-            return self._nearest_of_all(images, progress)
-        return self._nearest_of_kept(images, progress)
-
-    def _nearest_of_all(self, images: np.ndarray, progress: Progress) -> dict[str, Any]:
-        from rsd_med.metrics.nearest_measurements import nearest_measurements
-
-        dataset, group = self.experiment.dataset, self.experiment.main_group
-        nearest = nearest_measurements(torch.from_numpy(images), dataset, group, progress=progress)
-        self._read_everything = True
-        indices = nearest.indices[:, 0]
-        projected = torch.cat([to_channels(dataset[index].image()) for index in indices.tolist()])
-        return {
-            "index": indices.numpy(),
-            "distance": nearest.distances[:, 0].to(torch.float32).numpy(),
-            "measurements": projected.numpy(),
-            "searched": len(group),
-            "everything": True,
-        }
-
-    @torch.no_grad()
-    def _nearest_of_kept(self, images: np.ndarray, progress: Progress) -> dict[str, Any]:
-        """Compare magnitudes with the measurements whose images, A^H y, the run folder keeps.
-
-        The image is seen as the scanner would have seen it: through the coil maps and the sampled lines of each
-        measurement, A^H A x, and its magnitude is compared with that of A^H y. Distances are relative to the
-        measurement: 0 is a copy, about 1 has nothing in common.
-        """
-        if self.measured is None:
-            raise DataError("This run folder keeps no measurements to compare with (samples/gallery/measurements.npy).")
-        conditions = self.experiment.sampling_operators
-        x = torch.from_numpy(images).to(conditions.device)
-        distances = torch.empty(len(x), len(self.measured))
-        for number, measurement in enumerate(self.measured.to(x.device)):
-            projected, target = x, measurement
-            if conditions.operator.complex_domain:
-                operator = conditions.operator[torch.full((len(x),), number)]
-                projected = to_channels(operator.normal(to_complex(x)))
-            gap = _magnitude(projected) - _magnitude(target[None])
-            size = _magnitude(target[None]).square().sum().sqrt().clamp_min(1e-6)
-            distances[:, number] = (gap.square().sum((1, 2, 3)).sqrt() / size).cpu()
-            progress((number + 1) / len(self.measured))
-        smallest = distances.min(1)
-        return {
-            "index": smallest.indices.numpy(),
-            "distance": smallest.values.numpy(),
-            "measurements": self.measured[smallest.indices].numpy(),
-            "searched": len(self.measured),
-            "everything": False,
-        }
-
     def network(self, stage: str) -> Denoiser:
         """Return the network of a stage; DataError when it is not trained yet."""
         if stage not in self.stages:
@@ -310,7 +241,3 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
         return torch.lerp(a, b, share)
     mixed: Tensor = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
     return mixed
-
-
-def _magnitude(images: Tensor) -> Tensor:
-    return images.square().sum(1, keepdim=True).sqrt() if images.shape[1] == 2 else images

@@ -20,7 +20,7 @@ from rsd_med.inverse.kinds import SOLVERS
 from .domain import Domain
 from .model import Model
 from .parsing import load_item
-from .simulated import simulate
+from .simulated import SIMULATED_COILS, simulate
 
 READY = 4
 """Scans that stay ready; of a 15-coil slice of 320 x 320 each takes some 40 MiB."""
@@ -112,11 +112,11 @@ class ReadyScans:
 
 def scan_of(model: Model, scan: str | int) -> tuple[Scan, bool, tuple[float, float]]:
     """Return a scan by the name that `ReadyScans` knows it by; see `load_scan` for the rest."""
-    return (example(model, scan), True, (0.0, 1.0)) if isinstance(scan, int) else load_scan(Path(scan))
+    return (example(model, scan), True, (0.0, 1.0)) if isinstance(scan, int) else load_scan(Path(scan), model.coils)
 
 
-def load_scan(path: Path) -> tuple[Scan, bool, tuple[float, float]]:
-    """Return the scan that the child process wrote, or a simulated scan of the picture.
+def load_scan(path: Path, coils: int = SIMULATED_COILS) -> tuple[Scan, bool, tuple[float, float]]:
+    """Return the scan that the child process wrote, or a simulated scan of the picture with so many coils.
 
     Beside it whether it is simulated, and the values of the file that 0 and 1 of its image stand for.
     """
@@ -126,7 +126,7 @@ def load_scan(path: Path) -> tuple[Scan, bool, tuple[float, float]]:
     geometry = Geometry(arrays.get("affine"), spacing)
     if "image" in arrays:
         picture = Picture("picture", torch.from_numpy(arrays["image"]), geometry)
-        return simulate(picture), True, (low, high)
+        return simulate(picture, coils), True, (low, high)
     tensors: dict[str, Any] = {
         name: torch.from_numpy(arrays[name])
         for name in ("maps", "noise", "calibration", "readout", "trajectory", "sampled")
@@ -163,7 +163,7 @@ def example(model: Model, number: int) -> Scan:
     source = settings.build(model.experiment.base_dir, model.experiment.protocol.seed)
     item = source[number % len(source)]
     if isinstance(item, Picture):
-        return simulate(item)
+        return simulate(item, model.coils)
     return item
 
 

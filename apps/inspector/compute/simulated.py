@@ -6,11 +6,12 @@ from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.simulation import Scanner, magnitude
 
 SIMULATED_COILS = 4
+"""Of a run whose own scans have none."""
 
 
-def simulate(picture: Picture) -> Scan:
-    """Scan a picture with a simulated scanner of a few coils and little noise."""
+def simulate(picture: Picture, coils: int = SIMULATED_COILS) -> Scan:
+    """Scan a picture with a simulated scanner of little noise; the picture's id draws its phase and the coils."""
     image = magnitude(picture)
-    kspace, maps = Scanner(coils=SIMULATED_COILS, sigma=0.01, acceleration=None).scan(image, "picture")
+    kspace, maps = Scanner(coils=coils, sigma=0.01, acceleration=None).scan(image, picture.id)
     acquired = torch.ones(image.shape[-1], dtype=torch.bool)
-    return Scan("picture", kspace, acquired, maps, geometry=picture.geometry)
+    return Scan(picture.id, kspace, acquired, maps, geometry=picture.geometry)

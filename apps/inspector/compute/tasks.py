@@ -104,8 +104,11 @@ def _teacher(
 def _nearest(
     model: "Model", *, progress: Progress, seed: int, numbers: list[int], truncation: float, everything: bool
 ) -> dict[str, Any]:
+    from .nearest import nearest_of_all, nearest_of_kept
+
     images = model.student(seed, numbers, truncation, silent)
-    return {"images": images, **model.nearest(images, progress, everything=everything)}
+    search = nearest_of_all if everything else nearest_of_kept
+    return {"images": images, **search(model, images, progress)}
 
 
 def _between(

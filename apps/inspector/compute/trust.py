@@ -76,7 +76,7 @@ def training(model: Model) -> dict[str, Any]:
     maps, count = operators.operator.coil_maps, model.record.metrics.get("num_measurements")
     return {
         "kind": protocol.data.kind,
-        "weighting": getattr(protocol.data, "weighting", None),
+        "description": protocol.description,
         "size": list(operators.size),
         "coils": None if maps is None else int(maps.shape[-3]),
         "acceleration": getattr(protocol.corruption, "acceleration", None),

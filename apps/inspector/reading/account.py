@@ -52,7 +52,7 @@ def file_facts(case: Case) -> list[tuple[str, str]]:
     rows, columns = stack["shape"]
     said = [("Size", f"{columns} × {rows}, {case.count} slice{'s' if case.count != 1 else ''}")]
     if stack["kind"] == "picture":
-        said.append(("Kind", "an image: to be reconstructed, it is scanned here by a simulated scanner of 4 coils"))
+        said.append(("Kind", "an image: to be reconstructed, it is scanned here by a simulated scanner"))
     if stack["volumes"] > 1:
         said.append(("Volume", f"{stack['volume'] + 1} of {stack['volumes']} in this file"))
     said.append(("Orientation", "known" if stack["oriented"] else "unknown: no left and right are shown"))

@@ -9,8 +9,6 @@ VERDICTS: dict[Grade, str] = {
     "doubt": "Look twice",
     "fine": "Nothing found against it, which proves nothing",
 }
-TRAINED = {"knee_phantom": "simulated knees"}
-"""What the run's own data are called; of others only the kind of file is known."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +123,11 @@ def _like(prior: dict[str, Any]) -> Line:
 def _trained(trained: dict[str, Any], facts: dict[str, Any]) -> Line:
     """Say what the prior knows, beside what this scan is."""
     rows, columns = trained["size"]
-    what = TRAINED.get(trained["kind"], f"{trained['kind']} files; their anatomy and contrast are not on record")
-    contrast = f", {trained['weighting'].upper()}" if trained["weighting"] else ""
-    count = f"{trained['scans']:,} scans of " if trained["scans"] else ""
+    what = trained["description"] or f"{trained['kind']} data, whose anatomy and contrast are not on record"
+    count = f"{trained['scans']:,} scans, " if trained["scans"] else ""
     speed = f", R = {trained['acceleration']:g}" if trained["acceleration"] else ""
     coils = f", {trained['coils']} coils" if trained["coils"] else ""
     height, width = facts["shape"]
     this = f"{width} × {height}, {facts['coils']} coils, R = {facts['sampling']['acceleration']:.2g}"
-    text = f"{count}{what}{contrast}; {columns} × {rows}{coils}{speed}. This scan: {this}."
+    text = f"{count}{what}; {columns} × {rows}{coils}{speed}. This scan: {this}."
     return Line("Trained on", text, "plain")

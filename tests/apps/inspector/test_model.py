@@ -7,6 +7,7 @@ import torch
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
 from apps.inspector.compute.model import Model, slerp
+from apps.inspector.compute.nearest import nearest_of_all, nearest_of_kept
 from apps.inspector.compute.tasks import build_tasks
 from rsd_med.base.errors import DataError
 from rsd_med.diffusion.samplers.heun import HeunSettings
@@ -61,27 +62,31 @@ def test_the_nearest_measurement_is_found_where_there_is_a_copy(model):
     # An image that is one of the training images: what the scanner saw of it is its own measurement.
     number = 3
     clean = to_channels(model.experiment.dataset.reference(model_item(model, number))[None])
-    found = model.nearest(clean.numpy().astype(np.float32), silent)
+    found = nearest_of_kept(model, clean.numpy().astype(np.float32), silent)
     assert found["index"][0] == number
     assert found["distance"][0] < 0.05
     np.testing.assert_array_equal(found["measurements"][0], model.measured[number].numpy())
-    others = model.nearest(np.zeros((1, 2, 16, 16), np.float32), silent)
+    others = nearest_of_kept(model, np.zeros((1, 2, 16, 16), np.float32), silent)
     assert others["distance"][0] == pytest.approx(1.0)
 
 
-def test_the_whole_training_set_is_searched_and_from_then_on_always(run):
-    model = Model(run)
-    number = 7
+def test_of_all_measurements_none_is_farther_than_of_those_kept(run):
+    model, number, shares = Model(run), 7, []
     clean = to_channels(model.experiment.dataset.reference(number)[None]).numpy().astype(np.float32)
-    assert not model.nearest(clean, silent)["everything"]
-    shares = []
-    found = model.nearest(clean, shares.append, everything=True)
+    images = np.concatenate([clean, model.student(0, range(5), 1.0, silent)])
+    found = nearest_of_all(model, images, shares.append)
     assert (found["everything"], found["searched"], found["index"][0]) == (True, 12, number)
     assert found["distance"][0] < 0.05
     expected = to_channels(model.experiment.dataset[number].image())
-    np.testing.assert_allclose(found["measurements"], expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(found["measurements"][:1], expected.numpy(), atol=1e-6)
     assert shares == sorted(shares)
-    assert model.nearest(clean, silent)["index"][0] == number
+    kept = nearest_of_kept(model, images, silent)  # whatever anybody has searched before
+    assert (kept["everything"], kept["searched"]) == (False, 8)
+    assert (found["distance"] <= kept["distance"] + 1e-6).all()
+    # A measurement that is the nearest of all and was kept has one distance, not two.
+    same = [i for i, index in enumerate(found["index"]) if index == model_item(model, kept["index"][i])]
+    assert same
+    np.testing.assert_allclose(found["distance"][same], kept["distance"][same], rtol=1e-4)
 
 
 def model_item(model, number):

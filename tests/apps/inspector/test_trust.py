@@ -72,7 +72,7 @@ def test_its_own_kind_is_not_foreign_complete_or_undersampled(known):
 FINE = {"part": "the whole scan", "noise": 1.02, "signal": 0.01, "fine": True}
 BAD = FINE | {"fine": False}
 FACTS = {"shape": [16, 12], "coils": 4, "sampling": {"acceleration": 4.0}}
-TRAINED = {"kind": "knee_phantom", "weighting": "t1", "size": [32, 32], "coils": 4, "acceleration": 4.0, "scans": 3000}
+TRAINED = {"kind": "x", "description": "knees, T1", "size": [32, 32], "coils": 4, "acceleration": 4.0, "scans": 3000}
 LIKE = {"error": 0.5, "least": 0.2, "most": 0.8, "count": 32, "held_out": True, "foreign": False}
 GOOD = {
     "learned": True,
@@ -88,10 +88,11 @@ GOOD = {
 @pytest.mark.parametrize(
     ("change", "grade", "words"),
     [
-        ({}, "fine", "3,000 scans of simulated knees, T1; 32 × 32, 4 coils, R = 4. This scan: 12 × 16, 4 coils, R = 4"),
+        ({}, "fine", "3,000 scans, knees, T1; 32 × 32, 4 coils, R = 4. This scan: 12 × 16, 4 coils, R = 4"),
         ({"quality": {"NMSE": 0.25, "PSNR": 1.0, "SSIM": 0.1}}, "bad", "WORSE than doing nothing (zero-filled)"),
         ({"hidden": {**GOOD["hidden"], "worse": True}}, "bad", "predicted WORSE than without a prior"),
         ({"prior": {"trained": TRAINED, "like": LIKE | {"foreign": True}}}, "bad", "FOREIGN"),
+        ({"prior": {"trained": TRAINED | {"description": ""}, "like": LIKE}}, "fine", "x data, whose anatomy"),
         ({"prior": {"trained": TRAINED, "like": None, "untested": "none here."}}, "doubt", "not tested: none"),
         (
             {"residual": {**GOOD["residual"], "consistent": False, "cause": "the mask is wrong", "rings": [BAD]}},
