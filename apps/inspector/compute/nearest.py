@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rsd_med.base.errors import DataError
 from rsd_med.base.progress import Progress
-from rsd_med.corruptions.measurement import Conditions
+from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.channels import to_channels, to_complex
 
 from .model import Model
@@ -111,7 +111,7 @@ def _or_kept(
     ]
 
 
-def _apart(x: Tensor, conditions: Conditions, number: int, measured: Tensor) -> Tensor:
+def _apart(x: Tensor, conditions: Measurement, number: int, measured: Tensor) -> Tensor:
     """Return how far images (n, channels, y, x) are from one measurement, (channels, y, x), seen by its operator."""
     projected = x
     if conditions.operator.complex_domain:
