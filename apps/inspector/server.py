@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from rsd_med.base.errors import DataError, ProtocolError
 
+from .compute.confined import get_ready
 from .compute.jobs import JobQueue
 from .compute.tasks import run_worker
 from .page.desk import Desk
@@ -87,6 +88,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
+        get_ready()
         if settings.demo:  # of a run of somebody's own it might take minutes, for which all would have to wait
             queue.submit("welcome", "welcome")
         sweeping = asyncio.create_task(_sweep(store))

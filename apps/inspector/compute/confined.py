@@ -28,9 +28,40 @@ AT_ONCE = threading.Semaphore(2)
 Task = Callable[[Path, Path, int | None], dict[str, Any]]
 """Reads a file, or one item of it, writes arrays to another, and says in plain values what it read."""
 
-_PRELOADED = ["torch", "h5py", "nibabel", "rsd_med.data.opening"]
+_PRELOADED = [
+    "torch",
+    "h5py",
+    "nibabel",
+    "rsd_med.data.opening",
+    *(f"rsd_med.data.{name}" for name in ("dicom", "nifti", "arrays", "fastmri_hdf5", "ismrmrd", "raw_arrays")),
+    "rsd_med.data.orientation",
+    "rsd_med.calibration.noncartesian",
+    "numpy.ma",  # percentiles
+    f"{__package__}.parsing",
+]
+"""What a child needs to show a picture: it begins with all of it, where importing took most of a second."""
 _ready = threading.Lock()
 _started = False
+
+
+def get_ready() -> None:
+    """Start the process that children are forked from, so that nobody's first file waits for its imports."""
+    from multiprocessing import forkserver
+
+    _context()
+    forkserver.ensure_running()
+
+
+def _context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    with _ready:
+        global _started
+        if not _started:
+            # No plug-ins for filters: HDF5 would load code named by the file.
+            os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
+            context.set_forkserver_preload(_PRELOADED)
+            _started = True
+    return context
 
 
 def in_child(task: Task, path: Path, out: Path, index: int | None) -> dict[str, Any]:
@@ -41,14 +72,7 @@ def in_child(task: Task, path: Path, out: Path, index: int | None) -> dict[str, 
     DataError
         When the task raises it, breaks in any other way, or exceeds a limit; ``out`` is removed then.
     """
-    context = multiprocessing.get_context("forkserver")
-    with _ready:
-        global _started
-        if not _started:
-            # No plug-ins for filters: HDF5 would load code named by the file.
-            os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
-            context.set_forkserver_preload(_PRELOADED)
-            _started = True
+    context = _context()
     with AT_ONCE:
         ours, theirs = context.Pipe(duplex=False)
         child = context.Process(target=_child, args=(theirs, task, str(path), str(out), index), daemon=True)
