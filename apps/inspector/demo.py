@@ -100,6 +100,20 @@ def make_demo(options: argparse.Namespace, out: Path) -> None:
     if options.held_out is not None:
         _write_held_out(options, experiment.sampling_operators.size, out)
     _write_account(options, folder, made)
+    if options.held_out is not None:
+        _store_what_is_known(out)
+
+
+def _store_what_is_known(out: Path) -> None:
+    """Measure the held-out scans once and for all: everybody's first scan would wait for that."""
+    from .compute.domain import Domain
+    from .compute.model import Model
+    from .compute.reconstruction import example
+
+    model = Model(out)
+    domain = Domain(model)
+    domain.likeness(example(model, 0))
+    domain.store(out)
 
 
 def _copy_networks(folder: "RunFolder", out: Path) -> None:
@@ -127,6 +141,7 @@ def _copy_checkpoint(source: Path, target: Path, stage: str) -> None:
     path = target / f"{stage}.safetensors"
     weights = load_file(source / path.name)
     save_file({name: w.to(torch.float16) if w.is_floating_point() else w for name, w in weights.items()}, path)
+    path.chmod(0o644)  # safetensors writes for the owner alone
     facts = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
     facts.pop("seal", None)  # of the whole checkpoint
     facts["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": fingerprint(path)}}
@@ -189,10 +204,10 @@ def _write_held_out(options: argparse.Namespace, size: tuple[int, int], out: Pat
     from rsd_med.base.errors import DataError
     from rsd_med.data.arrays import ArraysSettings
 
-    source = ArraysSettings(root=str(options.held_out.resolve())).build()
+    key = ArraysSettings(root=str(options.held_out.resolve())).build().key  # or a sentence that says what is wrong
     images = np.load(options.held_out, allow_pickle=False)
-    if isinstance(images, np.lib.npyio.NpzFile):
-        images = images[source.key]
+    if key is not None:
+        images = images[key]
     if images.dtype != np.uint8 or images.shape[1:] != tuple(size):
         raise DataError(
             f"{options.held_out.name}: its images are {images.dtype} {images.shape[1:]}; the run's are uint8 "

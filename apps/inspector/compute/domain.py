@@ -6,9 +6,12 @@ says whether this one is of that kind: a rank among them, as in conformal predic
 and no likelihood. Which lines are measured matters more than the anatomy, so that they must be the same for all.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -37,6 +40,9 @@ LEVELS = (0.1, 0.3)
 
 DRAWS = 6
 """How often lines are hidden at each level."""
+
+STORED = "held_out_errors.json"
+"""File of a run folder with the errors on its held-out scans, by how they were measured; the demo model has one."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Domain:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._ranked: dict[bytes, tuple[float, ...]] = {}
+        self._ranked: dict[str, tuple[float, ...]] = _stored(model.run.path / STORED)
 
     @property
     def can_be_asked(self) -> bool:
@@ -96,8 +102,9 @@ class Domain:
         masks = [scan.acquired] if scan.gaps else self._masks(scan)
         try:
             error = self._mean_error(self._measured(scan), masks)
-            if self._complete:
-                return Likeness(error, self._known_under(masks), held_out=True)
+            known = self._known_under(masks)
+            if known:
+                return Likeness(error, known, held_out=True)
             return Likeness(error, self._known_of_training, held_out=False)
         except ProtocolError as problem:
             raise DataError("too few lines were measured to hide some of them, as in the training.") from problem
@@ -135,8 +142,14 @@ class Domain:
                 measured.append(self._measured(scan))
         return measured if len(measured) >= KNOWN // 2 else []
 
+    def store(self, folder: Path) -> None:
+        """Write what was found of the held-out scans into a run folder, where it is read the next time."""
+        (folder / STORED).write_text(json.dumps(self._ranked, indent=1), encoding="utf-8")
+
     def _known_under(self, masks: Sequence[Tensor]) -> tuple[float, ...]:
-        key = torch.stack(list(masks)).numpy().tobytes()
+        """Return the errors on the held-out scans under these masks; none where no such scans are here."""
+        how = repr((KNOWN, LEVELS, DRAWS)).encode()
+        key = hashlib.sha256(how + torch.stack(list(masks)).numpy().tobytes()).hexdigest()
         if key not in self._ranked:
             self._ranked[key] = tuple(sorted(self._mean_error(scan, masks) for scan in self._complete))
         return self._ranked[key]
@@ -174,6 +187,15 @@ class Domain:
             hidden = (there.operator.entries(there.data) & ~further.entries(there.data)).expand_as(left)
             missed, energy = missed + _power(left[hidden]), energy + _power(there.data[hidden])
         return missed / energy if energy > 0 else 0.0
+
+
+def _stored(path: Path) -> dict[str, tuple[float, ...]]:
+    """Read what `Domain.store` wrote; nothing where it is not there, or damaged: then it is measured again."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {str(key): tuple(map(float, errors)) for key, errors in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _power(values: Tensor) -> float:

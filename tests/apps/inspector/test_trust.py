@@ -13,17 +13,15 @@ from apps.inspector.compute.model import Model
 from apps.inspector.compute.simulated import simulate
 from apps.inspector.reading.trust_box import trust_box
 from rsd_med.base.errors import DataError
+from rsd_med.data.knee_phantom import KneePhantomSettings
 from rsd_med.data.scan import Picture, Scan
 
 
 @pytest.fixture(scope="module")
 def known():
-    """Return the demo model, and what it takes for its own kind: sixteen held-out scans under two masks."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(domain, "KNOWN", 16)
-        patch.setattr(domain, "MASKS", 2)
-        model = Model(DEMO)
-        yield model, Domain(model)
+    """Return the demo model, and what it takes for its own kind."""
+    model = Model(DEMO)
+    return model, Domain(model)
 
 
 def letter(size):
@@ -34,8 +32,10 @@ def letter(size):
     return simulate(Picture("letter", image))
 
 
-def head(size):
-    """Return the phantom of Shepp and Logan (1974): another organ."""
+def organ(size):
+    """Return an organ that the demo model never saw: a knee, or, knowing those, the head of Shepp and Logan (1974)."""
+    if "knees" not in Model(DEMO).experiment.protocol.description:
+        return KneePhantomSettings(num_images=1, size=size).build()[0]
     from skimage.data import shepp_logan_phantom
     from skimage.transform import resize
 
@@ -48,7 +48,7 @@ def noise(size):
     return Scan("noise", torch.view_as_complex(values), torch.ones(size, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("make", [letter, head, noise])
+@pytest.mark.parametrize("make", [letter, organ, noise])
 def test_a_letter_another_organ_and_noise_are_foreign_to_the_demo_model(known, make):
     model, kind = known
     likeness = kind.likeness(make(model.experiment.sampling_operators.size[0]))
@@ -56,17 +56,21 @@ def test_a_letter_another_organ_and_noise_are_foreign_to_the_demo_model(known, m
     assert likeness.foreign
 
 
-def test_its_own_kind_is_not_foreign_complete_or_undersampled(known):
+def test_its_own_kind_is_not_foreign_complete_or_undersampled(known, monkeypatch):
     model, kind = known
-    own = [kind.likeness(reconstruction.example(model, number)).foreign for number in range(6)]
-    assert sum(own) <= 1  # each with a chance of one in 17
+    own = [kind.likeness(reconstruction.example(model, number)).foreign for number in range(3)]
+    assert sum(own) <= 1  # each with a chance of one in 33
+    monkeypatch.setattr(domain, "KNOWN", 8)
+    few = Domain(model)
     scan = reconstruction.example(model, 0)
     mask = torch.zeros(len(scan.acquired), dtype=torch.bool)
     mask[len(mask) // 2 - 4 : len(mask) // 2 + 4] = mask[::4] = True
     kept = Scan("kept", torch.where(mask, scan.kspace, 0), mask, scan.maps)
-    assert not kind.likeness(kept).foreign
+    likeness = few.likeness(kept)
+    assert len(likeness.known) == 8
+    assert likeness.error < 1.3 * likeness.known[-1]
     with pytest.raises(DataError, match="whole columns"):
-        kind.likeness(Scan("x", scan.kspace, scan.acquired, sampled=torch.ones(scan.kspace.shape[-2:], dtype=bool)))
+        few.likeness(Scan("x", scan.kspace, scan.acquired, sampled=torch.ones(scan.kspace.shape[-2:], dtype=bool)))
 
 
 FINE = {"part": "the whole scan", "noise": 1.02, "signal": 0.01, "fine": True}
