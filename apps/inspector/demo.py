@@ -184,8 +184,8 @@ def _changed(protocol: "Protocol", options: argparse.Namespace) -> "Protocol":
             update={"reference": ArraysSettings(root="held_out.npz")}
         )
     named = without_paths(protocol.model_copy(update={**changes, "evaluation": protocol.evaluation}))
-    kept = named.model_copy(update=changes)
-    return type(kept).model_validate(kept.model_dump(mode="json"))
+    changed = named.model_copy(update=changes)
+    return type(changed).model_validate(changed.model_dump(mode="json"))
 
 
 def _write_protocol(protocol: "Protocol", folder: "RunFolder", made: "RunFolder") -> None:

@@ -102,10 +102,10 @@ def _or_kept(
     """Take a kept measurement where it is nearer: they are of the training set, too."""
     if model.measured is None:
         return answers
-    kept, numbers = nearest_of_kept(model, images, lambda _: None), model.experiment.measurements.indices
+    few, numbers = nearest_of_kept(model, images, lambda _: None), model.experiment.measurements.indices
     return [
-        (numbers[kept["index"][row]], float(kept["distance"][row]), kept["measurements"][row])
-        if kept["distance"][row] < answer[1]
+        (numbers[few["index"][row]], float(few["distance"][row]), few["measurements"][row])
+        if few["distance"][row] < answer[1]
         else answer
         for row, answer in enumerate(answers)
     ]
