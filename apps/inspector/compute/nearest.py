@@ -79,12 +79,13 @@ def nearest_of_all(model: Model, images: np.ndarray, progress: Progress) -> dict
     answers = []
     for image, candidates in zip(torch.from_numpy(images), listed.tolist(), strict=True):
         items = [dataset[index] for index in candidates]
-        seen = [to_channels(item.image())[0] for item in items]
+        adjoints = [to_channels(item.image())[0] for item in items]
         distances = [
-            float(_apart(image[None].to(item.device), item, 0, there)) for item, there in zip(items, seen, strict=True)
+            float(_apart(image[None].to(item.device), item, 0, there))
+            for item, there in zip(items, adjoints, strict=True)
         ]
         place = int(np.argmin(distances))
-        answers.append((candidates[place], distances[place], seen[place].cpu().numpy()))
+        answers.append((candidates[place], distances[place], adjoints[place].cpu().numpy()))
     answers = _or_kept(model, images, answers)
     index, distance, measurements = zip(*answers, strict=True)
     return {
