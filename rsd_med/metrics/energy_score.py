@@ -54,33 +54,41 @@ def energy_score(
     gaps = (draws - data[:, None]).masked_fill(~measured[:, None], 0)
     count = draws.shape[1]
     pairs = [(i, j) for i in range(count) for j in range(i)]
-    apart = torch.stack([gaps[:, i] - gaps[:, j] for i, j in pairs], 1) if pairs else gaps[:, :0]
     total = torch.zeros(len(data), device=data.device)
+    images = _images(gaps, operator) if set(groups) & set(_OF_IMAGE) else None
     for group in groups:
-        distance = _lengths(gaps, operator, group)
-        total = total + distance.mean(1)
+        each = images if group in _OF_IMAGE else gaps
+        assert each is not None
+        total = total + _lengths(each, measured, group).mean(1)
         if pairs:
-            total = total - _lengths(apart, operator, group).mean(1) / 2
+            apart = torch.stack([each[:, i] - each[:, j] for i, j in pairs], 1)
+            total = total - _lengths(apart, measured, group).mean(1) / 2
     return total
 
 
-def _lengths(gaps: Tensor, operator: LinearOperator, group: Group) -> Tensor:
-    """Return the mean length of the groups of each gap, ``(b, n, coil, y, x)`` to ``(b, n)``."""
+_OF_IMAGE: tuple[Group, ...] = ("pixels", "patches", "image")
+
+
+def _images(gaps: Tensor, operator: LinearOperator) -> Tensor:
+    """Return ``A^H`` of each gap, ``(b, n, coil, y, x)`` to ``(b, n, 1, y, x)``."""
     items, count = gaps.shape[:2]
-    measured = operator.entries(gaps[:, 0]).expand(items, 1, *gaps.shape[-2:]).to(torch.float32)
-    if group in ("entries", "columns"):
-        squared = torch.view_as_real(gaps).square().sum((2, -1))
-        if group == "entries":
-            lengths = squared.clamp_min(SMALLEST).sqrt() * measured
-            return lengths.sum((-2, -1)) / measured.sum((-2, -1)).clamp_min(1)
-        of_column = squared.sum(-2) / measured.sum(-2).clamp_min(1)
-        columns = measured.any(-2).to(torch.float32)
-        return (of_column.clamp_min(SMALLEST).sqrt() * columns).sum(-1) / columns.sum(-1).clamp_min(1)
     each = torch.arange(items, device=gaps.device).repeat_interleave(count)
-    image = operator[each].H(gaps.flatten(0, 1))
-    squared = torch.view_as_real(image).square().sum(-1)
+    return operator[each].H(gaps.flatten(0, 1)).unflatten(0, (items, count))
+
+
+def _lengths(gaps: Tensor, measured: Tensor, group: Group) -> Tensor:
+    """Return the mean length of the groups of each gap or its image, ``(b, n, coil or 1, y, x)`` to ``(b, n)``."""
+    squared = torch.view_as_real(gaps).square().sum((2, -1))
+    if group in ("entries", "columns"):
+        counted = measured.expand(len(gaps), 1, *gaps.shape[-2:]).to(torch.float32)
+        if group == "entries":
+            lengths = squared.clamp_min(SMALLEST).sqrt() * counted
+            return lengths.sum((-2, -1)) / counted.sum((-2, -1)).clamp_min(1)
+        of_column = squared.sum(-2) / counted.sum(-2).clamp_min(1)
+        columns = counted.any(-2).to(torch.float32)
+        return (of_column.clamp_min(SMALLEST).sqrt() * columns).sum(-1) / columns.sum(-1).clamp_min(1)
     if group == "image":
-        return squared.mean((-3, -2, -1)).clamp_min(SMALLEST).sqrt().unflatten(0, (items, count))
+        return squared.mean((-2, -1)).clamp_min(SMALLEST).sqrt()
     if group == "patches":
         squared = avg_pool2d(squared, PATCH, ceil_mode=True, count_include_pad=False)
-    return squared.clamp_min(SMALLEST).sqrt().mean((-3, -2, -1)).unflatten(0, (items, count))
+    return squared.clamp_min(SMALLEST).sqrt().mean((-2, -1))
