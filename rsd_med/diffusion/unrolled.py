@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
+from rsd_med.diffusion.data_weight import DataWeight
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.data_step import data_step
@@ -23,9 +24,6 @@ CONTEXT = 1 + 2 + 1 + LATENTS
 LEVEL = 0.05
 """The level that the network, which is a denoiser, takes ``A^H y`` for."""
 
-FIRST_WEIGHT = 0.05
-"""w of the data steps at first: what the network says counts a twentieth of what was measured."""
-
 CALIBRATED = 4
 """Numbers of columns for which the spread of draws is calibrated."""
 
@@ -38,8 +36,9 @@ class UnrolledNetwork(nn.Module):
 
     The image begins as the one nearest to zero that explains the data. In each turn the network, a denoiser, estimates
     the image from ``A^H y``, the mask and the image so far; the data step then restores what was measured
-    (`rsd_med.operators.data_step`). All turns but the last are shown no noise: they are taken once, however many draws
-    are asked for. Noise z enters in the last turn, and each z gives a draw of its own.
+    (`rsd_med.operators.data_step`), the more the less noise there is (`rsd_med.diffusion.data_weight`). All turns but
+    the last are shown no noise: they are taken once, however many draws are asked for. Noise z enters in the last turn,
+    and each z gives a draw of its own.
 
     An ambient teacher is such a denoiser, with fewer inputs: its weights are a start (`start_from`).
 
@@ -64,7 +63,7 @@ class UnrolledNetwork(nn.Module):
         super().__init__()
         self.denoiser = denoiser
         self.turns = turns
-        self.log_weight = nn.Parameter(torch.full((turns + 1,), FIRST_WEIGHT).log())
+        self.data_weight = DataWeight(turns)
         self.register_buffer("shown_shares", torch.linspace(0.1, 1.0, CALIBRATED))
         self.register_buffer("spreads", torch.ones(CALIBRATED))
 
@@ -86,14 +85,14 @@ class UnrolledNetwork(nn.Module):
         operator, adjoint, draws = measurement.operator, measurement.image(), noise.shape[1]
         shape = (len(adjoint), 1, *adjoint.shape[-2:])
         mask = operator.entries(measurement.data).to(torch.float32).expand(shape)
-        level = noise_input(measurement.sigma.to(adjoint.device)).expand(shape)
-        image = self._explain(torch.zeros_like(adjoint), 0, operator, adjoint)
+        sigma = measurement.sigma.to(adjoint.device)
+        image = self._explain(torch.zeros_like(adjoint), 0, operator, adjoint, sigma)
         silent = torch.zeros_like(noise[:, 0])
         for turn in range(1, self.turns):
-            image = self._turn(image, (mask, level, silent), turn, operator, adjoint)
+            image = self._turn(image, (mask, silent), turn, operator, adjoint, sigma)
         each = torch.arange(len(adjoint), device=adjoint.device).repeat_interleave(draws)
-        last = mask[each], level[each], noise.flatten(0, 1)
-        image = self._turn(image[each], last, self.turns, operator[each], adjoint[each])
+        last = mask[each], noise.flatten(0, 1)
+        image = self._turn(image[each], last, self.turns, operator[each], adjoint[each], sigma[each])
         return image.unflatten(0, (-1, draws))
 
     def pairs(self, measurement: Measurement, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,19 +192,21 @@ class UnrolledNetwork(nn.Module):
     def _turn(
         self,
         image: Tensor,
-        context: tuple[Tensor, Tensor, Tensor],
+        context: tuple[Tensor, Tensor],
         turn: int,
         operator: LinearOperator,
         adjoint: Tensor,
+        sigma: Tensor,
     ) -> Tensor:
-        mask, level, noise = context
-        sigma = torch.full((len(image),), LEVEL, device=image.device)
-        estimate = self.denoiser(to_channels(adjoint), sigma, torch.cat([mask, to_channels(image), level, noise], 1))
-        return self._explain(to_complex(estimate), turn, operator, adjoint)
+        mask, noise = context
+        level = torch.full((len(image),), LEVEL, device=image.device)
+        inputs = [mask, to_channels(image), noise_input(sigma).expand(mask.shape), noise]
+        estimate = self.denoiser(to_channels(adjoint), level, torch.cat(inputs, 1))
+        return self._explain(to_complex(estimate), turn, operator, adjoint, sigma)
 
-    def _explain(self, guess: Tensor, turn: int, operator: LinearOperator, adjoint: Tensor) -> Tensor:
-        weight = self.log_weight[turn].exp().expand(len(guess)).reshape(-1, 1, 1, 1)
-        return data_step(guess, weight, operator, adjoint)
+    def _explain(self, guess: Tensor, turn: int, operator: LinearOperator, adjoint: Tensor, sigma: Tensor) -> Tensor:
+        power = torch.view_as_real(guess).square().sum(-1)
+        return data_step(guess, self.data_weight(power, sigma.reshape(-1, 1, 1, 1), turn), operator, adjoint)
 
 
 def noise_input(sigma: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.unrolled import LATENTS, LEVEL, UnrolledNetwork, noise_input
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
-from rsd_med.operators.data_step import ITERATIONS
+from rsd_med.operators.data_step import ITERATIONS, preconditioned
 from rsd_med.sharing.kspace import masked_in_kspace
 
 _COMPLEX = 2
@@ -208,7 +208,7 @@ class ReconstructorGraph(SharedGraph):
             Of the scans, ``(b, 1, y, x)`` and ``(b, 2, coil, y, x)``.
         """
         own = self.unrolled
-        scan = zero_filled, noise_input(sigma).expand_as(mask), mask, coil_maps
+        scan = zero_filled, sigma.reshape(-1, 1, 1, 1), mask, coil_maps
         image = self._explain(torch.zeros_like(zero_filled), 0, scan)
         for turn in range(1, own.turns):
             image = self._turn(image, torch.zeros_like(z), turn, scan)
@@ -243,20 +243,24 @@ class ReconstructorGraph(SharedGraph):
         return image, 0.01 + 0.02 * draws.uniform(items), draws.normal(items, LATENTS, *self.size), mask, coil_maps
 
     def _turn(self, image: Tensor, z: Tensor, turn: int, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        zero_filled, level, mask, _ = scan
-        sigma = torch.full_like(level[:, 0, 0, 0], LEVEL)
-        estimate = self.denoiser(zero_filled, sigma, torch.cat([mask, image, level, z], 1))
+        zero_filled, sigma, mask, _ = scan
+        level = torch.full_like(sigma[:, 0, 0, 0], LEVEL)
+        inputs = [mask, image, noise_input(sigma[:, 0, 0, 0]).expand_as(mask), z]
+        estimate = self.denoiser(zero_filled, level, torch.cat(inputs, 1))
         return self._explain(estimate, turn, scan)
 
     def _explain(self, guess: Tensor, turn: int, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        zero_filled, _, mask, coil_maps = scan
-        weight = self.unrolled.log_weight[turn].exp()
-        return conjugate_gradient(
-            lambda v: masked_in_kspace(v, mask, coil_maps) + weight * v,
-            zero_filled + weight * guess,
-            ITERATIONS,
-            start=guess,
-        )
+        zero_filled, sigma, mask, coil_maps = scan
+        weight = self.unrolled.data_weight(guess.square().sum(1, keepdim=True), sigma, turn)
+        coils = coil_maps.square().sum((1, 2)).unsqueeze(1)
+        scale = preconditioned(weight, mask.mean((-2, -1), keepdim=True) * coils)
+
+        def system(v: Tensor) -> Tensor:
+            image = scale * v
+            return scale * (masked_in_kspace(image, mask, coil_maps) + weight * image)
+
+        right = scale * (zero_filled + weight * guess)
+        return scale * conjugate_gradient(system, right, ITERATIONS, start=guess / scale)
 
 
 def _first(conditions: Conditions, items: int) -> list[Tensor]:
