@@ -52,13 +52,11 @@ class ReconstructorSettings(Settings):
     )
     least_central: PositiveInt = Field(4, description="central columns that are always shown")
     shown: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
-        (0.2, 0.95),
-        description="share of the other measured columns that is shown, drawn between these for each measurement, "
-        "uniformly in its logarithm",
+        (0.3, 0.95), description="share of the other measured columns that is shown, drawn between these each time"
     )
     optimiser: Annotated[OptimiserSettings, OPTIMISERS] = Field(
         default_factory=lambda: MuonSettings(
-            learning_rate=0.005, adam_learning_rate=5e-4, warmup_images=200, decay="cosine"
+            learning_rate=0.0075, adam_learning_rate=7.5e-4, warmup_images=200, decay="cosine"
         ),
         description="how the network learns",
     )
@@ -103,9 +101,9 @@ class ReconstructorStage(Stage):
     """Train ``network`` to predict measured lines that it is not shown.
 
     Of each measurement some lines are hidden (`rsd_med.operators.masks.sparser_masks`). The network draws images from
-    the others, which are scored by the energy score of the hidden lines, measurement noise included. The rule is
-    proper: its expectation is least if the draws have the law of what was hidden given what was shown. No image is
-    asked for.
+    the others, which are scored by the energy score of the hidden lines, measurement noise included, and of the lines
+    that are shown, by noise that the network has not seen (`rsd_med.inverse.hidden_lines_score`). The rule is proper:
+    its expectation is least if the draws have the law of what was hidden given what was shown. No image is asked for.
 
     Parameters
     ----------

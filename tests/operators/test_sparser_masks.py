@@ -17,7 +17,7 @@ def test_a_mask_loses_columns_and_keeps_a_centre():
     outside = torch.ones(width, dtype=torch.bool)
     outside[acs_slice(width, 10)] = False
     share = (sparser & mask)[..., outside].sum(-1) / mask[..., outside].sum(-1)
-    assert 0.42 < float(share.mean()) < 0.55
+    assert 0.53 < float(share.mean()) < 0.62  # between 0.2 and 0.95, evenly
     assert float(share.min()) < 0.3
     assert float(share.max()) > 0.85
     central = torch.stack([sparser[..., acs_slice(width, n)].all(-1) for n in range(4, 11)]).sum(0)

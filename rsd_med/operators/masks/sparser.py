@@ -10,9 +10,9 @@ from rsd_med.base.draws import Draws
 def sparser_masks(mask: Tensor, central: tuple[int, int], shares: tuple[float, float], draws: Draws) -> Tensor:
     """Take columns away from masks of whole columns, of each mask another part.
 
-    Of a mask a number of central columns stays, drawn between two numbers, and of the others a share drawn between two
-    shares, both uniformly in their logarithm, each column by chance. Central columns beyond that number count as
-    others.
+    Of a mask a number of central columns stays, drawn between two numbers uniformly in their logarithm, and of the
+    others a share drawn uniformly between two shares, each column by chance. Central columns beyond that number count
+    as others.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def sparser_masks(mask: Tensor, central: tuple[int, int], shares: tuple[float, f
     host = draws.host
     # By ratio: few columns are as frequent as many, though there are fewer numbers of them.
     lines = (least * ((most + 1) / least) ** host.uniform(items, 1, 1, 1)).to(torch.int64).clamp(max=most)
-    share = low * (high / low) ** host.uniform(items, 1, 1, 1)
+    share = low + (high - low) * host.uniform(items, 1, 1, 1)
     column, first = torch.arange(width), (width - lines + 1) // 2  # as `acs_slice` places them
     centre = (column >= first) & (column < first + lines)
     stays = centre | (host.uniform(items, 1, 1, width) < share)
