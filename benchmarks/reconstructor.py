@@ -3,11 +3,12 @@
 python -m benchmarks.reconstructor [--anatomy brains|heads] [--size 64|128] [--run-dir DIR] [--teacher-images N]
     [--images N] [--noise auto|none] [--oracle | --no-oracle] [--slices N]
 
-The train split becomes eight-coil raw files at R = 4, σ = 0.01 of white, a mask for each slice and nothing else in
-them. Teacher and reconstructor learn from those. L1-wavelet's λ is tuned on eight slices of the train split, at each
-acceleration apart. The test split, other subjects, is simulated twice with the same coils and phases: with noise, for
-the methods, and without, for the truth. The oracle is the same network from the same start, taught by fully sampled
-files for as many images. What was trained before is not trained again.
+The train split becomes eight-coil raw files at R = 4, each image twice, a mask for each slice and nothing else in
+them. Scans differ in noise (σ from 0.0015 to 0.015 of white), phase and shading (`rsd_med.simulate --varied`). Teacher
+and reconstructor learn from those. L1-wavelet's λ is tuned on eight slices of the train split, at each acceleration
+apart. The test split, other subjects, is simulated twice with the same coils and phases: with noise, for the methods,
+and without, for the truth. The oracle is the same network from the same start, taught by fully sampled files for as
+many images. What was trained before is not trained again.
 """
 
 import argparse
@@ -41,7 +42,7 @@ from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
 FOLDERS = {"brains": "brain_t1_axial_oasis", "heads": "brain_t1ce_axial_cheng"}
-NOISE, COILS, TRAINED_AT = 0.01, 8, 4
+NOISE, COILS, TRAINED_AT = 0.015, 8, 4
 ACCELERATIONS = (4, 6, 8)
 HIGH = 0.5
 """Of Nyquist: power beyond it is what a blurred image lacks."""
@@ -60,7 +61,15 @@ teacher:
   optimiser: {{kind: muon, warmup_images: 500, decay: cosine}}
   ema: {{half_life: 2000}}
   evaluate_samples: 64
-student: {{images: 1}}
+student:
+  images: {student_images}
+  batch_size: 8
+  generator: {{kind: muon, learning_rate: 2e-3, adam_learning_rate: 2e-4, momentum: 0.5, decay: cosine}}
+  fake: {{kind: muon, learning_rate: 5e-3, adam_learning_rate: 6e-4, momentum: 0.5, decay: cosine}}
+  adversarial: {{}}
+  skip: false
+  ema: {{half_life: 500, ramp_up: 0.3}}
+  evaluate_samples: 64
 reconstructor: {{images: {images}, evaluate_every: {every}}}
 evaluation: {{num_samples: 16, monitor_images: 256}}
 engine: {{log_every: 200, checkpoint_every: 1000}}
@@ -93,7 +102,9 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=64, choices=[64, 128])
     parser.add_argument("--run-dir", type=Path)
     parser.add_argument("--teacher-images", type=int, default=24_000)
+    parser.add_argument("--student-images", type=int, default=6_000, help="of a student, for --student")
     parser.add_argument("--images", type=int, default=7_000)
+    parser.add_argument("--student", action="store_true", help="distil a student too, which is not measured here")
     parser.add_argument("--noise", default="auto", choices=["auto", "none"], help="how training learns of σ")
     parser.add_argument("--oracle", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--slices", type=int, default=24, help="of the test split")
@@ -143,9 +154,10 @@ def _simulate(scans: Path, options: argparse.Namespace, acs: int) -> None:
     from rsd_med.simulate import main as simulate
 
     source = shared_data(FOLDERS[options.anatomy])
-    shape = ["--size", str(options.size), "--coils", str(COILS)]
+    shape = ["--size", str(options.size), "--coils", str(COILS), "--varied"]
     scans.mkdir(parents=True, exist_ok=True)
-    images = str(source / f"train_{options.size}.npz")
+    images = str(scans / "train.npy")
+    np.save(images, np.repeat(np.load(source / f"train_{options.size}.npz")["images"], 2, axis=0))
     for name, extra in (
         ("train", ["--acceleration", str(TRAINED_AT), "--acs-lines", str(acs), "--mask-per-slice"]),
         ("train_full", ["--fully-sampled"]),
@@ -171,11 +183,12 @@ def _train(folder: Path, options: argparse.Namespace, acs: int) -> Path:
             channels=[32, 64, 96, 128] if deep else [64, 96, 128],
             attention=[False, False, False, True] if deep else [False, False, True],
             teacher_images=options.teacher_images,
+            student_images=options.student_images,
             images=options.images,
             every=max(1, options.images // 4),
         )
     )
-    for stage in ("teacher", "reconstructor"):
+    for stage in ("teacher", *["student"][: options.student], "reconstructor"):
         succeed(train, [str(protocol), "--run-dir", str(folder / "run"), "--stage", stage])
     return protocol
 
@@ -219,7 +232,8 @@ def _slices(folder: Path, split: str, acceleration: int, central: int) -> list[S
     slices = []
     for number in range(len(noisy)):
         measurement = data[number]
-        measurement = replace(measurement, sigma=NOISE / measurement.scale)
+        noise = (noisy[number].kspace - clean[number].kspace).real.std()
+        measurement = replace(measurement, sigma=noise / measurement.scale)
         operator, scale = measurement.operator, measurement.scale
         assert isinstance(operator, MultiCoilFourier)
         truth = (operator.maps[0].conj() * ifft2c(clean[number].kspace)).sum(0, keepdim=True) / scale

@@ -63,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
     scan.add_argument(
         "--phase", choices=("smooth", "none"), default="smooth", help="phase of the image (default smooth)"
     )
+    scan.add_argument(
+        "--varied",
+        action="store_true",
+        help="scans differ as a hospital's do: noise of 0.1 to 1 times --sigma, phase of unlike strength with steep "
+        "places, shading",
+    )
     scan.add_argument("--seed", type=_whole(0), default=0, help="everything random derives from it (default 0)")
     images = parser.add_argument_group("images")
     images.add_argument("--size", type=_whole(8, 4096), metavar="N", help="resample to N x N")
@@ -115,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pattern=arguments.pattern,
         mask_per_slice=arguments.mask_per_slice,
         phase=arguments.phase,
+        varied=arguments.varied,
         with_reference=arguments.with_reference,
         seed=arguments.seed,
     )

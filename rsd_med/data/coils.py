@@ -102,6 +102,34 @@ def smooth_phase(
     return amplitude * total / total.square().mean().sqrt().clamp_min(1e-6)
 
 
+def steep_places(shape: tuple[int, int], generator: torch.Generator, places: int = 2, height: float = 4.0) -> Tensor:
+    """Draw phase that changes fast at a few places, as the field does near the sinuses and the ears.
+
+    Parameters
+    ----------
+    shape
+        Image size (y, x).
+    generator
+        Draws where, how wide and how high.
+    places
+        Number of bells, each of a width from an eighth to a third of half a field of view.
+    height
+        Standard deviation of their heights, in radians.
+
+    Returns
+    -------
+    Tensor
+        float32, (y, x), in radians (not wrapped).
+    """
+    y, x = _axes(shape)
+    heights = (height * torch.randn(places, generator=generator)).tolist()
+    total = torch.zeros(shape)
+    for tall, (above, beside, width) in zip(heights, torch.rand(places, 3, generator=generator).tolist(), strict=True):
+        distance = (y - 1.6 * (above - 0.5)).square() + (x - 1.6 * (beside - 0.5)).square()
+        total = total + tall * torch.exp(-distance / (2 * (0.125 + 0.2 * width) ** 2))
+    return total
+
+
 def _axes(shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Pixel centres in half fields of view: y as a column, x as a row, both within (-1, 1)."""
     rows, columns = shape

@@ -14,7 +14,7 @@ from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.multicoil_fourier import LinePattern, draw_lines
-from rsd_med.data.coils import birdcage_maps, smooth_phase
+from rsd_med.data.coils import birdcage_maps, smooth_phase, steep_places
 from rsd_med.data.scan import Picture, Scan
 from rsd_med.data.writing.hdf5 import written_hdf5
 from rsd_med.operators.fourier import fft2c, ifft2c
@@ -47,6 +47,9 @@ class Scanner:
         Draw a mask for every slice; else one for the file, as fastMRI has it.
     phase
         ``smooth`` gives each real image a random smooth phase; ``none`` leaves it real.
+    varied
+        Scans differ as those of a hospital do: noise between a tenth of ``sigma`` and ``sigma``, uniformly in its
+        logarithm; real images get phase of unlike strength, with steep places, and shading.
     with_reference
         Store the reconstruction of the fully sampled data in undersampled files too.
     seed
@@ -60,6 +63,7 @@ class Scanner:
     pattern: LinePattern = "random"
     mask_per_slice: bool = False
     phase: Literal["smooth", "none"] = "smooth"
+    varied: bool = False
     with_reference: bool = False
     seed: int = 0
 
@@ -106,14 +110,26 @@ class Scanner:
         def draw(part: str) -> Draws:
             return generator_for(self.seed, "simulate", part, *item)
 
+        variety = draw("variety") if self.varied else None
+        strength, shading, share = (1.0, 0.0, 1.0) if variety is None else _variety(variety)
         if not image.is_complex():
-            amplitude = PHASE_RMS if self.phase == "smooth" else 0.0
-            image = torch.polar(image, smooth_phase((rows, columns), draw("phase"), amplitude=amplitude))
+            shape, amplitude = (rows, columns), PHASE_RMS if self.phase == "smooth" else 0.0
+            phase = smooth_phase(shape, draw("phase"), amplitude=strength * amplitude)
+            if variety is not None:
+                phase = phase + amplitude * steep_places(shape, variety)
+                image = image * smooth_phase(shape, variety, amplitude=shading).exp()
+            image = torch.polar(image, phase)
         maps = birdcage_maps(self.coils, (rows, columns), draw("coils"))
         kspace = fft2c(maps * image)
         if self.sigma > 0:
-            kspace = kspace + complex_or_real_noise(kspace, self.sigma, draw("noise"))
+            kspace = kspace + complex_or_real_noise(kspace, share * self.sigma, draw("noise"))
         return kspace, maps
+
+
+def _variety(draws: Draws) -> tuple[float, float, float]:
+    """Draw how strong the phase is, and the shading, and the share of the noise."""
+    phase, shading, noise = draws.uniform(3).tolist()
+    return 0.3 + 1.7 * phase, 0.6 * shading, 0.1**noise
 
 
 def magnitude(picture: Picture) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsd_med.base.draws import Draws
-from rsd_med.data.coils import birdcage_maps, smooth_phase
+from rsd_med.data.coils import birdcage_maps, smooth_phase, steep_places
 
 
 def seeded(seed: int = 0) -> Draws:
@@ -70,6 +70,14 @@ def test_phase_is_smooth_random_and_repeatable():
     assert max(phase.diff(dim=0).abs().max(), phase.diff(dim=1).abs().max()) < 0.5
     assert torch.equal(phase, smooth_phase((64, 64), seeded(3)))
     assert not torch.equal(phase, smooth_phase((64, 64), seeded(4)))
+
+
+def test_steep_places_are_steep_and_few():
+    phase = torch.stack([steep_places((64, 64), seeded(seed)) for seed in range(8)])
+    steps = torch.maximum(phase.diff(dim=1).abs()[..., :-1], phase.diff(dim=2).abs()[:, :-1])
+    assert float(steps.max()) > 0.5  # more than any smooth phase has
+    assert float((steps > 0.25).float().mean()) < 0.2
+    assert torch.equal(phase[0], steep_places((64, 64), seeded(0)))
 
 
 def test_drawing_leaves_the_global_random_state_alone():
