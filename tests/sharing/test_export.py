@@ -10,6 +10,7 @@ import yaml
 
 from rsd_med import export, sample
 from rsd_med.base.command import run_command
+from rsd_med.diffusion.backbones import MonaiUNetSettings
 from rsd_med.prior import load_prior
 from tests.apps.tiny_run import make_tiny_run
 
@@ -92,7 +93,10 @@ def test_no_path_leaves_with_a_model(tmp_path):
 @pytest.mark.filterwarnings("ignore:parsing config_file", "ignore:`torch.jit.load` is deprecated")
 def test_a_bundle_runs_with_monai(run_folder, tmp_path, monkeypatch, capsys):
     from monai.bundle import run
+    from monai.networks.nets import DiffusionModelUNet
 
+    # Our networks come without the rest of MONAI. Here all of it is needed, and they are its own all the same.
+    assert type(MonaiUNetSettings().build(1, 1).net) is DiffusionModelUNet
     out = tmp_path / "out"
     assert carry_out(run_folder, "--out", out, "--form", "bundle", "--network", "student", "--licence", "unknown") == 0
     said = capsys.readouterr().err

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from rsd_med.base.lazy_packages import lazy_packages
 from rsd_med.diffusion.backbones.base import BackboneSettings, reflected_to_multiple, require_one_per_level
 from rsd_med.diffusion.backbones.layers import GroupNorm
 
@@ -53,8 +54,9 @@ class MonaiUNet(nn.Module):
 
     def __init__(self, settings: MonaiUNetSettings, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        # MONAI takes seconds to import: only those who build a network wait for it.
-        from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet, get_timestep_embedding
+        # MONAI takes seconds to import: only those who build a network wait, and for this network alone.
+        with lazy_packages("monai"):
+            from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet, get_timestep_embedding
 
         self._embed_time = get_timestep_embedding
         self.multiple = 2 ** (len(settings.channels) - 1)
