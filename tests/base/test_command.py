@@ -208,6 +208,7 @@ def test_a_request_to_end_leaves_nothing_half_written(tmp_path, number):
         "from pathlib import Path\n"
         "from rsd_med.base.command import run_command\n"
         "from rsd_med.base.files import folder_written_aside\n"
+        f"signal.signal({int(number)}, signal.SIG_DFL)\n"  # nohup, under which tests may run, ignores SIGHUP
         "def main():\n"
         "    with folder_written_aside(Path(sys.argv[1]) / 'out') as side:\n"
         "        (side / 'half').write_text('h')\n"
