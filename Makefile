@@ -35,8 +35,9 @@ demo: $(CORE)  ## from corrupted scans to a one-step generator, about 10 minutes
 	$(BIN)/python -m rsd_med.train protocols/quickstart.yaml --run-dir $(DEMO_RUN)
 	@echo "The report: $(DEMO_RUN)/report.html (open it in a browser)"
 
+# What Python has compiled is kept, whatever the environment says: tests start many processes, which would compile it anew.
 test: $(INSTALLED)  ## run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(INSTALLED)  ## check style, format and types
 	$(BIN)/ruff check .
