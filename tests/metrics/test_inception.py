@@ -11,12 +11,11 @@ from rsd_med.protocol import load_protocol
 from rsd_med.protocol.packaged import PROTOCOLS
 from tests.metrics.damage import generator
 
-models = pytest.importorskip("torchvision.models")
-
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     """Inception-v3 with fixed weights of our own, lively enough for its features to differ."""
+    models = pytest.importorskip("torchvision.models")
     with torch.device("meta"):
         network = models.inception_v3(weights=None, aux_logits=True, init_weights=False)
     network = network.to_empty(device="cpu").eval()

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch._dynamo.testing import CompileCounter
-from torch._dynamo.utils import counters
 
 from benchmarks import graphs
 from benchmarks.costs import DOCUMENT, table
@@ -40,6 +38,9 @@ def figures(folder, name, *overrides):
 @pytest.mark.parametrize("network", PROTOCOLS)
 def test_networks_of_published_protocols_are_one_graph_and_are_compiled_once(tmp_path, monkeypatch, network):
     """fullgraph: a break is an error. Of each variant one graph, although four networks share the code."""
+    from torch._dynamo.testing import CompileCounter
+    from torch._dynamo.utils import counters
+
     torch._dynamo.reset()
     counters.clear()
     counter = CompileCounter()
