@@ -81,3 +81,19 @@ def find_violations(page):
     return [
         f"{found['id']}: {node['html'][:160]}" for found in report.response["violations"] for node in found["nodes"]
     ]
+
+
+def worker_pids(parent):
+    """Return the processes that compute: children of the server with the run's model in them."""
+    children = set()
+    for path in Path("/proc").glob(f"{parent}/task/*/children"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            children |= set(path.read_text().split())
+    return [int(pid) for pid in children if "spawn_main" in _command_of(pid)]
+
+
+def _command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # it has just ended
+        return ""

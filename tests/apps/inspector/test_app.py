@@ -3,27 +3,16 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
+pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from tests.apps.running import PATIENCE, find_violations, running, watched_page
-from tests.apps.tiny_run import make_tiny_run
+from tests.apps.running import PATIENCE, find_violations, watched_page, worker_pids
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    run = make_tiny_run(folder / "tiny")
-    shutil.copytree(run, folder / "other")
-    with running(run, "--compare", folder / "other") as found:
-        yield (*found, folder)
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +107,6 @@ def test_a_worker_that_died_between_requests_is_replaced(page, server):
         assert "started again" in page.locator("#samples-status").inner_text()
         page.get_by_role("button", name="Draw").click()
         page.locator("#samples-status").get_by_text("Seed 3").wait_for()
-
-
-def worker_pids(parent):
-    """The process that computes: a child of the server with the run's model in it."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    threads = [Path(f"/proc/{parent}/task/{task}/children") for task in os.listdir(f"/proc/{parent}/task")]
-    found = set(children) | {child for path in threads if path.exists() for child in path.read_text().split()}
-    return [int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def test_runs_are_compared_and_followed_over_time(page):

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
+pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
 
 from apps.inspector.__main__ import main
 from rsd_med.base.command import run_command

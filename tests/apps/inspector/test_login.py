@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
+pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
 
 from apps.inspector.web.users import add_user
 from tests.apps.running import find_violations, running, watched_page

@@ -4,26 +4,19 @@ import contextlib
 import csv
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
+pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
 
-from tests.apps.inspector.test_app import worker_pids
-from tests.apps.running import PATIENCE, find_violations, running, watched_page
-from tests.apps.tiny_run import make_tiny_run
+from tests.apps.running import PATIENCE, find_violations, watched_page, worker_pids
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
 AREA = """() => [...document.querySelectorAll('.stage')].filter((stage) => stage.offsetParent)
   .reduce((sum, { clientWidth, clientHeight }) => sum + clientWidth * clientHeight, 0) / (innerWidth * innerHeight)"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(make_tiny_run(tmp_path_factory.mktemp("runs") / "tiny")) as process_and_address:
-        yield process_and_address
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +152,13 @@ def test_whole_volumes_a_reload_and_a_server_that_is_away(page, server):
     page.locator("#results details").nth(1).wait_for()
 
 
+def _wait_for_another(parent, workers):
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not set(worker_pids(parent)) - set(workers):
+        assert time.monotonic() < deadline, "no worker in its place"
+        time.sleep(0.1)
+
+
 def test_a_job_is_stopped_and_a_worker_that_dies_at_work_is_replaced(page, server):
     page.locator("#methods").get_by_label("Teacher, A-DPS", exact=True).check()
     page.get_by_label("R 2", exact=True).check()
@@ -172,7 +172,7 @@ def test_a_job_is_stopped_and_a_worker_that_dies_at_work_is_replaced(page, serve
         if end == "stop":
             page.locator("#stop").click()
             page.locator("#status", has_text="Stopped.").wait_for()
-            page.wait_for_timeout(4000)  # the worker is replaced after its grace
+            _wait_for_another(server[0].pid, workers)  # after its grace
         else:
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):
@@ -199,4 +199,3 @@ def test_junk_is_refused_in_a_sentence_in_view(page, tmp_path):
     assert line.bounding_box()["y"] < 400
     assert page.locator("#viewer").is_hidden()
     assert page.locator("img[onerror]").count() == 0
-    assert PATIENCE > 0

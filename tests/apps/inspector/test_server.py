@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-pytest.importorskip("gradio", reason="The app's packages are not installed: pip install '.[app]'.")
+pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
 
 from apps.inspector.server import PAGES, ServerSettings, build_server
 
