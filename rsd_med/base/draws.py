@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -64,7 +64,7 @@ class Draws(torch.Generator):
             draws.set_state(state)
 
     @contextmanager
-    def part(self, index: int, count: int, items: int) -> Iterator[None]:
+    def part(self, index: int, count: int, items: int, *, watched: bool = True) -> Iterator[None]:
         """Draw for one part of a batch.
 
         Inside, nothing else may draw: a number from ``torch.randn``, ``Tensor.normal_`` or a layer of dropout would be
@@ -76,20 +76,23 @@ class Draws(torch.Generator):
             Which part this is, of how many equal ones.
         items
             Items of this part.
+        watched
+            Whether others that draw are noticed. That looks at every call of torch: for the first of many equal parts.
 
         Raises
         ------
         RuntimeError
-            If something inside hands a generator to torch, or draws from a global one of torch, numpy or Python.
+            If it is watched, and something inside hands a generator to torch, or draws from a global one of torch,
+            numpy or Python.
         """
-        before, outer = _global_states(self.device), self._part
+        before, outer = _global_states(self.device) if watched else None, self._part
         self._part = _Part(index, count, items)
         try:
-            with _DrawsAlone():
+            with _DrawsAlone() if watched else nullcontext():
                 yield
         finally:
             self._part = outer
-        if before != _global_states(self.device):
+        if watched and before != _global_states(self.device):
             raise RuntimeError(f"A part of a batch drew from a global random generator; {_ASK_DRAWS}")
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

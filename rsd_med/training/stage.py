@@ -208,7 +208,8 @@ class Stage(ABC):
                 draws.rewind(start)
                 microbatch = batch[number * items : (number + 1) * items]
                 with self._company(on_trial, last=number == passes - 1):
-                    with draws.part(self.distribution.rank * passes + number, parts, items):
+                    # What draws in a step of this name and shape is seen in the first ones.
+                    with draws.part(self.distribution.rank * passes + number, parts, items, watched=on_trial):
                         item_losses = losses(microbatch)
                     self._remember(item_losses, microbatch)
                     loss = item_losses.mean() / passes
