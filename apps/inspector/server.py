@@ -83,14 +83,14 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
             queue.submit(session.name, "forget", folder=str(session.folder))
 
     store = SessionStore(on_end=end_jobs, port=settings.port)
+    desk = Desk(store, queue)
     os.environ["GRADIO_TEMP_DIR"] = str(store.root)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
         get_ready()
-        if settings.demo:  # of a run of somebody's own it might take minutes, for which all would have to wait
-            queue.submit("welcome", "welcome")
+        desk.prepare(settings.demo)
         sweeping = asyncio.create_task(_sweep(store))
         yield
         sweeping.cancel()
@@ -104,7 +104,7 @@ def build_server(settings: ServerSettings) -> tuple[Gate, SessionStore, JobQueue
     app.include_router(login_routes(store, users, secure=settings.secure))
     mount_viewer(app)
     mount_study(app, settings.study)
-    mount_reading(app, Desk(store, queue), settings)
+    mount_reading(app, desk, settings)
     mount_run_files(app, (settings.run, *settings.compare))
     page, calls = _mount_page(app, settings, store, queue)
     names = frozenset(name.lower() for name in (*LOOPBACK, settings.host, *settings.names))

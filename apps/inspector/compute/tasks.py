@@ -149,11 +149,11 @@ def first_methods(networks: Sequence[str]) -> list[str]:
     return [BASELINE, *learned[:1]]
 
 
-def _welcome(scans: "ReadyScans", *, progress: Progress) -> None:
-    """Reconstruct the first held-out case, which is what everybody sees first."""
+def _welcome(scans: "ReadyScans", *, progress: Progress, number: int) -> None:
+    """Reconstruct the first held-out case, which everybody sees first, by one of the methods of a first look."""
     model = scans.model
     speed = usual_speed(getattr(model.experiment.protocol.corruption, "acceleration", None))
-    for method in first_methods(model.networks):
+    for method in first_methods(model.networks)[number : number + 1]:
         scans.answers[0, speed, method, SAMPLES] = _answer(scans, 0, speed, method, SAMPLES, progress)
 
 

@@ -17,7 +17,7 @@ QUICK_SECONDS = 0.4
 LOST = "This page has no session any more (it was left alone for too long, or ended); reload it."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Desk:
     """The app's shared parts.
 
@@ -25,10 +25,31 @@ class Desk:
     ----------
     store, queue
         Sessions and computing.
+    first
+        The reading of the first held-out case, which everybody sees first; None where nobody has asked for it.
     """
 
     store: SessionStore
     queue: JobQueue
+    first: Job | None = None
+
+    def prepare(self, demo: bool) -> None:
+        """Let the first case be read before anybody comes, and reconstructed if it is the demo model's.
+
+        Of a run of somebody's own that might take minutes, for which all would have to wait.
+        """
+        self.first = self.queue.submit("welcome", "read", scan=0, acceleration=None)
+        for number in range(2 if demo else 0):
+            self.queue.submit("welcome", "welcome", number=number)
+
+    async def first_case(self, session: Session) -> dict[str, Any]:
+        """Return what was read of the first held-out case; DataError when the run has none."""
+        if self.first is not None:
+            while not self.first.over:
+                await asyncio.sleep(0.02)
+            if self.first.state == "done":
+                return dict(self.first.result)
+        return dict(await self.run(session, "read", scan=0, acceleration=None))
 
     def session(self, request: Any) -> Session:
         """Return the session behind a Gradio request.

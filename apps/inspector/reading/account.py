@@ -38,6 +38,7 @@ def account_of(session: Session, case: Case, acceleration: str = AS_MEASURED) ->
         "acceleration": acceleration,
         "accelerations": list(ACCELERATIONS),
         "usual": f"{usual_speed(facts['trained']['acceleration'] if facts else None):g}",
+        "shows": facts["trained"]["description"] if facts else "",
         "latest": next(reversed(case.facts), (0, AS_MEASURED))[1],
         "methods": methods_for(facts),
         "first": facts["first"] if facts else [],

@@ -67,7 +67,10 @@ async def open_upload(session: Session, upload: str, item: int | None) -> Case:
 
 async def open_example(desk: Desk, session: Session, number: int) -> Case:
     """Open a held-out example of the run; DataError when the run has none."""
-    answer = await desk.run(session, "read", scan=number, acceleration=None)
+    if number == 0:
+        answer = await desk.first_case(session)
+    else:
+        answer = await desk.run(session, "read", scan=number, acceleration=None)
     image, title = answer.pop("images")["zero_filled"], f"Held-out example {number + 1}"
     stack = {"kind": "scan", "count": 1, "first": 0, "index": 0, "total": 1, "volumes": 1, "volume": 0}
     stack |= {"shape": list(image.shape), "notices": [], "oriented": answer["affine"] is not None, "spacing_mm": None}

@@ -275,7 +275,8 @@ async function showFirst() {
     find("#methods").replaceChildren();
     const story = find("#story");
     story.hidden = false;
-    story.textContent = `Held out of the training of ${document.body.dataset.model}: every picture but the first is made from one in ${speed} of its lines, and the first, with all of them, no network ever saw.`;
+    const what = account.shows ? `, which knows ${account.shows}` : "";
+    story.textContent = `A case held out of the training of ${document.body.dataset.model}${what}: the first picture has all lines, every other one is made from one in ${speed} of them.`;
     await work([0], account.first, mine);
     if (mine === turn) await listScans();
   } catch {
