@@ -31,6 +31,7 @@ def account_of(session: Session, case: Case, acceleration: str = AS_MEASURED) ->
         "volume": case.stack["volume"],
         "total": case.stack["total"],
         "file": file_facts(case),
+        "notes": list(case.stack["notices"]),
         "version": case.version,
         "busy": case.busy,
         "progress": case.progress,
@@ -59,7 +60,7 @@ def file_facts(case: Case) -> list[tuple[str, str]]:
     said.append(("Orientation", "known" if stack["oriented"] else "unknown: no left and right are shown"))
     if stack["spacing_mm"]:
         said.append(("Spacing", " × ".join(f"{step:.3g}" for step in stack["spacing_mm"]) + " mm"))
-    return said + [("Note", sentence) for sentence in stack["notices"]]
+    return said
 
 
 def slice_account(case: Case, number: int, acceleration: str) -> dict[str, Any]:

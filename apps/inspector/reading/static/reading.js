@@ -45,7 +45,7 @@ function blank(title) {
   shown = sliceKey = "";
   speed = AS_MEASURED;
   find("#identity").textContent = title;
-  for (const id of ["#facts", "#results", "#methods", "#accelerations"]) find(id).replaceChildren();
+  for (const id of ["#notes", "#facts", "#results", "#methods", "#accelerations"]) find(id).replaceChildren();
   for (const id of ["#viewer", "#doing", "#about", "#story", "#stop", "#volume-choice", "#compare-place"]) find(id).hidden = true;
   find("#empty").hidden = false;
   find("#empty").textContent = title;
@@ -238,6 +238,7 @@ async function writeSlice() {
   sliceKey = key;
   if (moved) find("#results").replaceChildren(); // never one slice's verdict beside another's picture
   writeFacts(find("#facts"), scan.file);
+  find("#notes").replaceChildren(...scan.notes.map((sentence) => make("li", sentence)));
   try {
     const known = await ask(`/reading/slice/${encodeURIComponent(scan.id)}/${number}?acceleration=${encodeURIComponent(speed)}`);
     if (mine !== turn || key !== sliceKey) return;
