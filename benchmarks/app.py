@@ -2,7 +2,7 @@
 
 Everything is asked of a real server on this machine, over the loopback alone. The waiting times are those of two cores;
 on a machine that does something else at the same time they measure that. Options: ``--run RUN`` (default: the demo
-model), ``--users``, ``--seconds``.
+model), ``--users``, ``--seconds``, ``--part browser`` or ``--part users`` for one part alone.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def wait_for(port: int, seconds: float) -> None:
     raise TimeoutError("the server did not start")
 
 
-def draw(client: Any, seed: int, count: int = 64) -> tuple[str, bytes]:
+def draw(client: Any, seed: int, count: int = 16) -> tuple[str, bytes]:
     """Ask for a grid as the page does; return the status line and the picture."""
     config = client.get("/config").json()
     button = next(one["id"] for one in config["components"] if one["props"].get("value") == "Draw")
@@ -238,14 +238,64 @@ def in_a_browser(base: str, scans: dict[str, Path]) -> tuple[float, float, dict[
     return seconds[0], min(seconds[1:]), uploads
 
 
+def first_and_uploads(base: str, listening: float) -> list[Figure]:
+    """Measure what one person waits for; nothing without Chromium."""
+    with tempfile.TemporaryDirectory() as folder:
+        shown = in_a_browser(base, write_scans(Path(folder)))
+    if shown is None:
+        return []
+    uploads = shown[2].items()
+    return [
+        Figure("server start to first picture, s", listening + shown[0], FIRST_SECONDS),
+        Figure("page to first picture, warm, s", shown[1], WARM_SECONDS),
+        *(Figure(f"upload to picture, s: {kind}", seconds, UPLOAD_SECONDS[kind]) for kind, seconds in uploads),
+    ]
+
+
+def grids(base: str) -> list[Figure]:
+    """Measure how long a grid of samples takes."""
+    import httpx
+
+    seconds = []
+    with httpx.Client(base_url=base, timeout=600) as client:
+        client.get("/").raise_for_status()
+        for seed in range(100, 107):
+            asked = time.monotonic()
+            status, _ = draw(client, seed)
+            seconds.append(time.monotonic() - asked)
+            assert f"Seed {seed}," in status, status
+    return [Figure("grid of 16 samples, s, median", statistics.median(seconds), GRID_SECONDS)]
+
+
+def crowd_figures(base: str, pid: int, count: int, seconds: float) -> tuple[list[Figure], list[User]]:
+    """Let many work at once; return figures and what each met."""
+    crowd(base, count, min(30.0, seconds / 4))  # what is made once is made before memory is read
+    before = memory_mib(pid)
+    users = crowd(base, count, seconds)
+    after = memory_mib(pid)
+    done = [len(user.seconds) for user in users]
+    every = sorted(second for user in users for second in user.seconds)
+    named = f"{count} users"
+    return [
+        Figure(f"{named}: requests that failed", sum(len(user.problems) for user in users), 0),
+        Figure(f"{named}: results mixed up", mixed_up(users), 0),
+        Figure(f"{named}: most requests done / fewest", max(done) / max(1, min(done)), UNFAIR),
+        Figure(f"{named}: memory grown, MiB", after - before, GROWTH_MIB),
+        Figure(f"{named}: grids done", sum(done)),
+        Figure(f"{named}: seconds a grid, median", statistics.median(every)),
+        Figure(f"{named}: seconds a grid, longest", every[-1]),
+        Figure("memory of all processes, MiB", after),
+    ], users
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure and judge."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.app")
     parser.add_argument("--run", type=Path, help="run folder (default: the demo model)")
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--part", choices=("all", "browser", "users"), default="all", help="what to measure")
     options = parser.parse_args(arguments)
-    import httpx
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -253,51 +303,22 @@ def main(arguments: list[str] | None = None) -> int:
     base = f"http://127.0.0.1:{port}"
     begun = time.monotonic()
     server = start(options.run, port)
+    figures: list[Figure] = []
+    users: list[User] = []
     try:
         wait_for(port, 600)
         listening = time.monotonic() - begun
-        with tempfile.TemporaryDirectory() as folder:
-            shown = in_a_browser(base, write_scans(Path(folder)))
-        figures = []
-        if shown is not None:
-            figures += [
-                Figure("server start to first picture, s", listening + shown[0], FIRST_SECONDS),
-                Figure("page to first picture, warm, s", shown[1], WARM_SECONDS),
-                *(
-                    Figure(f"upload to picture, s: {kind}", seconds, UPLOAD_SECONDS[kind])
-                    for kind, seconds in shown[2].items()
-                ),
-            ]
-        with httpx.Client(base_url=base, timeout=600) as client:
-            client.get("/").raise_for_status()
-            grids = []
-            for seed in range(100, 107):
-                asked = time.monotonic()
-                status, _ = draw(client, seed)
-                grids.append(time.monotonic() - asked)
-                assert f"Seed {seed}," in status, status
-        figures.append(Figure("grid of 64 samples, s, median", statistics.median(grids), GRID_SECONDS))
-        crowd(base, options.users, min(30.0, options.seconds / 4))  # what is made once is made before memory is read
-        before = memory_mib(server.pid)
-        users = crowd(base, options.users, options.seconds)
-        after = memory_mib(server.pid)
+        if options.part != "users":
+            figures += first_and_uploads(base, listening) + grids(base)
+        if options.part != "browser":
+            more, users = crowd_figures(base, server.pid, options.users, options.seconds)
+            figures += more
     finally:
         server.terminate()
         server.wait(60)
-    done = [len(user.seconds) for user in users]
-    every = sorted(second for user in users for second in user.seconds)
-    figures += [
-        Figure(f"{options.users} users: requests that failed", sum(len(user.problems) for user in users), 0),
-        Figure(f"{options.users} users: results mixed up", mixed_up(users), 0),
-        Figure(f"{options.users} users: most requests done / fewest", max(done) / max(1, min(done)), UNFAIR),
-        Figure(f"{options.users} users: memory grown, MiB", after - before, GROWTH_MIB),
-        Figure(f"{options.users} users: grids done", sum(done)),
-        Figure(f"{options.users} users: seconds a grid, median", statistics.median(every)),
-        Figure(f"{options.users} users: seconds a grid, longest", every[-1]),
-        Figure("memory of all processes, MiB", after),
-    ]
     problems = [problem for user in users for problem in user.problems][:10]
-    return conclude("app", figures, {"users": options.users, "seconds": options.seconds, "problems": problems})
+    name = "app" if options.part == "all" else f"app-{options.part}"
+    return conclude(name, figures, {"users": options.users, "seconds": options.seconds, "problems": problems})
 
 
 if __name__ == "__main__":

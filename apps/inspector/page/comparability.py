@@ -56,5 +56,5 @@ def _facts(record: "RunRecord") -> dict[str, Any]:
 
 
 def _in_words(reference: Mapping[str, Any]) -> str:
-    rest = ", ".join(f"{key} {value}" for key, value in reference.items() if key != "kind")
+    rest = ", ".join(f"{key} {value}" for key, value in reference.items() if key != "kind" and value is not None)
     return f"{reference.get('kind', 'unknown')}" + (f" ({rest})" if rest else "")

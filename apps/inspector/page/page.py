@@ -51,11 +51,12 @@ def build_page(settings: ServerSettings, store: SessionStore, queue: JobQueue) -
 
 
 def _header(settings: ServerSettings) -> str:
-    model = (
-        "Demo model: simulated knees, trained in ten minutes; to see how things work, not what they can do."
-        if settings.demo
-        else f"Run: {settings.run.name}"
-    )
+    from rsd_med.reporting.record import read_run
+    from rsd_med.runs.run_folder import RunFolder
+
+    model = "Demo model" if settings.demo else f"Run: {settings.run.name}"
+    shows = read_run(RunFolder(settings.run)).protocol.get("description")
+    model += f": {shows}" if shows else ""
     leave = "Log out" if settings.users is not None else "End session"
     where = "/logout" if settings.users is not None else "/session/end"
     return (

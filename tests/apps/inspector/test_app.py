@@ -44,15 +44,15 @@ def sheet_bytes(page, where):
 
 
 def test_samples_are_told_by_their_numbers_and_drawn_again_from_them(page):
-    assert page.locator("#grid .tile").count() == 64
+    assert page.locator("#grid .tile").count() == 16
     assert page.get_by_role("note").filter(has_text="Not for diagnosis").is_visible()
     first = sheet_bytes(page, "#grid")
     page.get_by_role("button", name="Next seed").click()
-    page.get_by_text("Seed 1, samples 0 to 63").wait_for()
+    page.get_by_text("Seed 1, samples 0 to 15").wait_for()
     assert sheet_bytes(page, "#grid") != first
     page.get_by_label("Seed").fill("0")
     page.get_by_role("button", name="Draw").click()
-    page.get_by_text("Seed 0, samples 0 to 63").wait_for()
+    page.get_by_text("Seed 0, samples 0 to 15").wait_for()
     assert sheet_bytes(page, "#grid") == first
     for shown in ("Phase", "With nearest measurement kept", "With nearest of all training data"):
         before = page.locator("#grid .tile").first.get_attribute("style")
@@ -61,7 +61,7 @@ def test_samples_are_told_by_their_numbers_and_drawn_again_from_them(page):
             "before => document.querySelector('#grid .tile').getAttribute('style') !== before", arg=before
         )
         assert sheet_bytes(page, "#grid") != first
-    assert page.locator("#grid .caption").count() == 64
+    assert page.locator("#grid .caption").count() == 16
     assert "all 12 training measurements" in page.locator("#grid").inner_text()
     page.get_by_label("Magnitude", exact=True).check()
     page.wait_for_function("document.querySelectorAll('#grid .caption').length === 0")
@@ -79,10 +79,10 @@ def test_a_sample_is_chosen_by_keyboard_and_looked_at_closely(page):
     page.locator("#grid .tile").nth(0).focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    assert page.evaluate("document.activeElement.dataset.number") == "9"
-    assert page.locator("#grid .tile[tabindex='0']").get_attribute("data-number") == "9"
+    assert page.evaluate("document.activeElement.dataset.number") == "5"
+    assert page.locator("#grid .tile[tabindex='0']").get_attribute("data-number") == "5"
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Sample 9").wait_for()
+    page.get_by_role("heading", name="Sample 5").wait_for()
     frame = page.frame_locator("#closely-view iframe")
     frame.locator(".title", has_text="Nearest training measurement").wait_for()
     page.locator("#search").focus()
@@ -93,7 +93,7 @@ def test_a_sample_is_chosen_by_keyboard_and_looked_at_closely(page):
     page.get_by_role("heading", name="Teacher beside student").wait_for()
     assert page.locator("#comparison .tile").count() == 16
     page.get_by_role("button", name="Walk").click()
-    page.get_by_role("heading", name="From sample 9 to sample 1").wait_for()
+    page.get_by_role("heading", name="From sample 5 to sample 1").wait_for()
     assert page.locator("#comparison .tile").count() == 9
 
 

@@ -33,7 +33,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
 
     with gr.Row(elem_classes="controls"):
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED, min_width=110)
-        count = gr.Radio(COUNTS, value=64, label="Samples", min_width=190)
+        count = gr.Radio(COUNTS, value=COUNTS[0], label="Samples", min_width=190)
         truncation = gr.Slider(0.5, 1.0, 1.0, step=0.05, label="Truncation ψ")
         shown = gr.Radio(SHOWN, value=SHOWN[0], label="Show", min_width=360)
         with gr.Column(min_width=210, scale=0, elem_classes="buttons"):
@@ -244,7 +244,7 @@ async def walk_between(desk: Desk, request: Any, seed: Any, truncation: Any, num
 
 def addressed(query: Mapping[str, str]) -> tuple[int, int, float]:
     """Return seed, number of samples and truncation that an address holds; the usual ones in place of what is none."""
-    wanted: list[Any] = [0, 64, 1.0]
+    wanted: list[Any] = [0, COUNTS[0], 1.0]
     readers: tuple[Callable[[str], Any], ...] = (
         lambda text: whole(text, 0, MOST_SEED, "The seed"),
         lambda text: one_of(whole(text, 0, 64, "The number"), COUNTS, "The number of samples"),
