@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not (folder / "protocol.resolved.yaml").is_file():
             raise DataError(f"{folder} is no run folder: it holds no protocol.resolved.yaml.")
     _require_free(options.host, options.port)
+    print("Starting …", flush=True)  # what follows takes seconds
     return _serve(options, run)
 
 

@@ -10,7 +10,7 @@ import multiprocessing
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -152,12 +152,14 @@ class JobQueue:
                 job.end("cancelled")
             self._changed.notify_all()
 
-    def cancel_all(self, owner: str) -> list[Job]:
-        """Stop everything that an owner asked for; return what that is, though it may not have stopped yet."""
+    def cancel_all(self, owner: str, tasks: Collection[str] | None = None) -> list[Job]:
+        """Stop all that an owner asked for, or some tasks of it; return what that is: it may not have stopped yet."""
         with self._changed:
             jobs = list(self._waiting.get(owner, ()))
             if self.running is not None and self.running.owner == owner:
                 jobs.append(self.running)
+        if tasks is not None:
+            jobs = [job for job in jobs if job.task in tasks]
         for job in jobs:
             self.cancel(job)
         return jobs

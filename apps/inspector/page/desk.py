@@ -3,7 +3,7 @@
 import asyncio
 import html
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,9 @@ class Desk:
             if not job.over:
                 self.queue.cancel(job)
 
-    async def cancel(self, session: Session) -> str:
-        """Stop what a session has asked for, and say so once it has stopped, as HTML; "" if there was nothing."""
-        jobs = self.queue.cancel_all(session.name)
+    async def cancel(self, session: Session, tasks: Collection[str]) -> str:
+        """Stop the tasks that a session has asked for, and say so once they have stopped, as HTML; "" without any."""
+        jobs = self.queue.cancel_all(session.name, tasks)
         while not all(job.over for job in jobs):
             await asyncio.sleep(0.05)
         return note("Cancelled.") if jobs else ""

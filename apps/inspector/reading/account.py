@@ -1,6 +1,7 @@
 """What the page is told of a scan and of its slices, as plain values."""
 
 from typing import Any
+from urllib.parse import quote
 
 from rsd_med.inverse.kinds import SOLVERS
 
@@ -84,9 +85,17 @@ def slice_account(case: Case, number: int, acceleration: str) -> dict[str, Any]:
                     "seconds": result["seconds"],
                     "samples": result["samples"],
                     "files": result["files"],
+                    "volume": volume_address(case, acceleration, method),
                 }
             )
     return answer
+
+
+def volume_address(case: Case, acceleration: str, method: str) -> str:
+    """Return where a method's whole volume is fetched; "" where it is none, or not all of it was made."""
+    if case.count < 2 or not case.whole(acceleration, method):
+        return ""
+    return f"/reading/volume/{case.id}/{method}?acceleration={quote(acceleration)}"
 
 
 def methods_for(facts: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -50,6 +50,8 @@ class Case:
         What was found in a slice, by slice from 0 and acceleration.
     results
         What methods found, by slice, acceleration and method, in plain values and without images.
+    whole_files
+        Ids of the files of whole volumes, by acceleration and method.
     version
         Grows with every change.
     busy, progress, problem
@@ -67,6 +69,7 @@ class Case:
     volumes: dict[tuple[str, str], Pane] = field(default_factory=dict)
     facts: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     results: dict[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
+    whole_files: dict[tuple[str, str], str] = field(default_factory=dict)
     version: int = 1
     busy: str = ""
     progress: float | None = None
@@ -133,12 +136,16 @@ class Case:
             kind=kind,
         )
 
+    def whole(self, acceleration: str, method: str) -> bool:
+        """Whether a method's image of every slice is there."""
+        return all((number, acceleration, method) in self.results for number in range(self.count))
+
     def close(self, session: Session) -> None:
         """Drop everything of it but the upload."""
         for pane in (self.measured, *self.volumes.values()):
             session.forget(pane.artefact)
-        for result in self.results.values():
-            for artefact in result["files"].values():
+        for files in [result["files"] for result in self.results.values()] + [self.whole_files]:
+            for artefact in files.values():
                 session.forget(artefact)
 
 

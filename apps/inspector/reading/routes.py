@@ -6,6 +6,7 @@
 - ``POST /reading/stop``: ``{"scan"}``.
 - ``GET /reading/scans`` lists the open ones; ``GET /reading/scan/ID?since=N`` waits until something has changed.
 - ``GET /reading/slice/ID/N?acceleration=A`` is all that is known of one slice.
+- ``GET /reading/volume/ID/METHOD?acceleration=A`` is a method's whole volume as NIfTI.
 - ``GET /reading/static/…``: the page's own scripts and styles.
 """
 
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from rsd_med.base.errors import DataError
@@ -28,7 +29,7 @@ from ..web.session import current_session
 from .account import account_of, slice_account
 from .cases import ACCELERATIONS, AS_MEASURED, NOTHING_DONE, case_of, cases_of, use
 from .page import STATIC, page_html
-from .working import EXAMPLES, Work, open_example, open_upload
+from .working import EXAMPLES, Work, open_example, open_upload, whole_volume
 
 SAMPLES = (1, 4, 8, 16)
 METHODS = tuple(name for name in SOLVERS if name != NOTHING_DONE)
@@ -123,6 +124,15 @@ def reading_routes(desk: Desk, settings: ServerSettings) -> APIRouter:
             case = case_of(session, name)
             speed = one_of(acceleration, ACCELERATIONS, "The acceleration")
             return JSONResponse(slice_account(case, whole(number, 0, case.count - 1, "The slice"), speed))
+
+    @routes.get("/reading/volume/{name}/{method}")
+    def volume(request: Request, name: str, method: str, acceleration: str = AS_MEASURED) -> Response:
+        session = current_session(request)
+        with refusals():
+            case = case_of(session, name)
+            speed = one_of(acceleration, ACCELERATIONS, "The acceleration")
+            artefact = whole_volume(session, case, speed, one_of(method, METHODS, "A method"))
+        return RedirectResponse(f"/artefact/{artefact}/file?keep=true", headers=_HEADERS)
 
     return routes
 

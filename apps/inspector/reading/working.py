@@ -16,7 +16,7 @@ from ..compute.parsing import read_item, read_stack
 from ..page.desk import Desk, result_of
 from ..web.artefacts import Item
 from ..web.session import Session
-from ..web.stored import add_file, add_stack, add_volume
+from ..web.stored import add_file, add_stack, add_volume, read_volume
 from ..web.uploads import uploaded_path
 from .cases import AS_MEASURED, NOTHING_DONE, SPREAD, Case, open_case, speed_of
 
@@ -145,7 +145,7 @@ class Work:
             method=method,
             samples=samples,
             window=case.measured.window,
-            name=file_name(case, number, self.acceleration, method),
+            name=file_name(case, f"slice {number + 1}", self.acceleration, method),
             title=case.label(number, self.acceleration, title),
             folder=str(self.session.new_path()),
         )
@@ -203,9 +203,34 @@ def read_slice(session: Session, upload: str, index: int) -> Item:
         return session.items[key]
 
 
-def file_name(case: Case, number: int, acceleration: str, method: str) -> str:
+def whole_volume(session: Session, case: Case, acceleration: str, method: str) -> str:
+    """Return the id of a method's images of all slices as one NIfTI file, in the file's values and geometry.
+
+    It is written once, however often it is asked for.
+
+    Raises
+    ------
+    DataError
+        When a slice was not made yet.
+    """
+    from rsd_med.data.scan import Geometry
+    from rsd_med.data.writing.nifti import write_nifti
+
+    if not case.whole(acceleration, method):
+        raise DataError("Not every slice was made yet: press All slices first.")
+    with session.reading:
+        if (acceleration, method) not in case.whole_files:
+            path, affine, spacing = session.new_path(".nii.gz"), case.stack["affine"], case.stack["spacing_mm"]
+            geometry = Geometry(None if affine is None else np.asarray(affine), spacing and tuple(spacing))
+            write_nifti(path, read_volume(session, case.volumes[acceleration, method].artefact), geometry)
+            name = f"{file_name(case, 'whole volume', acceleration, method)}.nii.gz"
+            case.whole_files[acceleration, method] = add_file(session, path, name)
+        return case.whole_files[acceleration, method]
+
+
+def file_name(case: Case, part: str, acceleration: str, method: str) -> str:
     """Return what the files of a result are called: scan, slice, acceleration, method, in letters of any system."""
-    words = f"{case.title} slice {number + 1} {speed_of(acceleration)} {method}"
+    words = f"{case.title} {part} {speed_of(acceleration)} {method}"
     return "".join(letter if letter.isalnum() or letter == "_" else "-" for letter in words).replace("--", "-").lower()
 
 

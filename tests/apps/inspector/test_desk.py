@@ -53,11 +53,15 @@ def test_cancelled_is_said_once_everything_has_stopped():
     queue.start()
     desk, session = Desk(None, queue), SimpleNamespace(name="a")
     try:
-        assert asyncio.run(desk.cancel(session)) == ""
-        jobs = [queue.submit("a", "sleep", steps=3000), queue.submit("a", "add", a=1, b=1)]
+        assert asyncio.run(desk.cancel(session, ("sleep",))) == ""
+        jobs = [
+            queue.submit("a", task, **given) for task, given in (("sleep", {"steps": 3000}), ("add", {"a": 1, "b": 1}))
+        ]
         while jobs[0].state == "waiting":
             time.sleep(0.01)
-        assert "Cancelled." in asyncio.run(desk.cancel(session))
-        assert [job.state for job in jobs] == ["cancelled", "cancelled"]
+        assert "Cancelled." in asyncio.run(desk.cancel(session, ("sleep",)))
+        assert jobs[0].state == "cancelled"
+        assert jobs[1].wait(30)  # of another page: it goes on
+        assert jobs[1].result == 2
     finally:
         queue.close()

@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_the_first_page_shows_a_held_out_case_reconstructed_with_its_story(page)
     page.locator("#results details").nth(1).wait_for()
     rest(page)
     assert page.locator("#identity").inner_text() == "Held-out example 1 · R 2"
-    assert "Held out of the training" in page.locator("#story").inner_text()
+    assert "held out of the training" in page.locator("#story").inner_text()
     titles = page.locator("#panes .title").all_inner_texts()
     assert titles[:4] == [
         f"Held-out example 1 · {what}"
@@ -71,6 +73,11 @@ def test_the_last_file_chosen_wins_and_nothing_of_the_first_is_left(page, tmp_pa
     page.unroute("**/reading/open")
     assert page.locator("#identity").inner_text() == "Scan 1 (second.npy) · slice 2 of 3 · as measured"
     assert "3 slices" in page.locator("#facts").inner_text()
+    page.go_back()
+    page.locator("#identity", has_text="Held-out example 1").wait_for()
+    page.go_forward()
+    page.locator("#identity", has_text="second.npy").wait_for()
+    rest(page)
 
 
 def test_the_picture_fills_the_window_and_values_are_the_files(page, tmp_path):
@@ -129,7 +136,7 @@ def test_methods_stand_side_by_side_each_with_what_can_be_trusted_of_it(page):
     assert "DOE" not in str(rows)
 
 
-def test_whole_volumes_a_reload_and_a_server_that_is_away(page, server):
+def test_whole_volumes_a_reload_and_a_server_that_is_away(page, server, tmp_path):
     page.locator("#methods").get_by_label("Student, plug and play", exact=True).uncheck()
     page.locator("#go-all").click()
     page.keyboard.press("Home")
@@ -139,6 +146,13 @@ def test_whole_volumes_a_reload_and_a_server_that_is_away(page, server):
         page.keyboard.press("Home" if number == 1 else "End")
         page.locator("#identity", has_text=f"slice {number} of 5").wait_for()
         page.locator("#results details").nth(1).wait_for()
+    box = page.locator("#results details").nth(1)
+    box.evaluate("(box) => { box.open = true; }")
+    with page.expect_download() as download:
+        box.get_by_role("link", name="Whole volume, NIfTI").click()
+    volume = nibabel.load(shutil.copy(download.value.path(), tmp_path / download.value.suggested_filename))
+    assert volume.shape == (16, 16, 5)
+    assert np.isfinite(volume.get_fdata()).all()
     address = page.url
     page.reload()
     page.locator("#results details").first.or_(page.locator(".pane").nth(3)).first.wait_for()

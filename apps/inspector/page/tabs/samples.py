@@ -23,6 +23,8 @@ SHOWN = ("Magnitude", "Phase", "With nearest measurement kept", "With nearest of
 BUDGETS = (1, 5, 17, 35)
 MOST_SEED = 2**31 - 1
 FRAMES = 9
+TASKS = ("grid", "nearest", "teacher", "between")
+"""What is computed for this page, and is cancelled on it; scans are stopped on their own."""
 TEACHER_IMAGES = 8
 EMPTY = '<p class="empty">Choose a sample in the grid to look at it closely.</p>'
 
@@ -55,7 +57,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
             with gr.Row(elem_classes="controls"):
                 other = gr.Number(1, label="Walk from the chosen sample to number", precision=0, minimum=0, maximum=63)
                 walk = gr.Button("Walk", min_width=120, scale=0)
-            cancel = gr.Button("Cancel what is being computed", size="sm")
+            cancel = gr.Button("Cancel what is drawn here", size="sm")
             lower_status = gr.HTML("", elem_id="closely-status", apply_default_css=False)
     lower = gr.HTML("", elem_id="comparison", apply_default_css=False)
 
@@ -95,7 +97,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
             yield news, gr.skip() if picture is None else picture
 
     async def stop(request: gr.Request) -> str:
-        return await desk.cancel(desk.session(request))
+        return await desk.cancel(desk.session(request), TASKS)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     asked = [seed, count, truncation, shown]

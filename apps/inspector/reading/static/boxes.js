@@ -14,7 +14,7 @@ export function make(name, text = "", className = "") {
 }
 
 /** A result: verdict, and once opened the lines it rests on, and files to keep. */
-export function resultBox({ method, title, label, box, files, seconds, samples }) {
+export function resultBox({ method, title, label, box, files, volume, seconds, samples }) {
   const root = make("details", "", `box ${box.grade}`);
   root.dataset.method = method;
   const summary = make("summary");
@@ -33,6 +33,7 @@ export function resultBox({ method, title, label, box, files, seconds, samples }
     Object.assign(link, { href: `/artefact/${artefact}/file?keep=true`, download: name, title: name });
     links.append(link);
   }
+  if (volume) links.append(Object.assign(document.createElement("a"), { href: volume, download: "", textContent: "Whole volume, NIfTI" }));
   root.append(list, links);
   return root;
 }

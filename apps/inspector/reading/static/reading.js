@@ -155,13 +155,19 @@ function take(account) {
   speed = account.acceleration;
   find("#empty").hidden = true;
   for (const id of ["#viewer", "#doing", "#about", "#compare-place"]) find(id).hidden = false;
-  if (!same) history.replaceState(null, "", `/?scan=${encodeURIComponent(scan.id)}`);
+  if (!same) keepAddress(scan.id);
   showPanes(same);
   writeControls();
   tell(scan.problem || scan.busy, Boolean(scan.problem), scan.busy ? scan.progress : undefined);
   find("#stop").hidden = !scan.busy;
   writeIdentity();
   writeSlice();
+}
+
+/** Every scan has an address, and Back goes to the scan before. */
+function keepAddress(id) {
+  const here = new URLSearchParams(location.search).get("scan");
+  if (here !== id) history[here ? "pushState" : "replaceState"](null, "", `/?scan=${encodeURIComponent(id)}`);
 }
 
 function showPanes(same) {
@@ -310,6 +316,10 @@ find("#scans").addEventListener("change", ({ target }) => {
     blank("Opening …");
     open({ example: Number(number) });
   } else if (target.value) reopen(target.value);
+});
+addEventListener("popstate", () => {
+  const before = new URLSearchParams(location.search).get("scan");
+  if (before) reopen(before).then((open) => open || fail(new Error("That scan is closed; choose its file again."), ""));
 });
 find("#volumes").addEventListener("change", ({ target }) => {
   const { source, total, volumes } = scan;

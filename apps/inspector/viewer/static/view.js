@@ -253,6 +253,7 @@ export class View {
     const at = ([down, across]) => [x + across * kx, y + down * ky];
     pen.lineWidth = 1.5;
     pen.font = FONT;
+    const labels = [];
     for (const measure of this.viewer.measuresOf(this)) {
       const [[ax, ay], [bx, by]] = [at(measure.a), at(measure.b)];
       const stroke = () => {
@@ -271,9 +272,14 @@ export class View {
       const text = `${measure.label}: ${this.reading(measure)}`;
       this.drawHandles(pen, [[ax, ay], [bx, by]]);
       const left = Math.max(4, Math.min(Math.max(ax, bx) + 6, this.layout.room[0] - pen.measureText(text).width - 6));
-      const top = Math.max(14, Math.max(ay, by) + 4);
+      let top = Math.max(14, Math.max(ay, by) + 4);
+      const width = pen.measureText(text).width + 6;
+      // A label goes below those that lie in its way.
+      for (const other of labels) if (other.left < left + width && left < other.left + other.width && Math.abs(other.top - top) < 17) top = other.top + 17;
+      labels.push({ left, top, width });
+      labels.sort((a, b) => a.top - b.top);
       pen.fillStyle = "rgba(0,0,0,.75)";
-      pen.fillRect(left - 3, top - 12, pen.measureText(text).width + 6, 16);
+      pen.fillRect(left - 3, top - 12, width, 16);
       pen.fillStyle = "#ffd75e";
       pen.fillText(text, left, top);
     }
