@@ -268,13 +268,15 @@ def _reconstructor(
     own = protocol.model_copy(update={"backbone": settings.backbone or protocol.backbone})
     network = count_network(own, replace(shape, context=CONTEXT), precision)
     cast = 2 if precision == "bfloat16" else 0
-    # All turns but the last are taken once, the last for each draw. The data steps are nothing beside them.
-    passes = settings.turns - 1 + settings.draws
+    # The last turn is taken for each draw. Those before it are taken once, half of them while it learns, and without
+    # gradients. The data steps are nothing beside them.
+    before = settings.turns - 1
     fixed = (20 + 2 * cast) * network.weights
     evaluated = _evaluations(settings.images, settings.evaluate_every) * settings.evaluate_samples
-    flops = network.flops * passes * (3 * settings.images + evaluated)
-    # Of each pass the data step holds two images, and each draw is measured.
-    held = passes * (network.learning + 2 * shape.data_bytes // max(1, shape.coils))
+    learned = (3 * settings.draws + before / 2) * settings.images
+    flops = network.flops * (learned + (settings.draws + before) * evaluated)
+    # Of each pass with gradients the data step holds two images, and each draw is measured.
+    held = settings.draws * (network.learning + 2 * shape.data_bytes // max(1, shape.coils))
     return _stage(protocol, shape, network, settings.batch_size // ranks, held, fixed, flops)
 
 

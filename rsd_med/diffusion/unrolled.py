@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from rsd_med.base.devices import sent
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.data_weight import DataWeight
@@ -19,10 +21,10 @@ LATENTS = 4
 """Channels of the noise z that a draw is made of."""
 
 CONTEXT = 1 + 2 + 1 + LATENTS
-"""Channels that the network is given beside ``A^H y``: the mask, the image so far, the noise level, z."""
+"""Channels that the network is given beside the image so far: the mask, ``A^H y``, the noise level, z."""
 
 LEVEL = 0.05
-"""The level that the network, which is a denoiser, takes ``A^H y`` for."""
+"""The noise level that the network, which is a denoiser, is told of the image so far."""
 
 CALIBRATED = 4
 """Numbers of columns for which the spread of draws is calibrated."""
@@ -34,13 +36,15 @@ NEW_SHARE = 0.3
 class UnrolledNetwork(nn.Module):
     """``R(z; y, A, σ)``: a network and the data in turns, with the same weights in each turn (MoDL, VarNet).
 
-    The image begins as the one nearest to zero that explains the data. In each turn the network, a denoiser, estimates
-    the image from ``A^H y``, the mask and the image so far; the data step then restores what was measured
-    (`rsd_med.operators.data_step`), the more the less noise there is (`rsd_med.diffusion.data_weight`). All turns but
-    the last are shown no noise: they are taken once, however many draws are asked for. Noise z enters in the last turn,
-    and each z gives a draw of its own.
+    The image begins as ``A^H y``. In each turn the network, a denoiser, estimates the image from the one so far, given
+    ``A^H y`` and the mask; the data step then restores what was measured (`rsd_med.operators.data_step`),
+    the more the less noise there is (`rsd_med.diffusion.data_weight`). All turns but the last are shown no noise: they
+    are taken once, however many draws are asked for. Noise z enters in the last turn; each z gives a draw of its own.
 
-    An ambient teacher is such a denoiser, with fewer inputs: its weights are a start (`start_from`).
+    While it learns, the turns before the last are fewer, by chance, and no gradient passes through them: so every turn
+    learns to make the most of what the turns before leave, at the price of one.
+
+    The network is a denoiser with a teacher's inputs and more: a teacher's weights are a start (`start_from`).
 
     Parameters
     ----------
@@ -51,6 +55,8 @@ class UnrolledNetwork(nn.Module):
 
     Attributes
     ----------
+    chance
+        While it learns, what the number of turns is drawn from.
     shown_shares, spreads
         By how much draws are to differ, in multiples of what the network says, for shares of k-space's columns that are
         measured, ``(CALIBRATED,)`` both, the shares rising; 1 until it is calibrated (`draw`).
@@ -63,7 +69,8 @@ class UnrolledNetwork(nn.Module):
         super().__init__()
         self.denoiser = denoiser
         self.turns = turns
-        self.data_weight = DataWeight(turns)
+        self.data_weight = DataWeight()
+        self.chance: Draws | None = None
         self.register_buffer("shown_shares", torch.linspace(0.1, 1.0, CALIBRATED))
         self.register_buffer("spreads", torch.ones(CALIBRATED))
 
@@ -85,15 +92,27 @@ class UnrolledNetwork(nn.Module):
         operator, adjoint, draws = measurement.operator, measurement.image(), noise.shape[1]
         shape = (len(adjoint), 1, *adjoint.shape[-2:])
         mask = operator.entries(measurement.data).to(torch.float32).expand(shape)
-        sigma = measurement.sigma.to(adjoint.device)
-        image = self._explain(torch.zeros_like(adjoint), 0, operator, adjoint, sigma)
+        scan = _Scan(operator, adjoint, mask, measurement.sigma.to(adjoint.device))
         silent = torch.zeros_like(noise[:, 0])
-        for turn in range(1, self.turns):
-            image = self._turn(image, (mask, silent), turn, operator, adjoint, sigma)
+        if self.chance is None:
+            image = adjoint
+            for _ in range(1, self.turns):
+                image = self._turn(image, silent, scan)
+        else:
+            image = self._some_turns(silent, scan, self.chance)
         each = torch.arange(len(adjoint), device=adjoint.device).repeat_interleave(draws)
-        last = mask[each], noise.flatten(0, 1)
-        image = self._turn(image[each], last, self.turns, operator[each], adjoint[each], sigma[each])
-        return image.unflatten(0, (-1, draws))
+        return self._turn(image[each], noise.flatten(0, 1), scan[each]).unflatten(0, (-1, draws))
+
+    @torch.no_grad()
+    def _some_turns(self, silent: Tensor, scan: "_Scan", chance: Draws) -> Tensor:
+        """Take some turns, of each item another number below `turns`, without gradients."""
+        image = scan.adjoint.clone()
+        before = torch.floor(self.turns * chance.host.uniform(len(image))).to(torch.int64)
+        for turn in range(1, self.turns):
+            going = sent((before >= turn).nonzero()[:, 0], image.device)
+            if len(going):
+                image[going] = self._turn(image[going], silent[going], scan[going])
+        return image
 
     def pairs(self, measurement: Measurement, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return the estimate without noise and half the differences of draws with noise of opposite sign.
@@ -149,6 +168,7 @@ class UnrolledNetwork(nn.Module):
         """Return this network as it is while it learns; see `Denoiser.learning`."""
         learner = copy.copy(self)
         learner._modules = self._modules | {"denoiser": self.denoiser.learning(draws)}
+        learner.chance = draws
         return learner
 
     def settled(self) -> Self:
@@ -161,8 +181,8 @@ class UnrolledNetwork(nn.Module):
     def start_from(self, teacher: Mapping[str, Tensor]) -> None:
         """Take over the weights of an ambient teacher, whose inputs are the first of this network's.
 
-        Weights of the other inputs stay as they are, made smaller by `NEW_SHARE`; those of the image so far are zero:
-        at first every turn says what the teacher says of ``A^H y``.
+        Weights of the other inputs stay as they are, made smaller by `NEW_SHARE`; those of ``A^H y``, which the teacher
+        is given as its image, are zero: at first a turn says what the teacher says of the image so far.
 
         Parameters
         ----------
@@ -189,24 +209,27 @@ class UnrolledNetwork(nn.Module):
             target[:, shared : shared + 2 * per_channel] = 0
             target[:, shared + 2 * per_channel :] *= NEW_SHARE
 
-    def _turn(
-        self,
-        image: Tensor,
-        context: tuple[Tensor, Tensor],
-        turn: int,
-        operator: LinearOperator,
-        adjoint: Tensor,
-        sigma: Tensor,
-    ) -> Tensor:
-        mask, noise = context
+    def _turn(self, image: Tensor, noise: Tensor, scan: "_Scan") -> Tensor:
         level = torch.full((len(image),), LEVEL, device=image.device)
-        inputs = [mask, to_channels(image), noise_input(sigma).expand(mask.shape), noise]
-        estimate = self.denoiser(to_channels(adjoint), level, torch.cat(inputs, 1))
-        return self._explain(to_complex(estimate), turn, operator, adjoint, sigma)
-
-    def _explain(self, guess: Tensor, turn: int, operator: LinearOperator, adjoint: Tensor, sigma: Tensor) -> Tensor:
+        noise_level = noise_input(scan.sigma).expand(scan.mask.shape)
+        context = torch.cat([scan.mask, to_channels(scan.adjoint), noise_level, noise], 1)
+        guess = to_complex(self.denoiser(to_channels(image), level, context))
         power = torch.view_as_real(guess).square().sum(-1)
-        return data_step(guess, self.data_weight(power, sigma.reshape(-1, 1, 1, 1), turn), operator, adjoint)
+        weight = self.data_weight(power, scan.sigma.reshape(-1, 1, 1, 1))
+        return data_step(guess, weight, scan.operator, scan.adjoint)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What every turn is given of some scans."""
+
+    operator: LinearOperator
+    adjoint: Tensor
+    mask: Tensor
+    sigma: Tensor
+
+    def __getitem__(self, items: Tensor) -> "_Scan":
+        return _Scan(self.operator[items], self.adjoint[items], self.mask[items], self.sigma[items])
 
 
 def noise_input(sigma: Tensor) -> Tensor:

@@ -209,12 +209,12 @@ class ReconstructorGraph(SharedGraph):
         """
         own = self.unrolled
         scan = zero_filled, sigma.reshape(-1, 1, 1, 1), mask, coil_maps
-        image = self._explain(torch.zeros_like(zero_filled), 0, scan)
-        for turn in range(1, own.turns):
-            image = self._turn(image, torch.zeros_like(z), turn, scan)
+        image = zero_filled
+        for _ in range(1, own.turns):
+            image = self._turn(image, torch.zeros_like(z), scan)
         noises = torch.cat([torch.zeros_like(z), z, -z])
         thrice = [torch.cat([part, part, part]) for part in (image, *scan)]
-        last = self._turn(thrice[0], noises, own.turns, (thrice[1], thrice[2], thrice[3], thrice[4]))
+        last = self._turn(thrice[0], noises, (thrice[1], thrice[2], thrice[3], thrice[4]))
         estimate, above, below = last.reshape(3, -1, *last.shape[1:])  # ONNX has no working way for `chunk`
         spread = own.spread_for(mask.mean((1, 2, 3))).reshape(-1, 1, 1, 1)
         return estimate + spread * (above - below) / 2
@@ -242,16 +242,12 @@ class ReconstructorGraph(SharedGraph):
         image = masked_in_kspace(draws.normal(items, self.channels, *self.size), mask, coil_maps)
         return image, 0.01 + 0.02 * draws.uniform(items), draws.normal(items, LATENTS, *self.size), mask, coil_maps
 
-    def _turn(self, image: Tensor, z: Tensor, turn: int, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        zero_filled, sigma, mask, _ = scan
-        level = torch.full_like(sigma[:, 0, 0, 0], LEVEL)
-        inputs = [mask, image, noise_input(sigma[:, 0, 0, 0]).expand_as(mask), z]
-        estimate = self.denoiser(zero_filled, level, torch.cat(inputs, 1))
-        return self._explain(estimate, turn, scan)
-
-    def _explain(self, guess: Tensor, turn: int, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    def _turn(self, image: Tensor, z: Tensor, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
         zero_filled, sigma, mask, coil_maps = scan
-        weight = self.unrolled.data_weight(guess.square().sum(1, keepdim=True), sigma, turn)
+        level = torch.full_like(sigma[:, 0, 0, 0], LEVEL)
+        inputs = [mask, zero_filled, noise_input(sigma[:, 0, 0, 0]).expand_as(mask), z]
+        guess = self.denoiser(image, level, torch.cat(inputs, 1))
+        weight = self.unrolled.data_weight(guess.square().sum(1, keepdim=True), sigma)
         coils = coil_maps.square().sum((1, 2)).unsqueeze(1)
         scale = preconditioned(weight, mask.mean((-2, -1), keepdim=True) * coils)
 

@@ -43,7 +43,7 @@ class ReconstructorSettings(Settings):
     backbone: Annotated[BackboneSettings, BACKBONES] | None = Field(
         None, description="its network, where it starts fresh; null: of the same kind and size as the teacher's"
     )
-    turns: PositiveInt = Field(2, description="how often network and data take turns; the weights are the same")
+    turns: PositiveInt = Field(4, description="how often network and data take turns; the weights are the same")
     draws: PositiveInt = Field(
         2, description="draws that are scored against each other; 1: one point estimate, without uncertainty"
     )

@@ -120,6 +120,29 @@ def test_draws_of_one_scan_share_what_was_measured_and_differ_elsewhere():
     assert float((images[:, 0] - images[:, 1]).abs().mean()) > 1e-3
 
 
+def test_turns_before_the_last_are_fewer_while_it_learns_and_pass_no_gradients(monkeypatch):
+    network, taken = unrolled(), []
+    turn = UnrolledNetwork._turn
+
+    def counting(self, image, noise, scan):
+        taken.append((len(image), torch.is_grad_enabled()))
+        return turn(self, image, noise, scan)
+
+    monkeypatch.setattr(UnrolledNetwork, "_turn", counting)
+    scan, noise = measurement(), torch.randn(ITEMS, 2, LATENTS, SIDE, SIDE)
+    network(scan, noise)
+    assert taken == [(ITEMS, True), (2 * ITEMS, True)]
+    before = []
+    for number in range(8):
+        taken.clear()
+        network.learning(generator_for(number, "turns"))(scan, noise)
+        *silent, last = taken
+        assert last == (2 * ITEMS, True)
+        assert all(not gradients for _, gradients in silent)
+        before.append(sum(items for items, _ in silent))
+    assert 0.3 < sum(before) / (8 * ITEMS) < 0.7  # of each item, one turn or none
+
+
 def test_a_teacher_is_the_first_estimate():
     teacher = build_denoiser(SMALL, DiffusionSettings(hidden_std=0.1), 2, 1, generator_for(3, "weights"))
     for parameter in teacher.parameters():
