@@ -188,6 +188,8 @@ def test_a_job_is_stopped_and_a_worker_that_dies_at_work_is_replaced(page, serve
             page.locator("#status", has_text="Stopped.").wait_for()
             _wait_for_another(server[0].pid, workers)  # after its grace
         else:
+            page.locator("#status", has_text=", slice ").wait_for()
+            page.wait_for_timeout(500)  # with the worker by now: what dies between requests is replaced without a word
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

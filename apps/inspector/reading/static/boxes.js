@@ -44,7 +44,7 @@ export function qualityTable(results, before) {
   table.append(make("caption", "Against the complete scan", "unseen"));
   const names = Object.keys(before).filter((name) => name !== "PSNR"); // it ranks as NMSE does; both are in the file
   const head = table.createTHead().insertRow();
-  for (const name of ["", ...names]) head.append(Object.assign(make("th", name), { scope: "col" }));
+  for (const name of ["Method", ...names]) head.append(Object.assign(make("th", name), { scope: "col" }));
   const rows = [["Zero-filled", before], ...results.map(({ title, quality }) => [title, quality])];
   const body = table.createTBody();
   for (const [title, quality] of rows) {
