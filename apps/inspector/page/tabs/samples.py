@@ -57,7 +57,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
             with gr.Row(elem_classes="controls"):
                 other = gr.Number(1, label="Walk from the chosen sample to number", precision=0, minimum=0, maximum=63)
                 walk = gr.Button("Walk", min_width=120, scale=0)
-            cancel = gr.Button("Cancel what is drawn here", size="sm")
+            cancel = gr.Button("Cancel what is computed here", size="sm")
             lower_status = gr.HTML("", elem_id="closely-status", apply_default_css=False)
     lower = gr.HTML("", elem_id="comparison", apply_default_css=False)
 
