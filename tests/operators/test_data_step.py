@@ -44,7 +44,7 @@ def test_gradients_reach_guess_and_weight(weighting):
     weight.requires_grad_(True)
 
     def step(guess: Tensor, weight: Tensor) -> Tensor:
-        return data_step(guess, weight, operator, adjoint, 30)
+        return data_step(guess, weight, operator, adjoint, 30, 30)
 
     # Along random directions: each of the many entries by itself would take a minute.
     assert torch.autograd.gradcheck(step, (guess, weight), atol=1e-6, fast_mode=True)
