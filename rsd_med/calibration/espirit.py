@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.calibration.eigen import dominant_eigenvectors
-from rsd_med.calibration.phase import common_phase, normalised
+from rsd_med.calibration.phase import normalised, object_phase
 
 _BAND_ELEMENTS = 1 << 20
 """Matrix entries held at once: 8 MB, so that a band of pixels stays near the processor."""
@@ -37,11 +37,11 @@ class EigenMaps:
     def maps(self, calibration: Tensor, crop: float, sets: int = 1) -> Tensor:
         """Return coil maps: complex64, (set, coil, y, x), Σ|S|² = 1 where the eigenvalue exceeds ``crop``, else 0.
 
-        Their phase is as :func:`~rsd_med.calibration.phase.common_phase` sets it from the calibration data.
+        Their phase is as :func:`~rsd_med.calibration.phase.object_phase` sets it from the calibration data.
         """
         chosen = zip(self.vectors[:sets], self.values[:sets], strict=True)
         return torch.stack(
-            [common_phase(normalised(vectors * (values > crop)), calibration) for vectors, values in chosen]
+            [object_phase(normalised(vectors * (values > crop)), calibration) for vectors, values in chosen]
         )
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.calibration.eigen import dominant_eigenvectors
-from rsd_med.calibration.phase import common_phase, normalised
+from rsd_med.calibration.phase import normalised, object_phase
 from rsd_med.calibration.scale import windowed_images
 
 _BAND_ELEMENTS = 1 << 22
@@ -34,13 +34,13 @@ def walsh_maps(calibration: Tensor, shape: tuple[int, int], patch: int = 9, supp
     -------
     Tensor
         complex64, (coil, y, x), Σ|S|² = 1 inside the support, 0 outside; phase as
-        :func:`~rsd_med.calibration.phase.common_phase` sets it.
+        :func:`~rsd_med.calibration.phase.object_phase` sets it.
     """
     image = windowed_images(calibration, shape)
     maps = _dominant(image, patch | 1)
     magnitude = image.abs().square().sum(0).sqrt()
     inside = magnitude > support * magnitude.max()
-    return common_phase(normalised(maps * inside), calibration)
+    return object_phase(normalised(maps * inside), calibration)
 
 
 def _dominant(image: Tensor, patch: int) -> Tensor:

@@ -11,7 +11,7 @@ from rsd_med.calibration import coil_maps as module
 from rsd_med.calibration.coil_maps import chosen_maps
 from rsd_med.calibration.map_cache import cache_folder
 from rsd_med.calibration.map_settings import CoilMapSettings
-from rsd_med.calibration.phase import common_phase, normalised
+from rsd_med.calibration.phase import normalised, object_phase
 from rsd_med.calibration.quality import map_quality
 from rsd_med.data.coils import birdcage_maps, smooth_phase
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
@@ -189,11 +189,11 @@ def test_normalised_keeps_zeros():
     assert torch.allclose(normalised(maps).abs().square().sum(0), torch.tensor([[1.0, 1.0, 0.0]]))
 
 
-def test_the_common_phase_is_smooth_and_ignores_the_phase_it_was_given(truth):
+def test_the_object_phase_is_smooth_and_ignores_the_phase_it_was_given(truth):
     maps, _, kspace = truth
     centre = kspace[..., 8:32, 6:30]
     turned = maps * torch.polar(torch.ones(SHAPE), 6.28 * torch.rand(SHAPE))
-    assert torch.allclose(common_phase(maps, centre), common_phase(turned, centre), atol=1e-5)
+    assert torch.allclose(object_phase(maps, centre), object_phase(turned, centre), atol=1e-5)
 
 
 # --- two sets, few lines, much noise ---------------------------------------------------------------------------------
