@@ -1,6 +1,6 @@
 """The reconstructor beside A-DPS, L1-wavelet and a supervised network, on subjects that none of them has met.
 
-python -m benchmarks.reconstructor [--anatomy brains|heads] [--size 64|128] [--run-dir DIR] [--teacher-images N]
+python -m benchmarks.reconstructor [--anatomy heads|brains] [--size 128|64] [--run-dir DIR] [--teacher-images N]
     [--images N] [--noise auto|none] [--oracle | --no-oracle] [--slices N]
 
 The train split becomes eight-coil raw files at R = 4, each image twice, a mask for each slice and nothing else in
@@ -98,12 +98,12 @@ class Slice:
 def main() -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reconstructor", description=__doc__.splitlines()[0])
-    parser.add_argument("--anatomy", default="brains", choices=list(FOLDERS))
-    parser.add_argument("--size", type=int, default=64, choices=[64, 128])
+    parser.add_argument("--anatomy", default="heads", choices=list(FOLDERS))
+    parser.add_argument("--size", type=int, default=128, choices=[64, 128])
     parser.add_argument("--run-dir", type=Path)
-    parser.add_argument("--teacher-images", type=int, default=24_000)
+    parser.add_argument("--teacher-images", type=int, default=9_000)
     parser.add_argument("--student-images", type=int, default=6_000, help="of a student, for --student")
-    parser.add_argument("--images", type=int, default=7_000)
+    parser.add_argument("--images", type=int, default=7_500)
     parser.add_argument("--student", action="store_true", help="distil a student too, which is not measured here")
     parser.add_argument("--noise", default="auto", choices=["auto", "none"], help="how training learns of σ")
     parser.add_argument("--oracle", action=argparse.BooleanOptionalAction, default=True)
