@@ -141,7 +141,7 @@ TASKS = {
     "nearest": {"numbers": [0], "everything": False} | DRAWN,
     "between": {"first": 0, "second": 1, "frames": 2} | DRAWN,
     "read": {"scan": 0, "acceleration": 2.0},
-    "welcome": {},
+    "welcome": {"number": 0},
     "forget": {"folder": "nobody's"},
     "reconstruct": {"scan": 0, "acceleration": 2.0, "samples": 2, "window": (0.0, 1.0), "name": "a", "title": "b"},
 }
