@@ -165,9 +165,11 @@ class UnrolledNetwork(nn.Module):
         return self.spreads[0] + (parts * (self.spreads[1:] - self.spreads[:-1])).sum(1)
 
     def learning(self, draws: Draws) -> Self:
-        """Return this network as it is while it learns; see `Denoiser.learning`."""
+        """Return this network as it is while it learns: the same weights, its turns drawn from ``draws``.
+
+        It learns without dropout. Draws that differ by it would be scored for a spread that they do not have later.
+        """
         learner = copy.copy(self)
-        learner._modules = self._modules | {"denoiser": self.denoiser.learning(draws)}
         learner.chance = draws
         return learner
 

@@ -41,9 +41,10 @@ def measurement() -> Measurement:
     return replace(like, data=operator(image), operator=operator)
 
 
-def unrolled(seed: int = 0) -> UnrolledNetwork:
+def unrolled(seed: int = 0, dropout: float = 0.0) -> UnrolledNetwork:
     draws = generator_for(seed, "weights")
-    network = UnrolledNetwork(build_denoiser(SMALL, DiffusionSettings(hidden_std=0.1), 2, CONTEXT, draws), turns=2)
+    backbone = SMALL.model_copy(update={"dropout": dropout})
+    network = UnrolledNetwork(build_denoiser(backbone, DiffusionSettings(hidden_std=0.1), 2, CONTEXT, draws), turns=2)
     for parameter in network.parameters():  # the last layers are zero at first, and would hide everything
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
     return network
@@ -94,13 +95,15 @@ def _shown(one: ReconstructorStage, scan: Measurement) -> torch.Tensor:
     return seen[0]
 
 
-def test_in_parts_as_in_the_whole():
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_in_parts_as_in_the_whole_while_it_learns(dropout):
     one, scan = stage(), measurement()
-    whole, _ = one.score(one.network, scan, draws())
+    network, own = unrolled(dropout=dropout), draws()
+    whole, _ = one.score(network.learning(own), scan, own)
     for part in range(2):
         own = draws()
         with own.part(part, 2, 2):
-            score, _ = one.score(one.network, scan[2 * part : 2 * part + 2], own)
+            score, _ = one.score(network.learning(own), scan[2 * part : 2 * part + 2], own)
         torch.testing.assert_close(score, whole[2 * part : 2 * part + 2], rtol=1e-5, atol=1e-6)
 
 
