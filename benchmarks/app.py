@@ -74,7 +74,7 @@ def wait_for(port: int, seconds: float) -> None:
     raise TimeoutError("the server did not start")
 
 
-def draw(client: Any, seed: int, count: int = 16) -> tuple[str, bytes]:
+def draw(client: Any, seed: int, count: int = 64) -> tuple[str, bytes]:
     """Ask for a grid as the page does; return the status line and the picture."""
     config = client.get("/config").json()
     button = next(one["id"] for one in config["components"] if one["props"].get("value") == "Draw")
@@ -264,7 +264,7 @@ def grids(base: str) -> list[Figure]:
             status, _ = draw(client, seed)
             seconds.append(time.monotonic() - asked)
             assert f"Seed {seed}," in status, status
-    return [Figure("grid of 16 samples, s, median", statistics.median(seconds), GRID_SECONDS)]
+    return [Figure("grid of 64 samples, s, median", statistics.median(seconds), GRID_SECONDS)]
 
 
 def crowd_figures(base: str, pid: int, count: int, seconds: float) -> tuple[list[Figure], list[User]]:

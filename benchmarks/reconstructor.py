@@ -61,15 +61,7 @@ teacher:
   optimiser: {{kind: muon, warmup_images: 500, decay: cosine}}
   ema: {{half_life: 2000}}
   evaluate_samples: 64
-student:
-  images: {student_images}
-  batch_size: 8
-  generator: {{kind: muon, learning_rate: 2e-3, adam_learning_rate: 2e-4, momentum: 0.5, decay: cosine}}
-  fake: {{kind: muon, learning_rate: 5e-3, adam_learning_rate: 6e-4, momentum: 0.5, decay: cosine}}
-  adversarial: {{}}
-  skip: false
-  ema: {{half_life: 500, ramp_up: 0.3}}
-  evaluate_samples: 64
+student: {{images: 1}}
 reconstructor: {{images: {images}, evaluate_every: {every}}}
 evaluation: {{num_samples: 16, monitor_images: 256}}
 engine: {{log_every: 200, checkpoint_every: 1000}}
@@ -102,9 +94,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=128, choices=[64, 128])
     parser.add_argument("--run-dir", type=Path)
     parser.add_argument("--teacher-images", type=int, default=9_000)
-    parser.add_argument("--student-images", type=int, default=6_000, help="of a student, for --student")
     parser.add_argument("--images", type=int, default=7_500)
-    parser.add_argument("--student", action="store_true", help="distil a student too, which is not measured here")
     parser.add_argument("--noise", default="auto", choices=["auto", "none"], help="how training learns of σ")
     parser.add_argument("--oracle", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--slices", type=int, default=24, help="of the test split")
@@ -183,12 +173,11 @@ def _train(folder: Path, options: argparse.Namespace, acs: int) -> Path:
             channels=[32, 64, 96, 128] if deep else [64, 96, 128],
             attention=[False, False, False, True] if deep else [False, False, True],
             teacher_images=options.teacher_images,
-            student_images=options.student_images,
             images=options.images,
             every=max(1, options.images // 4),
         )
     )
-    for stage in ("teacher", *["student"][: options.student], "reconstructor"):
+    for stage in ("teacher", "reconstructor"):
         succeed(train, [str(protocol), "--run-dir", str(folder / "run"), "--stage", stage])
     return protocol
 
