@@ -1,8 +1,7 @@
 """Does the app call scans foreign that a prior never learned, and its own kind not? A letter, noise, heads, knees.
 
 Its own kind are held-out scans that it is not compared with: of a run whose held-out data are few, as those of a demo
-model of heads,
-images of the same set that are not among them.
+model of heads, images of the same set that are not among them.
 """
 
 import argparse

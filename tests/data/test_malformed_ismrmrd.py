@@ -1,5 +1,6 @@
 """ISMRMRD files that point elsewhere, lie about their size or are damaged: one sentence, before memory is taken."""
 
+import re
 import struct
 import tracemalloc
 from contextlib import suppress
@@ -19,14 +20,16 @@ def read(path):
     return ISMRMRDSettings(root=str(path)).build()[0]
 
 
-def refused(path, because):
-    with pytest.raises(DataError, match=because) as caught:
+def refusal(path) -> str:
+    """Return the sentence with which a file is refused, which is like all of them."""
+    with pytest.raises(DataError) as caught:
         read(path)
     message = str(caught.value)
     assert caught.value.exit_code == 3
     assert path.name in message
-    assert str(path.parent) not in message
+    assert str(path.parent) not in message  # folder names may tell a patient
     assert "\n" not in message
+    return message
 
 
 @pytest.fixture
@@ -58,10 +61,10 @@ def test_files_that_are_none(scan, tmp_path):
     whole = scan.read_bytes()
     for content, because in ((b"", "empty"), (b"text", "not a readable HDF5 file")):
         scan.write_bytes(content)
-        refused(scan, because)
+        assert re.search(because, refusal(scan))
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         scan.write_bytes(whole[: int(share * len(whole))])
-        refused(scan, "readable|damaged")
+        assert re.search("readable|damaged", refusal(scan))
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "nowhere.h5")
     (tmp_path / "empty").mkdir()
@@ -72,7 +75,7 @@ def test_files_that_are_none(scan, tmp_path):
 def test_an_hdf5_file_of_another_sort(tmp_path):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["kspace"] = complex_noise(1, 2, 4, 4)
-    refused(tmp_path / "scan.h5", "no acquisitions")
+    assert re.search("no acquisitions", refusal(tmp_path / "scan.h5"))
 
 
 # --- data that lie somewhere else -----------------------------------------------------------------------------------
@@ -88,7 +91,7 @@ def test_links(scan, tmp_path, name, external):
         file["elsewhere"] = old
         file[name] = link
 
-    refused(replaced(scan, name, make), "link")
+    assert re.search("link", refusal(replaced(scan, name, make)))
 
 
 def test_external_storage_and_virtual_tables(scan, tmp_path):
@@ -98,14 +101,14 @@ def test_external_storage_and_virtual_tables(scan, tmp_path):
         file.create_dataset("dataset/data", (2,), flat, external=[(str(tmp_path / "secret"), 0, 680)])
 
     (tmp_path / "secret").write_bytes(bytes(1000))
-    refused(replaced(scan, "dataset/data", external), "another file")
+    assert re.search("another file", refusal(replaced(scan, "dataset/data", external)))
 
     def virtual(file, old):
         layout = h5py.VirtualLayout((2,), flat)
         layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", (2,), flat)
         file.create_virtual_dataset("dataset/data", layout)
 
-    refused(replaced(scan, "dataset/data", virtual), "virtual")
+    assert re.search("virtual", refusal(replaced(scan, "dataset/data", virtual)))
 
 
 # --- tables that are none -------------------------------------------------------------------------------------------
@@ -132,7 +135,7 @@ def test_external_storage_and_virtual_tables(scan, tmp_path):
     ],
 )
 def test_tables_that_are_none(scan, make, because):
-    refused(replaced(scan, "dataset/data", make), because)
+    assert re.search(because, refusal(replaced(scan, "dataset/data", make)))
 
 
 # --- acquisitions that lie ------------------------------------------------------------------------------------------
@@ -143,7 +146,7 @@ def test_a_length_that_contradicts_the_header_is_refused_before_memory_is_taken(
     content = bytearray(scan.read_bytes())
     struct.pack_into("<I", content, records(scan)[3] + 356, length)  # the length of `data`
     scan.write_bytes(content)
-    refused(scan, "acquisition 3 declares another amount")
+    assert re.search("acquisition 3 declares another amount", refusal(scan))
 
 
 def test_a_bomb_of_consistent_lies_is_refused_before_memory_is_taken(scan):
@@ -153,7 +156,7 @@ def test_a_bomb_of_consistent_lies_is_refused_before_memory_is_taken(scan):
     struct.pack_into("<I", content, place + 356, 2 * 16000 * 128)
     scan.write_bytes(content)
     tracemalloc.start()
-    refused(scan, "declares another amount")
+    assert re.search("declares another amount", refusal(scan))
     assert tracemalloc.get_traced_memory()[1] < 16 << 20
     tracemalloc.stop()
 
@@ -162,18 +165,20 @@ def test_data_that_lie_outside_of_the_file(scan):
     content = bytearray(scan.read_bytes())
     struct.pack_into("<Q", content, records(scan)[2] + 360, len(content) - 8)
     scan.write_bytes(content)
-    refused(scan, "acquisition 2 is damaged")
+    assert re.search("acquisition 2 is damaged", refusal(scan))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1j * np.nan])
 def test_values_that_are_no_numbers(tmp_path, value):
     kspace = complex_noise(2, 16, 12)
     kspace[1, 3, 4] = value
-    refused(write(tmp_path / "scan.h5", xml(), lines_of(kspace)), "acquisition 4 holds NaN")
+    assert re.search("acquisition 4 holds NaN", refusal(write(tmp_path / "scan.h5", xml(), lines_of(kspace))))
 
 
 def test_k_space_of_zeros(tmp_path):
-    refused(write(tmp_path / "scan.h5", xml(), lines_of(np.zeros((2, 16, 12), np.complex64))), "zero everywhere")
+    assert re.search(
+        "zero everywhere", refusal(write(tmp_path / "scan.h5", xml(), lines_of(np.zeros((2, 16, 12), np.complex64))))
+    )
 
 
 def test_damage_to_the_records_is_no_traceback(scan):
@@ -203,10 +208,11 @@ BOMB = b'<?xml version="1.0"?><!DOCTYPE h [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;"
     ],
 )
 def test_bad_headers(tmp_path, text, because):
-    refused(write(tmp_path / "scan.h5", text, lines_of(complex_noise(2, 16, 12))), because)
+    assert re.search(because, refusal(write(tmp_path / "scan.h5", text, lines_of(complex_noise(2, 16, 12)))))
 
 
 def test_a_header_of_numbers(scan):
-    refused(
-        replaced(scan, "dataset/xml", lambda file, old: file.create_dataset("dataset/xml", data=[1, 2])), "one string"
+    assert re.search(
+        "one string",
+        refusal(replaced(scan, "dataset/xml", lambda file, old: file.create_dataset("dataset/xml", data=[1, 2]))),
     )
