@@ -10,7 +10,7 @@ import multiprocessing
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -43,6 +43,8 @@ class Job:
     ----------
     owner
         Whose turn it takes.
+    page
+        Which of the owner's pages asked for it; "" for none in particular.
     task, arguments
         What to do; the worker knows the tasks by name.
     state, progress
@@ -59,6 +61,7 @@ class Job:
     task: str
     arguments: dict[str, Any]
     number: int = 0
+    page: str = ""
     state: State = "waiting"
     progress: float = 0.0
     result: Any = None
@@ -123,7 +126,7 @@ class JobQueue:
         """The worker's process id."""
         return None if self._process is None else self._process.pid
 
-    def submit(self, owner: str, task: str, **arguments: Any) -> Job:
+    def submit(self, owner: str, task: str, *, page: str = "", **arguments: Any) -> Job:
         """Put a job into the queue.
 
         Raises
@@ -131,7 +134,7 @@ class JobQueue:
         DataError
             When the owner has too many there already, or the server is going down.
         """
-        job = Job(owner, task, arguments, number=next(self._numbers))
+        job = Job(owner, task, arguments, number=next(self._numbers), page=page)
         with self._changed:
             if self._closed:
                 raise DataError("The server is being stopped.")
@@ -152,14 +155,14 @@ class JobQueue:
                 job.end("cancelled")
             self._changed.notify_all()
 
-    def cancel_all(self, owner: str, tasks: Collection[str] | None = None) -> list[Job]:
-        """Stop all that an owner asked for, or some tasks of it; return what that is: it may not have stopped yet."""
+    def cancel_all(self, owner: str, page: str | None = None) -> list[Job]:
+        """Stop all that an owner asked for, or one page of it; return what that is: it may not have stopped yet."""
         with self._changed:
             jobs = list(self._waiting.get(owner, ()))
             if self.running is not None and self.running.owner == owner:
                 jobs.append(self.running)
-        if tasks is not None:
-            jobs = [job for job in jobs if job.task in tasks]
+        if page is not None:
+            jobs = [job for job in jobs if job.page == page]
         for job in jobs:
             self.cancel(job)
         return jobs

@@ -3,7 +3,7 @@
 import asyncio
 import html
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,19 +64,21 @@ class Desk:
             raise DataError(LOST)
         return session
 
-    async def run(self, session: Session, task: str, **arguments: Any) -> Any:
+    async def run(self, session: Session, task: str, *, page: str = "", **arguments: Any) -> Any:
         """Do a job and return its result; DataError with its sentence when it fails."""
-        async for job in self.follow(session, task, **arguments):
+        async for job in self.follow(session, task, page=page, **arguments):
             if job.over:
                 return result_of(job)
         raise DataError(LOST)
 
-    async def follow(self, session: Session, task: str, **arguments: Any) -> AsyncGenerator[Job, None]:
+    async def follow(
+        self, session: Session, task: str, *, page: str = "", **arguments: Any
+    ) -> AsyncGenerator[Job, None]:
         """Do a job, and hand it out whenever there is something to tell; at its end for the last time.
 
-        A page that goes away stops its job.
+        A page that goes away stops its job. ``page`` names the one that may cancel it; see `cancel`.
         """
-        job = self.queue.submit(session.name, task, **arguments)
+        job = self.queue.submit(session.name, task, page=page, **arguments)
         try:
             last_news, begun = None, time.monotonic()
             while not job.over:
@@ -91,9 +93,9 @@ class Desk:
             if not job.over:
                 self.queue.cancel(job)
 
-    async def cancel(self, session: Session, tasks: Collection[str]) -> str:
-        """Stop the tasks that a session has asked for, and say so once they have stopped, as HTML; "" without any."""
-        jobs = self.queue.cancel_all(session.name, tasks)
+    async def cancel(self, session: Session, page: str) -> str:
+        """Stop what one page of a session has asked for, and say so once it has stopped, as HTML; "" without any."""
+        jobs = self.queue.cancel_all(session.name, page)
         while not all(job.over for job in jobs):
             await asyncio.sleep(0.05)
         return note("Cancelled.") if jobs else ""

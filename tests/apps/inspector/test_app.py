@@ -170,6 +170,25 @@ def test_the_theme_turns_light_and_stays_legible(page):
     page.get_by_role("button", name="Light / dark").click()
 
 
+def tab_leaves_another_alone(first, second, server):
+    """Draw on two tabs of one session, and cancel on the second while both wait."""
+    second.goto(server[1] + "lab?seed=8")
+    second.get_by_text("Seed 8, samples 0 to 15").wait_for()
+    workers = worker_pids(server[0].pid)
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)  # neither is done before the other asks
+    first.get_by_role("button", name="Next seed").click()
+    first.locator("#samples-status .busy").wait_for()
+    second.get_by_role("button", name="Next seed").click()
+    second.locator("#samples-status", has_text="waiting for 1 other request").wait_for()
+    second.get_by_role("button", name="Cancel what is computed here").click()
+    second.locator("#closely-status", has_text="Cancelled.").wait_for()
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    first.get_by_text("Seed 6, samples 0 to 15").wait_for()
+    second.close()
+
+
 def test_two_users_work_side_by_side_and_an_ended_session_is_gone(page, chromium, server):
     mine = page.locator("#grid .tile").first.get_attribute("style").split("url(")[1].split(")")[0]
     context = chromium.new_context()
@@ -182,6 +201,7 @@ def test_two_users_work_side_by_side_and_an_ended_session_is_gone(page, chromium
     assert other.locator("#grid .tile").count() == 16
     address = other.get_by_role("link", name="Address of this grid").get_attribute("href")
     assert address == "?seed=5&count=16&truncation=1"
+    tab_leaves_another_alone(other, context.new_page(), server)
     with other.expect_response("**/session/open") as still_open:
         other.clock.fast_forward(60_000)
     assert still_open.value.status == 204

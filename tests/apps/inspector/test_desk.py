@@ -53,13 +53,11 @@ def test_cancelled_is_said_once_everything_has_stopped():
     queue.start()
     desk, session = Desk(None, queue), SimpleNamespace(name="a")
     try:
-        assert asyncio.run(desk.cancel(session, ("sleep",))) == ""
-        jobs = [
-            queue.submit("a", task, **given) for task, given in (("sleep", {"steps": 3000}), ("add", {"a": 1, "b": 1}))
-        ]
+        assert asyncio.run(desk.cancel(session, "one")) == ""
+        jobs = [queue.submit("a", "sleep", page="one", steps=3000), queue.submit("a", "add", page="other", a=1, b=1)]
         while jobs[0].state == "waiting":
             time.sleep(0.01)
-        assert "Cancelled." in asyncio.run(desk.cancel(session, ("sleep",)))
+        assert "Cancelled." in asyncio.run(desk.cancel(session, "one"))
         assert jobs[0].state == "cancelled"
         assert jobs[1].wait(30)  # of another page: it goes on
         assert jobs[1].result == 2

@@ -23,8 +23,6 @@ SHOWN = ("Magnitude", "Phase", "With nearest measurement kept", "With nearest of
 BUDGETS = (1, 5, 17, 35)
 MOST_SEED = 2**31 - 1
 FRAMES = 9
-TASKS = ("grid", "nearest", "teacher", "between")
-"""What is computed for this page, and is cancelled on it; scans are stopped on their own."""
 TEACHER_IMAGES = 8
 EMPTY = '<p class="empty">Choose a sample in the grid to look at it closely.</p>'
 
@@ -97,7 +95,7 @@ def samples_tab(page: Any, desk: Desk) -> None:
             yield news, gr.skip() if picture is None else picture
 
     async def stop(request: gr.Request) -> str:
-        return await desk.cancel(desk.session(request), TASKS)
+        return await desk.cancel(desk.session(request), request.session_hash or "")
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     asked = [seed, count, truncation, shown]
@@ -141,7 +139,7 @@ async def draw_grid(desk: Desk, request: Any, seed: Any, count: Any, truncation:
         task = "nearest" if nearest else "grid"
         numbers = list(range(grid[1]))
         arguments |= {"numbers": numbers, "everything": everything} if nearest else {"count": grid[1]}
-        async for job in desk.follow(session, task, **arguments):
+        async for job in desk.follow(session, task, page=request.session_hash, **arguments):
             if not job.over:
                 yield desk.tell(job, "Searching the training set" if everything else "Drawing"), None
                 continue
@@ -165,14 +163,15 @@ async def look_closely(
         if number is None:
             raise DataError("Choose a sample in the grid first.")
         number = whole(number, 0, 63, "The number of a sample")
-        facts = await desk.run(session, "facts")
+        page = request.session_hash
+        facts = await desk.run(session, "facts", page=page)
         if not everything and not facts["measurements"]:
-            images = await desk.run(session, "grid", seed=seed, count=number + 1, truncation=truncation)
+            images = await desk.run(session, "grid", page=page, seed=seed, count=number + 1, truncation=truncation)
             panes, remark = sample_panes(session, images[number : number + 1], number), ""
         else:
             what = "Searching the training set" if everything else "Looking for the nearest measurement"
             arguments = {"seed": seed, "numbers": [number], "truncation": truncation, "everything": everything}
-            async for job in desk.follow(session, "nearest", **arguments):
+            async for job in desk.follow(session, "nearest", page=page, **arguments):
                 if not job.over:
                     yield desk.tell(job, what), None
             answer = result_of(job)
@@ -201,7 +200,7 @@ async def compare_teacher(
         first = min(first, 64 - TEACHER_IMAGES)
         numbers = list(range(first, first + TEACHER_IMAGES))
         arguments = {"seed": seed, "numbers": numbers, "truncation": truncation, "calls": calls}
-        async for job in desk.follow(session, "teacher", **arguments):
+        async for job in desk.follow(session, "teacher", page=request.session_hash, **arguments):
             if not job.over:
                 yield desk.tell(job, "The teacher draws"), None
         yield "", teacher_html(session, result_of(job), numbers)
@@ -218,7 +217,7 @@ async def walk_between(desk: Desk, request: Any, seed: Any, truncation: Any, num
             raise DataError("Choose a sample in the grid first: the walk begins there.")
         first, second = (whole(value, 0, 63, "The number of a sample") for value in (number, other))
         arguments = {"seed": seed, "first": first, "second": second, "truncation": truncation, "frames": FRAMES}
-        async for job in desk.follow(session, "between", **arguments):
+        async for job in desk.follow(session, "between", page=request.session_hash, **arguments):
             if not job.over:
                 yield desk.tell(job, "Walking"), None
         images = result_of(job)
