@@ -417,12 +417,95 @@ def test_without_scripts_the_server_draws(opened, served, panes):
     assert "slice 14 of 24" in page.locator("figcaption").first.text_content()
 
 
-@pytest.mark.parametrize("size", [(1920, 1080), (1280, 800), (820, 1180)])
-def test_it_fits_and_axe_finds_no_barrier(opened, served, panes, size):
+WATCH_WRITING = """() => {
+  window.written = new Map(); // what was written into each canvas since it was cleared
+  const { fillRect, fillText } = CanvasRenderingContext2D.prototype;
+  Object.assign(CanvasRenderingContext2D.prototype, {
+    fillRect(x, y, width, height) {
+      if (!x && !y && width === this.canvas.width && height === this.canvas.height) written.set(this.canvas, []);
+      fillRect.call(this, x, y, width, height);
+    },
+    fillText(text, x, y, ...most) {
+      const ink = this.measureText(text);
+      const narrow = Math.min(1, (most[0] ?? Infinity) / ink.width);
+      written.get(this.canvas)?.push({ text, left: x, right: x + ink.width * narrow,
+        top: y - ink.actualBoundingBoxAscent, bottom: y + ink.actualBoundingBoxDescent });
+      fillText.call(this, text, x, y, ...most);
+    },
+  });
+}"""
+COVERED = """() => {
+  const found = [];
+  const clash = (texts) => texts.forEach((a, i) => texts.slice(0, i).forEach((b) => {
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (across > 1 && down > 1) found.push(`${a.text} | ${b.text}`);
+  }));
+  const shown = [...document.querySelectorAll('.pane')].filter((pane) => pane.offsetParent);
+  for (const pane of shown) {
+    const canvas = pane.querySelector('canvas');
+    const { left, top, right } = canvas.getBoundingClientRect();
+    const drawn = written.get(canvas).map((ink) => ({ text: ink.text,
+      left: left + ink.left, right: left + ink.right, top: top + ink.top, bottom: top + ink.bottom }));
+    for (const { text, right: end } of drawn) if (end > right + 1) found.push(`${text} is cut off`);
+    const worded = [...pane.querySelectorAll('.mark, .title, .note, .slider span')].filter((one) => one.textContent);
+    const own = worded.map((one) => {
+      const range = document.createRange();
+      range.selectNodeContents(one);
+      const [words, box] = [range.getBoundingClientRect(), one.getBoundingClientRect()];
+      return { text: one.textContent, top: words.top, bottom: words.bottom,
+        left: Math.max(words.left, box.left), right: Math.min(words.right, box.right) };
+    });
+    clash([...drawn, ...own]);
+  }
+  const controls = [...document.querySelectorAll('.bar button, .bar select, .bar input, .bar .quiet')];
+  clash(controls.filter((one) => one.offsetParent).map((one) => (
+    { ...one.getBoundingClientRect().toJSON(), text: one.title || one.id || one.textContent })));
+  return { found, texts: shown.map((pane) => written.get(pane.querySelector('canvas')).map(({ text }) => text)) };
+}"""
+
+
+def nothing_is_covered(page, *needed):
+    settle(page)
+    looked = page.evaluate(COVERED)
+    assert looked["found"] == []
+    assert all(any(text.startswith(words) for text in looked["texts"][0]) for words in needed), looked["texts"]
+
+
+def no_word_covers_another(page):
+    """Side by side with a value and many measures, inverted, then in three planes."""
+    page.evaluate(WATCH_WRITING)
+    stage = page.locator(".stage").first.bounding_box()
+    width, height = stage["width"] - BAR, stage["height"]
+    drags = [(0.3, 0.3, 0.5, 0.4), (0.25, 0.2, 0.48, 0.43), (0.2, 0.35, 0.51, 0.45), (0.5, 0.8, 0.95, 0.99)]
+    drags.append((0.4, 0.5, 0.6, 0.01))
+    for number, (ax, ay, bx, by) in enumerate(drags):
+        page.locator(f"button[data-tool={('distance', 'roi')[number % 2]}]").click()
+        page.mouse.move(stage["x"] + ax * width, stage["y"] + ay * height)
+        page.mouse.down()
+        page.mouse.move(stage["x"] + bx * width, stage["y"] + by * height)
+        page.mouse.up()
+    nothing_is_covered(page, "D1: ", "R2: ", "D5: ")
+    page.locator(".stage").first.focus()
+    page.keyboard.press("i")
+    page.locator("#low").fill("-12345.6")
+    page.locator("#high").fill("12345.7")
+    page.keyboard.press("Enter")
+    nothing_is_covered(page)
+    page.locator("[data-act=planes]").click()
+    ready(page, 3)
+    nothing_is_covered(page)
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (1280, 800), (820, 1180), (560, 900)])
+def test_it_fits_no_word_covers_another_and_axe_finds_no_barrier(opened, served, panes, size):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(served, served.show(panes["reference"], panes["result"], panes["spread"]), *size)
     ready(page, 3)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    no_word_covers_another(page)
+    page.locator("[data-act=planes]").click()
+    ready(page, 3)
     report = axe.Axe().run(page)
     assert report.violations_count == 0, report.generate_report()
     page.keyboard.press("?")

@@ -3,6 +3,7 @@
 (() => {
   "use strict";
   const LAYOUTS = { all: 3, axial: 0, coronal: 1, sagittal: 2, volume: 4 }; // NiiVue's SLICE_TYPE
+  const GRID = 2; // NiiVue's MULTIPLANAR_TYPE
   const UINT8 = 2; // NIfTI's code
   const NEVER_DRAG = 0, PAN = 3, CROSS = 8; // NiiVue's DRAG_MODE
   const canvas = document.querySelector("#canvas");
@@ -25,6 +26,7 @@
       dragMode: NEVER_DRAG,
       mouseEventConfig: { leftButton: { primary: CROSS }, rightButton: PAN, centerButton: PAN },
       multiplanarShowRender: 1, // always
+      multiplanarLayout: GRID, // left to itself it puts four in one row, however narrow
       crosshairColor: [0.49, 0.77, 1, 1],
       crosshairWidthUnit: "percent",
       crosshairWidth: 0.4,

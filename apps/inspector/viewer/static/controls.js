@@ -97,7 +97,7 @@ export class Controls {
     const difference = this.find("#difference");
     difference.closest("label").hidden = !viewer.pairs.length;
     const named = viewer.pairs.map(([a, b], i) => new Option(`${a.title} − ${b.title}`, String(i)));
-    difference.replaceChildren(new Option("none", "-1"), ...named);
+    difference.replaceChildren(new Option("no difference", "-1"), ...named);
     const unsure = viewer.panes.some(({ kind }) => kind === "uncertainty") && viewer.panes.some(({ kind }) => kind === "grey");
     this.find("[data-act=overlay]").hidden = !unsure;
     const several = viewer.panes.length > 1;
@@ -155,7 +155,7 @@ export class Controls {
 
   choose(tool) {
     this.tool = tool;
-    for (const button of this.root.querySelectorAll("[data-tool]")) {
+    for (const button of this.root.querySelectorAll("button[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
       if (button.dataset.tool === tool) this.speak(`Tool: ${button.getAttribute("aria-label")}`);
     }
@@ -224,6 +224,14 @@ export class Controls {
   }
 
   writeHelp(table) {
+    // Names of icons come up under a mouse; a finger finds them here.
+    for (const button of this.root.querySelectorAll(".bar button:has(svg)")) {
+      const row = this.find("#icons").insertRow();
+      const head = Object.assign(document.createElement("th"), { scope: "row" });
+      head.append(button.querySelector("svg").cloneNode(true), button.getAttribute("aria-label"));
+      row.append(head);
+      row.insertCell().textContent = button.title;
+    }
     const rows = this.find("#keys");
     for (const [keys, words] of table) {
       const row = rows.insertRow();

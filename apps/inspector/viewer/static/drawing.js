@@ -39,8 +39,13 @@ export function drawScale(pen, view) {
   const { kx, room } = view.layout;
   const { dx } = view.drawn;
   const perUnit = kx / dx;
-  const length = niceLength(Math.max(1e-6, (room[0] * 0.3) / perUnit));
-  const [left, base] = [10, box.height - 9];
+  pen.font = FONT;
+  const [left, words] = [10, 53];
+  // In a narrow picture it is shorter, or stands above the line with the window.
+  const free = room[0] - 8 - pen.measureText(view.marks.window.textContent).width - left - words;
+  const reach = Math.max(12, Math.min(room[0] * 0.3, free >= 14 ? free : room[0] / 2 - left - words - 14));
+  const length = niceLength(Math.max(1e-6, reach / perUnit));
+  const base = box.height - (free >= 14 ? 9 : 26);
   pen.strokeStyle = "#e8e8e8";
   pen.lineWidth = 1.5;
   pen.beginPath();
@@ -49,7 +54,6 @@ export function drawScale(pen, view) {
   pen.lineTo(left + length * perUnit, base);
   pen.lineTo(left + length * perUnit, base - 5);
   pen.stroke();
-  pen.font = FONT;
   pen.fillStyle = "#e8e8e8";
   const unit = view.pane.spacing ? "mm" : "px";
   pen.fillText(`${length} ${unit}`, left + length * perUnit + 6, base + 1);

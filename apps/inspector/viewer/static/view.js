@@ -2,7 +2,8 @@
 
 import { distance, ellipseStatistics, show, sourceIndex, turnedSize } from "./arithmetic.js";
 import { CLEAR, NOTHING, TABLES } from "./colours.js";
-import { BAR, BOTTOM, FONT, TOP, drawBar, drawCross, drawScale, fill } from "./drawing.js";
+import { BAR, BOTTOM, TOP, drawBar, drawCross, drawScale, fill } from "./drawing.js";
+import { drawMeasures } from "./measures.js";
 
 const REACH = 9; // CSS pixels from the end of a measure
 const element = (name, className, parent, text = "") => {
@@ -200,13 +201,13 @@ export class View {
     pen.drawImage(this.bitmap, x, y, width * kx, height * ky);
     this.drawOverlay(pen, x, y, width * kx, height * ky);
     this.drawBeside(pen, x, y, width * kx, height * ky);
-    this.drawMeasures(pen);
+    this.write(); // before the measures, whose labels give way to the words
+    drawMeasures(pen, this);
     const cursor = this.viewer.cursorIn(this);
     if (cursor && cursor.quietFor !== this) drawCross(pen, this, cursor);
     pen.restore();
     this.root.dataset.scale = drawScale(pen, this);
     drawBar(pen, this);
-    this.write();
   }
 
   paint() {
@@ -246,49 +247,6 @@ export class View {
     if (this.viewer.share <= 0) return;
     pen.fillStyle = "#7cc4ff";
     pen.fillRect(edge - 1, y, 2, height);
-  }
-
-  drawMeasures(pen) {
-    const { kx, ky, x, y } = this.layout;
-    const at = ([down, across]) => [x + across * kx, y + down * ky];
-    pen.lineWidth = 1.5;
-    pen.font = FONT;
-    const labels = [];
-    for (const measure of this.viewer.measuresOf(this)) {
-      const [[ax, ay], [bx, by]] = [at(measure.a), at(measure.b)];
-      const stroke = () => {
-        for (const [colour, line] of [["#000", 3.5], ["#ffd75e", 1.5]]) {
-          pen.strokeStyle = colour;
-          pen.lineWidth = line;
-          pen.stroke();
-        }
-      };
-      pen.beginPath();
-      if (measure.tool === "distance") {
-        pen.moveTo(ax, ay);
-        pen.lineTo(bx, by);
-      } else pen.ellipse((ax + bx) / 2, (ay + by) / 2, Math.abs(ax - bx) / 2, Math.abs(ay - by) / 2, 0, 0, 7);
-      stroke();
-      const text = `${measure.label}: ${this.reading(measure)}`;
-      this.drawHandles(pen, [[ax, ay], [bx, by]]);
-      const left = Math.max(4, Math.min(Math.max(ax, bx) + 6, this.layout.room[0] - pen.measureText(text).width - 6));
-      let top = Math.max(14, Math.max(ay, by) + 4);
-      const width = pen.measureText(text).width + 6;
-      // A label goes below those that lie in its way.
-      for (const other of labels) if (other.left < left + width && left < other.left + other.width && Math.abs(other.top - top) < 17) top = other.top + 17;
-      labels.push({ left, top, width });
-      labels.sort((a, b) => a.top - b.top);
-      pen.fillStyle = "rgba(0,0,0,.75)";
-      pen.fillRect(left - 3, top - 12, width, 16);
-      pen.fillStyle = "#ffd75e";
-      pen.fillText(text, left, top);
-    }
-  }
-
-  /** The ends by which a measure is moved. */
-  drawHandles(pen, ends) {
-    pen.fillStyle = "#ffd75e";
-    for (const [x, y] of ends) pen.fillRect(x - 3, y - 3, 6, 6);
   }
 
   /** The measure and its end ("a" or "b") within reach of a place on the screen; null if there is none. */

@@ -104,12 +104,13 @@ export class Viewer extends EventTarget {
     const views = this.views.filter((view) => !view.root.hidden);
     const [width, height] = [this.grid.clientWidth, Math.max(this.grid.clientHeight, 300)];
     const largest = (columns) => {
-      const room = [width / columns - BAR, height / Math.ceil(views.length / columns) - 150];
+      const room = [width / columns - BAR, height / Math.ceil(views.length / columns) - 110];
       return Math.min(...views.map(({ drawn: d }) => Math.min(room[0] / (d.width * d.dx), Math.max(room[1], 40) / (d.height * d.dy))));
     };
     const choices = views.map((_, i) => i + 1).filter((columns) => columns === 1 || width / columns >= 260);
-    // A tablet scrolls: there two side by side are worth more than one large.
-    const best = width < 900 ? Math.min(2, choices.length) : choices.reduce((kept, columns) => (largest(columns) > largest(kept) * 1.02 ? columns : kept));
+    // Where the page grows with its pictures, two side by side are worth more than one large.
+    const grows = getComputedStyle(this.grid).getPropertyValue("--grows") === "1";
+    const best = grows ? Math.min(2, choices.length) : choices.reduce((kept, columns) => (largest(columns) > largest(kept) * 1.02 ? columns : kept));
     this.grid.style.setProperty("--columns", String(best));
   }
 
