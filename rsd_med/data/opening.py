@@ -117,7 +117,11 @@ def _limits(path: Path) -> tuple[float, float] | None:
     if array.dtype == np.uint8 or array.dtype.kind not in "uif" or array.size == 0:
         return None
     low, high = min(0.0, float(array.min())), float(array.max())
-    return (low, high) if np.isfinite([low, high]).all() and low < high else None
+    if not np.isfinite([low, high]).all():
+        raise DataError(f"{path.name}: some values are not finite (NaN or infinite): replace them by numbers.")
+    if low >= high:
+        raise DataError(f"{path.name}: all values are the same: there is no image in it.")
+    return low, high
 
 
 # Readers take the path itself: a name that holds a $ or a ~ means nothing but itself here.

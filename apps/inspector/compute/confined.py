@@ -106,10 +106,10 @@ def _child(pipe: Connection, task: Task, path: str, out: str, index: int | None)
     logging.getLogger("rsd_med").addHandler(notices)
     try:
         answer = task(Path(path), Path(out), index)
-        said = [_without_name(sentence, Path(path).name) for sentence in notices.sentences[:MOST_NOTICES]]
+        said = [_without_name(sentence, Path(path), Path(out)) for sentence in notices.sentences[:MOST_NOTICES]]
         answer |= {"notices": said}
     except DataError as error:
-        answer = {"error": _without_name(str(error), Path(path).name)}
+        answer = {"error": _without_name(str(error), Path(path), Path(out))}
     except MemoryError:
         answer = {"error": _too_much(f"{MEMORY_BYTES >> 30} GiB of memory")}
     except Exception as error:  # a library's own words may quote the file
@@ -133,9 +133,17 @@ class _Notices(logging.Handler):
         self.sentences.append(record.getMessage())
 
 
-def _without_name(sentence: str, name: str) -> str:
+def alone_path(out: Path) -> Path:
+    """Return where one image alone is put as an array of one, to be read like any other."""
+    return out.with_name(f"{out.stem}-image.npy")
+
+
+def _without_name(sentence: str, path: Path, out: Path) -> str:
     """Return a reader's sentence without the name that the file has here, which its owner never gave it."""
-    return sentence.replace(f"{name}: the file", "The file").replace(f"{name}: ", "").replace(name, "that was sent")
+    for name in (path.name, alone_path(out).name):
+        sentence = sentence.replace(f"{name}: the file", "The file").replace(f"{name}: ", "")
+        sentence = sentence.replace(f" in {name}", " in the file that was sent").replace(name, "that was sent")
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _too_much(what: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rsd_med.base.errors import DataError
 
-from .confined import in_child
+from .confined import alone_path, in_child
 
 if TYPE_CHECKING:
     from rsd_med.data.scan import Geometry, Picture, Scan
@@ -95,7 +95,7 @@ def _opened(path: Path, out: Path) -> "Source":
 
     torch.set_num_threads(1)
     if path.suffix == ".npy" and _axes_of_array(path) == 2:
-        alone = out.with_name(f"{out.stem}-image.npy")
+        alone = alone_path(out)
         np.save(alone, np.load(path, allow_pickle=False)[None])
         path = alone
     source = open_scan(path).unclipped()

@@ -141,7 +141,8 @@ class Case:
         return all((number, acceleration, method) in self.results for number in range(self.count))
 
     def close(self, session: Session) -> None:
-        """Drop everything of it but the upload."""
+        """Drop everything of it but the upload; what is still being made of it is not taken."""
+        self.turn += 1
         for pane in (self.measured, *self.volumes.values()):
             session.forget(pane.artefact)
         for files in [result["files"] for result in self.results.values()] + [self.whole_files]:

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from rsd_med.base.errors import DataError
+from rsd_med.data.recognition import is_dicom
 
 from .session import Session, current_session, new_id
 from .space import PART
@@ -35,11 +36,9 @@ def sniff(head: bytes) -> str | None:
         return ".nii.gz"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":
         return ".nii"
-    if head[128:132] == b"DICM":
-        return ".dcm"
     if head.startswith(b"\x93NUMPY"):
         return ".npy"
-    return None
+    return ".dcm" if is_dicom(head) else None
 
 
 def upload_routes() -> APIRouter:

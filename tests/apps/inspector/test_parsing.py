@@ -120,6 +120,13 @@ def test_a_picture_alone_is_read_and_a_guess_about_axes_is_told(tmp_path):
     assert (alone["count"], alone["shape"], alone["notices"]) == (1, [16, 12], [])
     np.testing.assert_allclose(np.load(tmp_path / "stack.npy")[0], values, rtol=1e-4)
     assert alone["window"][0] == -200
+    np.save(tmp_path / "x.npy", values.astype(np.complex64))
+    (guess,) = read_stack(tmp_path / "x.npy", tmp_path / "96A-stack.npy")["notices"]
+    assert guess.startswith("An array of complex numbers, shape (1, 16, 12), is taken for 1 images")  # no name of ours
+    for broken, why in ((values * np.nan, "some values are not finite"), (values * 0, "all values are the same")):
+        np.save(tmp_path / "x.npy", broken)
+        with pytest.raises(DataError, match=f"^{why.capitalize()}"):
+            read_stack(tmp_path / "x.npy", tmp_path / "stack.npy")
     guessed = read_stack(write_scan(tmp_path / "x.h5", complex_noise(5, 24, 16)), tmp_path / "stack.npy")
     (guess,) = guessed["notices"]
     assert guess.startswith("'kspace' has three axes and no header says what the first is")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 pytest.importorskip("uvicorn", reason="The app's packages are not installed: pip install '.[app]'.")
@@ -205,6 +206,24 @@ def test_it_fits_and_axe_finds_no_barrier(page, size):
     assert page.evaluate(AREA) >= (0.7 if size[0] >= 1280 else 0.45)
     assert page.locator("#rail").evaluate("(rail) => rail.clientHeight") >= 300
     page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_hidden_files_beside_a_series_and_old_dicom_do_no_harm(page, tmp_path):
+    from rsd_med.data.scan import Geometry
+    from rsd_med.data.writing.dicom import write_dicom
+
+    files = write_dicom(tmp_path / "old", np.random.default_rng(0).random((3, 24, 16)), Geometry(), (0.0, 1.0))
+    for path in files:  # as old exports are: without preamble and meta information
+        dataset = pydicom.dcmread(path)
+        pydicom.dcmwrite(path, pydicom.Dataset(dataset), implicit_vr=False, little_endian=True, force_encoding=True)
+        assert path.read_bytes()[128:132] != b"DICM"
+    (tmp_path / "old" / "._0.dcm").write_bytes(b"what a Mac keeps beside a file")
+    page.set_input_files("#scan-file", sorted((tmp_path / "old").iterdir()))
+    page.locator(
+        "#identity", has_text=f"({files[0].name} and 2 more, hidden files left out: 1) · slice 2 of 3"
+    ).wait_for()
+    page.locator(".pane[data-shown]").first.wait_for()
+    rest(page)
 
 
 def test_junk_is_refused_in_a_sentence_in_view(page, tmp_path):

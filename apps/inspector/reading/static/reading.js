@@ -53,12 +53,17 @@ function blank(title) {
 
 // ---- choosing --------------------------------------------------------------------------------------------------------
 
-async function choose(files) {
-  if (!files.length) return;
+async function choose(chosen) {
+  if (!chosen.length) return;
+  // What a Mac or a file manager lays beside scans: ._name, .DS_Store
+  const visible = chosen.filter(({ name }) => !name.startsWith("."));
+  const files = visible.length ? visible : chosen;
+  const hidden = chosen.length - files.length;
   const mine = ++turn;
   sending?.abort();
   sending = new AbortController();
-  const name = files.length > 1 ? `${files[0].name} and ${files.length - 1} more` : files[0].name;
+  const more = [files.length > 1 ? ` and ${files.length - 1} more` : "", hidden ? `, hidden files left out: ${hidden}` : ""];
+  const name = files[0].name + more.join("");
   blank(`Reading ${name} …`);
   tell("Sending …", false, null);
   try {
