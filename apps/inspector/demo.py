@@ -100,8 +100,18 @@ def make_demo(options: argparse.Namespace, out: Path) -> None:
     if options.held_out is not None:
         _write_held_out(options, experiment.sampling_operators.size, out)
     _write_account(options, folder, made)
+    _open_every_network(out)
     if options.held_out is not None:
         _store_what_is_known(out)
+
+
+def _open_every_network(out: Path) -> None:
+    """Open what was written; weights of a network that has been changed since would fail on the first page."""
+    from .compute.model import Model
+
+    model = Model(out)  # teacher and student
+    if "reconstructor" in model.networks:
+        model.trained("reconstructor")
 
 
 def _store_what_is_known(out: Path) -> None:

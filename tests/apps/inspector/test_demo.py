@@ -22,7 +22,9 @@ def test_the_demo_draws_anatomy_and_says_whose_it_may_be():
         if path.suffix not in (".png", ".npy", ".npz", ".safetensors"):
             assert not re.search(r"/(tmp|work|root|home)/", path.read_text(encoding="utf-8")), path.name
     model = Model(FOLDER)
-    assert {"teacher", "student"} <= set(model.stages)
+    assert {"teacher", "student"} <= set(model.networks)
+    for name in model.networks:
+        model.trained(name)  # its weights fit the network as it is now
     assert model.experiment.protocol.description
     images = model.student(0, range(4), 1.0, lambda _: None)
     assert np.isfinite(images).all()
