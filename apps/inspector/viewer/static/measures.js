@@ -19,7 +19,8 @@ export function drawMeasures(pen, view) {
   }
 }
 
-function drawShape(pen, tool, [ax, ay], [bx, by]) {
+function drawShape(pen, tool, a, b) {
+  const [[ax, ay], [bx, by]] = [a, b];
   pen.beginPath();
   if (tool === "distance") {
     pen.moveTo(ax, ay);
