@@ -1,5 +1,6 @@
 """How a network is computed: what changes its speed, and what it computes by rounding alone."""
 
+import sys
 from typing import Any, Literal
 
 import torch
@@ -42,7 +43,8 @@ class ComputeOptions(Settings):
 
 def begin_pass() -> None:
     """Say that what graphs of a GPU have answered before may be overwritten: their answers share memory."""
-    torch.compiler.cudagraph_mark_step_begin()
+    if "torch._inductor.cudagraph_trees" in sys.modules:  # else there are no graphs, and it takes seconds to import
+        torch.compiler.cudagraph_mark_step_begin()
 
 
 def _how_compiled(stated: bool | str) -> str:
