@@ -80,7 +80,7 @@ CIFAR = "{kind: ddpmpp}"
 CASES: dict[str, tuple[str, int, int, int]] = {
     "demo": (KNEES.replace("SIZE", "32").replace("R, ", "4, ").replace("BACKBONE", SMALL), 32, 512, 40),
     "cifar10": (COLOURS.replace("BACKBONE", CIFAR), 8, 256, 3),
-    "smoke": (KNEES.replace("SIZE", "16").replace("R, ", "2, ").replace("BACKBONE", SMALL), 8, 8, 3),
+    "smoke": (KNEES.replace("256", "32").replace("SIZE", "16").replace("R, ", "2, ").replace("BACKBONE", SMALL), 8, 8, 3),
 }
 
 
