@@ -12,6 +12,7 @@ import torch
 from rsd_med.metrics.distances import FIGURES
 from rsd_med.reporting.report import NOTICE, POLICY, build_report
 from rsd_med.runs.grids import save_gallery, to_grey_levels
+from tests.reporting.conftest import fill_run
 
 VOID = {"img", "meta", "br"}
 
@@ -48,8 +49,15 @@ def build(run) -> Page:
     return Page(run.report.read_text(encoding="utf-8"))
 
 
-def test_the_page_tells_the_story_in_order(run):
-    page = build(run)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, knees):
+    """The run as it is, and its page, for tests that only read."""
+    run = fill_run(tmp_path_factory.mktemp("whole") / "quickstart-1", knees)
+    return run, build(run)
+
+
+def test_the_page_tells_the_story_in_order(whole):
+    _, page = whole
     story = [
         "State: done",
         "quickstart-1",
@@ -105,8 +113,8 @@ def test_the_page_tells_the_story_in_order(run):
     assert page.all("html") == [{"lang": "en"}]
 
 
-def test_the_page_is_self_contained(run):
-    page = build(run)
+def test_the_page_is_self_contained(whole):
+    run, page = whole
     text = run.report.read_text(encoding="utf-8")
     names = {name for name, _ in page.elements}
     assert not names & {"script", "link", "iframe", "object", "embed", "base", "form", "video", "audio"}
@@ -117,8 +125,8 @@ def test_the_page_is_self_contained(run):
     assert not [path for path in run.path.glob(".*") if path.name != ".lock"]
 
 
-def test_the_student_comes_first_large_and_as_large_as_what_it_is_held_against(run):
-    images = build(run).all("img")
+def test_the_student_comes_first_large_and_as_large_as_what_it_is_held_against(whole):
+    images = whole[1].all("img")
     panels = images[:3]
     assert [image["alt"] for image in panels] == [
         "Samples of the student, 4 images",
@@ -130,19 +138,19 @@ def test_the_student_comes_first_large_and_as_large_as_what_it_is_held_against(r
     assert images[4]["alt"] == "Measurements seen as images, 8 images"
 
 
-def test_what_is_shown_are_the_images_themselves(run, knees):
+def test_what_is_shown_are_the_images_themselves(whole, knees):
     """Each picture is its image, enlarged by a library of its own kind: Pillow against scikit-image."""
     from PIL import Image
     from skimage.transform import resize
 
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(build(run).all("img")[0]["src"].split(",")[1]))))
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(whole[1].all("img")[0]["src"].split(",")[1]))))
     level = to_grey_levels(knees.student)[3].astype(float)
     expected = resize(level, (199, 199), order=3, mode="edge", preserve_range=True)
     assert np.abs(shown[-199:, -199:] - expected.clip(0, 255)).mean() < 2
 
 
-def test_tables_have_headers_with_scope(run):
-    page = build(run)
+def test_tables_have_headers_with_scope(whole):
+    _, page = whole
     assert page.all("th")
     assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
 
@@ -175,9 +183,10 @@ def test_text_that_is_no_text_does_not_stop_the_report(run, replace_metrics):
     assert "\ud800" not in build(run).text
 
 
-def test_the_report_does_not_tell_where_files_lie(run):
+def test_the_report_does_not_tell_where_files_lie(whole):
+    run, page = whole
     assert "protocol_folder" in run.environment.read_text()
-    assert "protocol_folder" not in build(run).text
+    assert "protocol_folder" not in page.text
 
 
 def test_an_empty_folder_still_gives_a_report(empty_run):
