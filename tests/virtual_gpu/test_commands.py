@@ -16,18 +16,18 @@ PROTOCOL = """
 schema_version: 1
 name: tiny
 seed: 3
-data: {kind: knee_phantom, num_images: 12, size: 16, coils: 2, supersample: 1}
+data: {kind: knee_phantom, num_images: 8, size: 16, coils: 2, supersample: 1}
 corruption: {kind: multicoil_fourier, acceleration: 2, acs_lines: 4, further_lines: 1}
 backbone: {kind: monai_unet, channels: [4], attention: [false], norm_groups: 2}
 diffusion: {precision: float32}
-teacher: {objective: {kind: ambient_fourier}, images: 8, batch_size: 4, evaluate_samples: 8}
-student: {images: 8, batch_size: 4, evaluate_every: 4, evaluate_samples: 8}
-reconstructor: {images: 8, batch_size: 4, evaluate_samples: 8}
+teacher: {objective: {kind: ambient_fourier}, images: 8, batch_size: 4, evaluate_samples: 6}
+student: {images: 8, batch_size: 4, evaluate_every: 4, evaluate_samples: 6}
+reconstructor: {images: 8, batch_size: 4, evaluate_samples: 6}
 evaluation:
   num_samples: 8
-  monitor_images: 8
+  monitor_images: 6
   samplers: [{kind: heun, steps: 2}]
-  reference: {kind: knee_phantom, num_images: 8, size: 16, coils: 2, supersample: 1, split: test}
+  reference: {kind: knee_phantom, num_images: 6, size: 16, coils: 2, supersample: 1, split: test}
 engine: {compile: false}
 """
 
