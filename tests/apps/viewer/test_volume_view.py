@@ -199,7 +199,7 @@ def test_without_webgl2_three_planes_are_shown(launch, served):
         assert page.locator(".mark.place").all_text_contents() == ["Axial", "Coronal", "Sagittal"]
 
 
-@pytest.mark.parametrize("size", [(1920, 1080), (820, 1180)])
+@pytest.mark.parametrize("size", [(1024, 640), (640, 900)])
 def test_the_dialog_fits_and_axe_finds_no_barrier(opened, served, size):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed.")
     _, address = show(served, "RAS", affine=affine_of("RAS"))
