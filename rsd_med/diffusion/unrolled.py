@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from rsd_med.base.devices import sent
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.diffusion.data_weight import DataWeight
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.guess_error import GuessError
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.data_step import data_step
 from rsd_med.operators.linear import LinearOperator
@@ -38,8 +38,10 @@ class UnrolledNetwork(nn.Module):
 
     The image begins as ``A^H y``. In each turn the network, a denoiser, estimates the image from the one so far, given
     ``A^H y`` and the mask; the data step then restores what was measured (`rsd_med.operators.data_step`),
-    the more the less noise there is (`rsd_med.diffusion.data_weight`). All turns but the last are shown no noise: they
+    the more the less noise there is (`rsd_med.diffusion.guess_error`). All turns but the last are shown no noise: they
     are taken once, however many draws are asked for. Noise z enters in the last turn; each z gives a draw of its own.
+    It enters twice: the network is given it, for errors that have a shape, and its first two channels, times the error
+    that is expected of each pixel, are added to the guess: so draws differ where the guess is not sure.
 
     While it learns, the turns before the last are fewer, by chance, and no gradient passes through them: so every turn
     learns to make the most of what the turns before leave, at the price of one.
@@ -69,7 +71,7 @@ class UnrolledNetwork(nn.Module):
         super().__init__()
         self.denoiser = denoiser
         self.turns = turns
-        self.data_weight = DataWeight()
+        self.guess_error = GuessError()
         self.chance: Draws | None = None
         self.register_buffer("shown_shares", torch.linspace(0.1, 1.0, CALIBRATED))
         self.register_buffer("spreads", torch.ones(CALIBRATED))
@@ -214,11 +216,11 @@ class UnrolledNetwork(nn.Module):
     def _turn(self, image: Tensor, noise: Tensor, scan: "_Scan") -> Tensor:
         level = torch.full((len(image),), LEVEL, device=image.device)
         noise_level = noise_input(scan.sigma).expand(scan.mask.shape)
-        context = torch.cat([scan.mask, to_channels(scan.adjoint), noise_level, noise], 1)
-        guess = to_complex(self.denoiser(to_channels(image), level, context))
-        power = torch.view_as_real(guess).square().sum(-1)
-        weight = self.data_weight(power, scan.sigma.reshape(-1, 1, 1, 1))
-        return data_step(guess, weight, scan.operator, scan.adjoint)
+        zero_filled, sigma = to_channels(scan.adjoint), scan.sigma.reshape(-1, 1, 1, 1)
+        guess = self.denoiser(to_channels(image), level, torch.cat([scan.mask, zero_filled, noise_level, noise], 1))
+        error = self.guess_error(guess, zero_filled, scan.mask, sigma)
+        drawn = to_complex(guess + error * noise[:, :2])
+        return data_step(drawn, self.guess_error.weight(error, sigma), scan.operator, scan.adjoint)
 
 
 @dataclass(frozen=True)

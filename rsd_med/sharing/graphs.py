@@ -247,7 +247,10 @@ class ReconstructorGraph(SharedGraph):
         level = torch.full_like(sigma[:, 0, 0, 0], LEVEL)
         inputs = [mask, zero_filled, noise_input(sigma[:, 0, 0, 0]).expand_as(mask), z]
         guess = self.denoiser(image, level, torch.cat(inputs, 1))
-        weight = self.unrolled.data_weight(guess.square().sum(1, keepdim=True), sigma)
+        expected = self.unrolled.guess_error
+        error = expected(guess, zero_filled, mask, sigma)
+        guess = guess + error * z[:, :2]
+        weight = expected.weight(error, sigma)
         coils = coil_maps.square().sum((1, 2)).unsqueeze(1)
         scale = preconditioned(weight, mask.mean((-2, -1), keepdim=True) * coils)
 

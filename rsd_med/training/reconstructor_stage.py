@@ -1,6 +1,7 @@
 """The reconstructor: one network call from undersampled k-space to a draw from the posterior."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import torch
@@ -21,6 +22,7 @@ from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
 from rsd_med.inverse.spread_calibration import calibrate_spread
 from rsd_med.metrics.energy_score import Group
 from rsd_med.operators.channels import to_channels
+from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.training.ema import EMA
 from rsd_med.training.kinds import OPTIMISERS
 from rsd_med.training.muon import MuonSettings
@@ -53,6 +55,11 @@ class ReconstructorSettings(Settings):
     least_central: PositiveInt = Field(4, description="central columns that are always shown")
     shown: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
         (0.3, 0.95), description="share of the other measured columns that is shown, drawn between these each time"
+    )
+    rows: PositiveInt | None = Field(
+        None,
+        description="rows of the image (readout) that a step learns from, a strip drawn anew for each measurement: rows "
+        "are measured apart, so that large scans cost no more than small ones; null: all",
     )
     optimiser: Annotated[OptimiserSettings, OPTIMISERS] = Field(
         default_factory=lambda: MuonSettings(
@@ -151,13 +158,21 @@ class ReconstructorStage(Stage):
         """Take one step on measurements."""
         network = self.network.learning(draws)
         loss = self.accumulate(
-            "reconstructor", batch, draws, lambda microbatch: self.score(network, microbatch, draws)[0]
+            "reconstructor", batch, draws, lambda part: self.score(network, self._strips(part, draws), draws)[0]
         )
         loss = self.distribution.average_gradients(self.network, loss)
         norm, skipped = take_step(self.network, self.optimiser, self.settings.optimiser, images, self.images)
         images_in_step = len(batch) * self.distribution.world_size
         self.ema.update(self.network, images + images_in_step, images_in_step)
         return {"loss": loss, "gradient_norm": norm, "skipped": skipped}
+
+    def _strips(self, batch: Measurement, draws: Draws) -> Measurement:
+        """Return a strip of `rows` of each measurement; whole ones where they have no more."""
+        rows, height = self.settings.rows, batch.size[0]
+        if rows is None or rows >= height:
+            return batch
+        starts = torch.floor((height - rows + 1) * draws.host.uniform(len(batch))).to(torch.int64).tolist()
+        return Measurement.cat([_strip(batch[n : n + 1], slice(start, start + rows)) for n, start in enumerate(starts)])
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the trained network and its average."""
@@ -197,3 +212,9 @@ class ReconstructorStage(Stage):
             scores.append(score.cpu())
             drawn.append(to_channels(each[:, 0]).cpu())
         return {"energy_score": float(torch.cat(scores).mean())}, torch.cat(drawn)
+
+
+def _strip(measurement: Measurement, rows: slice) -> Measurement:
+    assert isinstance(measurement.operator, MultiCoilFourier)
+    operator, data = measurement.operator.strip(measurement.data, rows)
+    return replace(measurement, operator=operator, data=data)

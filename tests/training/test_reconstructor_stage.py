@@ -112,7 +112,7 @@ def test_draws_of_one_scan_share_what_was_measured_and_differ_elsewhere():
     noise = torch.randn(ITEMS, 3, LATENTS, SIDE, SIDE)
     network = unrolled()
     with torch.no_grad():
-        network.data_weight.floor.fill_(-1.2)  # the data steps believe the data alone
+        network.guess_error.floor.fill_(-1.2)  # the data steps believe the data alone
         images = network(scan, noise)
     assert images.shape == (ITEMS, 3, 1, SIDE, SIDE)
     for item in range(ITEMS):
