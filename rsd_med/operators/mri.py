@@ -53,33 +53,6 @@ class CoilMaps(LinearOperator):
         """The maps."""
         return self.maps
 
-    def strip(self, data: Complex[Tensor, "*b coil y x"], rows: slice) -> tuple[Self, Complex[Tensor, "*b coil r x"]]:
-        """Return the scan of some rows of the image alone, and its data.
-
-        A mask of columns leaves the transform along y whole. So every row of the image is measured for itself: k-space
-        is transformed back along y, cut, and transformed again. The noise stays white, with the same σ.
-
-        Parameters
-        ----------
-        data
-            K-space of the whole image.
-        rows
-            Which; neighbours.
-
-        Raises
-        ------
-        ValueError
-            If the mask is none of columns.
-        """
-        if self.mask.shape[-2] != 1:
-            raise ValueError("Rows of an image are measured apart where the mask is constant along y alone.")
-        lines = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(data, -2), dim=-2, norm="ortho"), -2)
-        cut = torch.fft.ifftshift(lines[..., rows, :], -2)
-        return (
-            type(self)(self.mask, self.maps[..., rows, :]),
-            torch.fft.fftshift(torch.fft.fft(cut, dim=-2, norm="ortho"), -2),
-        )
-
     def support(self) -> Bool[Tensor, "*b 1 y x"]:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
         return (self.maps != 0).any(-3, keepdim=True)
@@ -196,6 +169,33 @@ class MultiCoilFourier(LinearOperator):
     def restricted(self, data: Tensor, chosen: Bool[Tensor, "*b 1 y x"]) -> tuple["MultiCoilFourier", Tensor]:
         """Return the scan of the chosen cells, a mask ``(*batch, 1, 1 or y, x)``, and its data."""
         return type(self)(self.mask & chosen, self.maps), data.masked_fill(~chosen, 0)
+
+    def strip(self, data: Complex[Tensor, "*b coil y x"], rows: slice) -> tuple[Self, Complex[Tensor, "*b coil r x"]]:
+        """Return the scan of some rows of the image alone, and its data.
+
+        A mask of columns leaves the transform along y whole. So every row of the image is measured for itself: k-space
+        is transformed back along y, cut, and transformed again. The noise stays white, with the same σ.
+
+        Parameters
+        ----------
+        data
+            K-space of the whole image.
+        rows
+            Which; neighbours.
+
+        Raises
+        ------
+        ValueError
+            If the mask is none of columns.
+        """
+        if self.mask.shape[-2] != 1:
+            raise ValueError("Rows of an image are measured apart where the mask is constant along y alone.")
+        lines = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(data, -2), dim=-2, norm="ortho"), -2)
+        cut = torch.fft.ifftshift(lines[..., rows, :], -2)
+        return (
+            type(self)(self.mask, self.maps[..., rows, :]),
+            torch.fft.fftshift(torch.fft.fft(cut, dim=-2, norm="ortho"), -2),
+        )
 
     def support(self) -> Bool[Tensor, "*b 1 y x"]:
         """Return where any coil sees the image, bool ``(*batch, 1, y, x)``: Σ_c |S_c|² > 0."""
