@@ -1,4 +1,6 @@
-"""How far a network's guess is likely to be off, pixel by pixel: its weight beside the data, and the spread of draws."""
+"""How far a guess is likely to be off, pixel by pixel: its weight beside the data, and the spread of draws."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ NEIGHBOURHOOD = 5
 FLOOR, DARK, SHARE = 0.015, 0.02, 0.2
 """First values: w where σ is unknown; how far a guess errs in the dark; and which share of its brightness elsewhere."""
 
+COARSE = 0.5
+"""Coarse errors begin as so large a part of fine ones."""
+
 SPEED = 10.0
 """The logarithms are learned so many times faster than other weights, whose steps are small for them."""
 
@@ -19,21 +24,52 @@ WIDTH = 24
 REACH = 3.0
 """The network changes the error by a factor between ``exp(-REACH)`` and ``exp(REACH)``."""
 
+LATENTS = 4
+"""Channels of the noise z that a draw is made of: real and imaginary part of fine and of coarse errors."""
+
 SMALLEST = 1e-4
 """Powers count as at least its square before their logarithm is taken."""
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How far a guess may be off: standard deviations per real component.
+
+    Attributes
+    ----------
+    fine
+        Of errors that are independent from pixel to pixel, ``(b, 1, y, x)``.
+    coarse
+        Of errors that neighbours share, `NEIGHBOURHOOD` pixels wide, likewise.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+
+    def variance(self) -> Tensor:
+        """Return the variance of both together, ``(b, 1, y, x)``."""
+        return self.fine.square() + self.coarse.square()
+
+    def drawn(self, noise: Tensor) -> Tensor:
+        """Return errors ``(b draws, 2, y, x)`` of z, standard normal, ``(b, draws, LATENTS, y, x)``."""
+        fine, coarse = (each.repeat_interleave(noise.shape[1], 0) for each in (self.fine, self.coarse))
+        z = noise.flatten(0, 1)
+        # A mean of n independent numbers has 1/√n of their deviation.
+        return fine * z[:, :2] + coarse * (NEIGHBOURHOOD * _mean(z[:, 2:]))
+
+
 class GuessError(nn.Module):
-    """``s(p)``: the standard deviation of a guess's error about pixel p, per real component, learned.
+    """The standard deviation of a guess's error at pixel p, per real component, learned.
 
     It is a model and a correction: ``s² = (τ² + κ² |guess|²) e^{2 c}``. τ is the error in the dark, κ its share of the
     brightness (the guess's mean power in a small square). c comes from a small network, that sees where edges are, and
-    what the zero-filled image has beside the guess: folded edges are where a guess errs. At first c is 0.
+    what the zero-filled image has beside the guess: folded edges are where a guess errs. At first c is 0. There are two
+    such: of fine errors, and of coarse ones, which begin as half as large.
 
     Two things follow of a Gaussian prior of this width about the guess. The weight of the guess beside the data is
     ``w = f + σ² / s²``, the variance of the noise divided by that of the prior; so the guess stays where there is air,
-    and noise of the measured lines does not come back there. And draws differ by ``s`` before the data step takes away
-    what was measured. f, the floor, is for what is wrong beside noise: coil maps, an unknown σ.
+    and noise of the measured lines does not come back there. And draws differ by errors of this size before the data
+    step takes away those of what was measured. f, the floor, is for what else is wrong: coil maps, an unknown σ.
     """
 
     def __init__(self) -> None:
@@ -43,12 +79,12 @@ class GuessError(nn.Module):
         self.share = nn.Parameter(torch.tensor(SHARE).log() / SPEED)
         self.first = nn.Conv2d(6, WIDTH, 3, padding=1)
         self.second = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.last = nn.Conv2d(WIDTH, 1, 3, padding=1)
+        self.last = nn.Conv2d(WIDTH, 2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, guess: Tensor, zero_filled: Tensor, mask: Tensor, sigma: Tensor) -> Tensor:
-        """Return s.
+    def forward(self, guess: Tensor, zero_filled: Tensor, mask: Tensor, sigma: Tensor) -> Spread:
+        """Return how far the guess may be off.
 
         Parameters
         ----------
@@ -61,12 +97,12 @@ class GuessError(nn.Module):
 
         Returns
         -------
-        Tensor
-            ``(b, 1, y, x)``, positive.
+        Spread
+            Positive.
         """
         guess, zero_filled = guess.detach(), zero_filled.detach()
         power = guess.square().sum(1, keepdim=True)
-        around = avg_pool2d(power, NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2, count_include_pad=False)
+        around = _mean(power)
         folded = (zero_filled - guess).square().sum(1, keepdim=True)
         share = mask.mean((-2, -1), keepdim=True).expand_as(power)
         noise = _logarithm(sigma.square()).expand_as(power)
@@ -74,12 +110,17 @@ class GuessError(nn.Module):
         correction = self.last(silu(self.second(silu(self.first(torch.cat(parts, 1))))))
         dark, bright = ((SPEED * one).exp() for one in (self.dark, self.share))
         model = (dark.square() + bright.square() * around).sqrt()
-        error: Tensor = model * (REACH * torch.tanh(correction / REACH)).exp()
-        return error
+        fine, coarse = (model * (REACH * torch.tanh(c / REACH)).exp() for c in correction.split(1, 1))
+        return Spread(fine, COARSE * coarse)
 
-    def weight(self, error: Tensor, sigma: Tensor) -> Tensor:
-        """Return w, ``(b, 1, y, x)``, positive, of s and of σ ``(b, 1, 1, 1)``."""
-        return (SPEED * self.floor).exp() + sigma.square() / error.square()
+    def weight(self, error: Spread, sigma: Tensor) -> Tensor:
+        """Return w, ``(b, 1, y, x)``, positive, of the error and of σ ``(b, 1, 1, 1)``."""
+        return (SPEED * self.floor).exp() + sigma.square() / error.variance()
+
+
+def _mean(image: Tensor) -> Tensor:
+    """Return the mean about each pixel; of fewer pixels at the border."""
+    return avg_pool2d(image, NEIGHBOURHOOD, stride=1, padding=NEIGHBOURHOOD // 2, count_include_pad=False)
 
 
 def _steepness(image: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -12,22 +12,22 @@ from rsd_med.base.devices import sent
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.guess_error import GuessError
+from rsd_med.diffusion.guess_error import GuessError, Spread
 from rsd_med.operators.channels import to_channels, to_complex
-from rsd_med.operators.data_step import data_step
+from rsd_med.operators.data_step import ITERATIONS, data_step
 from rsd_med.operators.linear import LinearOperator
 
-LATENTS = 4
-"""Channels of the noise z that a draw is made of."""
-
-CONTEXT = 1 + 2 + 1 + LATENTS
-"""Channels that the network is given beside the image so far: the mask, ``A^H y``, the noise level, z."""
+CONTEXT = 1 + 2 + 1
+"""Channels that the network is given beside the image so far: the mask, ``A^H y``, the noise level."""
 
 LEVEL = 0.05
 """The noise level that the network, which is a denoiser, is told of the image so far."""
 
 CALIBRATED = 4
 """Numbers of columns for which the spread of draws is calibrated."""
+
+GAP_ITERATIONS = 8
+"""Of conjugate gradients for the differences of draws, which need not be as exact as the image."""
 
 NEW_SHARE = 0.3
 """Weights of inputs that a teacher does not have begin as so large a part of fresh ones."""
@@ -38,10 +38,9 @@ class UnrolledNetwork(nn.Module):
 
     The image begins as ``A^H y``. In each turn the network, a denoiser, estimates the image from the one so far, given
     ``A^H y`` and the mask; the data step then restores what was measured (`rsd_med.operators.data_step`),
-    the more the less noise there is (`rsd_med.diffusion.guess_error`). All turns but the last are shown no noise: they
-    are taken once, however many draws are asked for. Noise z enters in the last turn; each z gives a draw of its own.
-    It enters twice: the network is given it, for errors that have a shape, and its first two channels, times the error
-    that is expected of each pixel, are added to the guess: so draws differ where the guess is not sure.
+    the more the less noise there is. Noise z enters before the last data step: as errors of the size that is expected
+    of each pixel (`rsd_med.diffusion.guess_error`), of which the data step leaves what was not measured. So the network
+    is asked once for each turn, however many draws are wanted.
 
     While it learns, the turns before the last are fewer, by chance, and no gradient passes through them: so every turn
     learns to make the most of what the turns before leave, at the price of one.
@@ -84,40 +83,48 @@ class UnrolledNetwork(nn.Module):
         measurement
             Of b items, with one set of coil maps.
         noise
-            z, standard normal, ``(b, draws, LATENTS, y, x)`` float32; zeros give one estimate.
+            z, standard normal, ``(b, draws, LATENTS, y, x)`` float32; zeros give the estimate.
 
         Returns
         -------
         Tensor
             ``(b, draws, 1, y, x)`` complex64.
         """
-        operator, adjoint, draws = measurement.operator, measurement.image(), noise.shape[1]
+        scan, last = self._last_turn(measurement)
+        count = noise.shape[1]
+        each = torch.arange(len(last.guess), device=noise.device).repeat_interleave(count)
+        drawn = last.guess[each] + last.spread(noise)
+        return _restored(drawn, last.weight[each], scan[each]).unflatten(0, (-1, count))
+
+    def _last_turn(self, measurement: Measurement) -> tuple["_Scan", "_Guess"]:
+        """Take all turns; return the last one's guess before its data step."""
+        operator, adjoint = measurement.operator, measurement.image()
         shape = (len(adjoint), 1, *adjoint.shape[-2:])
         mask = operator.entries(measurement.data).to(torch.float32).expand(shape)
         scan = _Scan(operator, adjoint, mask, measurement.sigma.to(adjoint.device))
-        silent = torch.zeros_like(noise[:, 0])
         if self.chance is None:
             image = adjoint
             for _ in range(1, self.turns):
-                image = self._turn(image, silent, scan)
+                image = self._turn(image, scan)
         else:
-            image = self._some_turns(silent, scan, self.chance)
-        each = torch.arange(len(adjoint), device=adjoint.device).repeat_interleave(draws)
-        return self._turn(image[each], noise.flatten(0, 1), scan[each]).unflatten(0, (-1, draws))
+            image = self._some_turns(scan, self.chance)
+        return scan, self._guess(image, scan)
 
     @torch.no_grad()
-    def _some_turns(self, silent: Tensor, scan: "_Scan", chance: Draws) -> Tensor:
+    def _some_turns(self, scan: "_Scan", chance: Draws) -> Tensor:
         """Take some turns, of each item another number below `turns`, without gradients."""
         image = scan.adjoint.clone()
         before = torch.floor(self.turns * chance.host.uniform(len(image))).to(torch.int64)
         for turn in range(1, self.turns):
             going = sent((before >= turn).nonzero()[:, 0], image.device)
             if len(going):
-                image[going] = self._turn(image[going], silent[going], scan[going])
+                image[going] = self._turn(image[going], scan[going])
         return image
 
     def pairs(self, measurement: Measurement, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the estimate without noise and half the differences of draws with noise of opposite sign.
+        """Return the estimate without noise, and by how much draws differ from it.
+
+        The data step is linear: the two are solved for apart.
 
         Parameters
         ----------
@@ -131,9 +138,13 @@ class UnrolledNetwork(nn.Module):
         tuple of Tensor
             ``(b, 1, 1, y, x)`` and ``(b, pairs, 1, y, x)`` complex64.
         """
-        every = self(measurement, torch.cat([torch.zeros_like(noise[:, :1]), noise, -noise], 1))
+        scan, last = self._last_turn(measurement)
         count = noise.shape[1]
-        return every[:, :1], (every[:, 1 : count + 1] - every[:, count + 1 :]) / 2
+        estimate = _restored(last.guess, last.weight, scan)
+        each = torch.arange(len(estimate), device=noise.device).repeat_interleave(count)
+        silent = replace(scan[each], adjoint=torch.zeros_like(scan.adjoint)[each])
+        gaps = _restored(last.spread(noise), last.weight[each], silent, GAP_ITERATIONS)
+        return estimate[:, None], gaps.unflatten(0, (-1, count))
 
     def draw(self, measurement: Measurement, noise: Tensor) -> Tensor:
         """Draw images in pairs around the estimate without noise, with calibrated spread.
@@ -213,14 +224,17 @@ class UnrolledNetwork(nn.Module):
             target[:, shared : shared + 2 * per_channel] = 0
             target[:, shared + 2 * per_channel :] *= NEW_SHARE
 
-    def _turn(self, image: Tensor, noise: Tensor, scan: "_Scan") -> Tensor:
+    def _turn(self, image: Tensor, scan: "_Scan") -> Tensor:
+        last = self._guess(image, scan)
+        return _restored(last.guess, last.weight, scan)
+
+    def _guess(self, image: Tensor, scan: "_Scan") -> "_Guess":
         level = torch.full((len(image),), LEVEL, device=image.device)
-        noise_level = noise_input(scan.sigma).expand(scan.mask.shape)
         zero_filled, sigma = to_channels(scan.adjoint), scan.sigma.reshape(-1, 1, 1, 1)
-        guess = self.denoiser(to_channels(image), level, torch.cat([scan.mask, zero_filled, noise_level, noise], 1))
-        error = self.guess_error(guess, zero_filled, scan.mask, sigma)
-        drawn = to_complex(guess + error * noise[:, :2])
-        return data_step(drawn, self.guess_error.weight(error, sigma), scan.operator, scan.adjoint)
+        context = torch.cat([scan.mask, zero_filled, noise_input(scan.sigma).expand(scan.mask.shape)], 1)
+        guess = self.denoiser(to_channels(image), level, context)
+        spread = self.guess_error(guess, zero_filled, scan.mask, sigma)
+        return _Guess(to_complex(guess), spread, self.guess_error.weight(spread, sigma))
 
 
 @dataclass(frozen=True)
@@ -234,6 +248,23 @@ class _Scan:
 
     def __getitem__(self, items: Tensor) -> "_Scan":
         return _Scan(self.operator[items], self.adjoint[items], self.mask[items], self.sigma[items])
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """What a turn's network says: the image, how far it may be off, and its weight beside the data."""
+
+    guess: Tensor
+    error: Spread
+    weight: Tensor
+
+    def spread(self, noise: Tensor) -> Tensor:
+        """Return errors that the guess may have, of z ``(b, draws, LATENTS, y, x)``: ``(b draws, 1, y, x)``."""
+        return to_complex(self.error.drawn(noise))
+
+
+def _restored(guess: Tensor, weight: Tensor, scan: _Scan, iterations: int = ITERATIONS) -> Tensor:
+    return data_step(guess, weight, scan.operator, scan.adjoint, iterations)
 
 
 def noise_input(sigma: Tensor) -> Tensor:

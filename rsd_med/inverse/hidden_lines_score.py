@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.diffusion.unrolled import LATENTS
+from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.metrics.energy_score import Group, energy_score
 from rsd_med.operators.masks import sparser_masks
 from rsd_med.operators.mri import MultiCoilFourier

@@ -9,7 +9,7 @@ from torch import Tensor
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.corruptions.measurement import Measurement
-from rsd_med.diffusion.unrolled import LATENTS
+from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.inverse.base import Progress, Solver, SolverSettings, sample_generators
 from rsd_med.inverse.prior import Amortised, TrainedNetwork
 from rsd_med.operators.mri import MultiCoilFourier

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.corruptions.measurement import Conditions
-from rsd_med.diffusion.unrolled import CALIBRATED, LATENTS, UnrolledNetwork
+from rsd_med.diffusion.guess_error import LATENTS
+from rsd_med.diffusion.unrolled import CALIBRATED, UnrolledNetwork
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
 from rsd_med.inverse.uncertainty import LEVEL, interval_width
 from rsd_med.operators.mri import MultiCoilFourier

@@ -170,7 +170,7 @@ class MultiCoilFourier(LinearOperator):
         """Return the scan of the chosen cells, a mask ``(*batch, 1, 1 or y, x)``, and its data."""
         return type(self)(self.mask & chosen, self.maps), data.masked_fill(~chosen, 0)
 
-    def strip(self, data: Complex[Tensor, "*b coil y x"], rows: slice) -> tuple[Self, Complex[Tensor, "*b coil r x"]]:
+    def strip(self, data: Complex[Tensor, "*b coil y x"], rows: slice) -> tuple["MultiCoilFourier", Tensor]:
         """Return the scan of some rows of the image alone, and its data.
 
         A mask of columns leaves the transform along y whole. So every row of the image is measured for itself: k-space

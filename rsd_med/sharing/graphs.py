@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from rsd_med.base.draws import Draws
 from rsd_med.diffusion.clip import BLACK, WHITE
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.guess_error import LATENTS, Spread
 from rsd_med.diffusion.one_step import OneStep
-from rsd_med.diffusion.unrolled import LATENTS, LEVEL, UnrolledNetwork, noise_input
+from rsd_med.diffusion.unrolled import GAP_ITERATIONS, LEVEL, UnrolledNetwork, noise_input
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.data_step import ITERATIONS, preconditioned
 from rsd_med.sharing.kspace import masked_in_kspace
@@ -211,13 +212,13 @@ class ReconstructorGraph(SharedGraph):
         scan = zero_filled, sigma.reshape(-1, 1, 1, 1), mask, coil_maps
         image = zero_filled
         for _ in range(1, own.turns):
-            image = self._turn(image, torch.zeros_like(z), scan)
-        noises = torch.cat([torch.zeros_like(z), z, -z])
-        thrice = [torch.cat([part, part, part]) for part in (image, *scan)]
-        last = self._turn(thrice[0], noises, (thrice[1], thrice[2], thrice[3], thrice[4]))
-        estimate, above, below = last.reshape(3, -1, *last.shape[1:])  # ONNX has no working way for `chunk`
-        spread = own.spread_for(mask.mean((1, 2, 3))).reshape(-1, 1, 1, 1)
-        return estimate + spread * (above - below) / 2
+            guess, _, weight = self._guess(image, scan)
+            image = _restored(guess, weight, scan, ITERATIONS)
+        guess, error, weight = self._guess(image, scan)
+        estimate = _restored(guess, weight, scan, ITERATIONS)
+        silent = torch.zeros_like(zero_filled), *scan[1:]
+        gap = _restored(error.drawn(z[:, None]), weight, silent, GAP_ITERATIONS)
+        return estimate + own.spread_for(mask.mean((1, 2, 3))).reshape(-1, 1, 1, 1) * gap
 
     def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
         """Describe what the network takes, in order."""
@@ -242,24 +243,31 @@ class ReconstructorGraph(SharedGraph):
         image = masked_in_kspace(draws.normal(items, self.channels, *self.size), mask, coil_maps)
         return image, 0.01 + 0.02 * draws.uniform(items), draws.normal(items, LATENTS, *self.size), mask, coil_maps
 
-    def _turn(self, image: Tensor, z: Tensor, scan: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        zero_filled, sigma, mask, coil_maps = scan
+    def _guess(self, image: Tensor, scan: "RealScan") -> tuple[Tensor, Spread, Tensor]:
+        zero_filled, sigma, mask, _ = scan
         level = torch.full_like(sigma[:, 0, 0, 0], LEVEL)
-        inputs = [mask, zero_filled, noise_input(sigma[:, 0, 0, 0]).expand_as(mask), z]
-        guess = self.denoiser(image, level, torch.cat(inputs, 1))
-        expected = self.unrolled.guess_error
-        error = expected(guess, zero_filled, mask, sigma)
-        guess = guess + error * z[:, :2]
-        weight = expected.weight(error, sigma)
-        coils = coil_maps.square().sum((1, 2)).unsqueeze(1)
-        scale = preconditioned(weight, mask.mean((-2, -1), keepdim=True) * coils)
+        context = torch.cat([mask, zero_filled, noise_input(sigma[:, 0, 0, 0]).expand_as(mask)], 1)
+        guess = self.denoiser(image, level, context)
+        error = self.unrolled.guess_error(guess, zero_filled, mask, sigma)
+        return guess, error, self.unrolled.guess_error.weight(error, sigma)
 
-        def system(v: Tensor) -> Tensor:
-            image = scale * v
-            return scale * (masked_in_kspace(image, mask, coil_maps) + weight * image)
 
-        right = scale * (zero_filled + weight * guess)
-        return scale * conjugate_gradient(system, right, ITERATIONS, start=guess / scale)
+RealScan = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A scan in real numbers: ``A^H y``, σ ``(b, 1, 1, 1)``, mask, coil maps; see `ReconstructorGraph`."""
+
+
+def _restored(guess: Tensor, weight: Tensor, scan: RealScan, iterations: int) -> Tensor:
+    """Take the data step; see `rsd_med.operators.data_step`."""
+    zero_filled, _, mask, coil_maps = scan
+    coils = coil_maps.square().sum((1, 2)).unsqueeze(1)
+    scale = preconditioned(weight, mask.mean((-2, -1), keepdim=True) * coils)
+
+    def system(v: Tensor) -> Tensor:
+        image = scale * v
+        return scale * (masked_in_kspace(image, mask, coil_maps) + weight * image)
+
+    right = scale * (zero_filled + weight * guess)
+    return scale * conjugate_gradient(system, right, iterations, start=guess / scale)
 
 
 def _first(conditions: Conditions, items: int) -> list[Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rsd_med import __version__
 from rsd_med.base.errors import ProtocolError
-from rsd_med.diffusion.unrolled import LATENTS
+from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.protocol import Protocol
 from rsd_med.reporting.model_card import render_card
 from rsd_med.reporting.record import RunRecord

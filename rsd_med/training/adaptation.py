@@ -13,8 +13,8 @@ from rsd_med.base.errors import ProtocolError
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
+from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.schedules import LogNormalLevels
-from rsd_med.diffusion.unrolled import LATENTS
 from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSettings, repeat
 from rsd_med.inverse.hiding import hide, lines_of
 from rsd_med.inverse.prior import Amortised, Prior, TrainedNetwork

@@ -58,7 +58,7 @@ class ReconstructorSettings(Settings):
     )
     rows: PositiveInt | None = Field(
         None,
-        description="rows of the image (readout) that a step learns from, a strip drawn anew for each measurement: rows "
+        description="image rows (readout) that a step learns from, a strip drawn anew for each measurement: rows "
         "are measured apart, so that large scans cost no more than small ones; null: all",
     )
     optimiser: Annotated[OptimiserSettings, OPTIMISERS] = Field(

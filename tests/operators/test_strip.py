@@ -10,11 +10,15 @@ from rsd_med.operators.mri import MultiCoilFourier
 
 def _scan(rows: int) -> tuple[MultiCoilFourier, torch.Tensor]:
     draws = generator_for(0, "scan", rows)
-    maps, image = (torch.complex(draws.normal(*shape), draws.normal(*shape)) for shape in ((1, 3, rows, 10), (1, 1, rows, 10)))
+    maps, image = (
+        torch.complex(draws.normal(*shape), draws.normal(*shape)) for shape in ((1, 3, rows, 10), (1, 1, rows, 10))
+    )
     return MultiCoilFourier(draws.uniform(1, 1, 1, 10) > 0.5, maps), image
 
 
-@pytest.mark.parametrize(("height", "rows"), [(12, slice(3, 9)), (13, slice(0, 6)), (13, slice(6, 13)), (12, slice(0, 12))])
+@pytest.mark.parametrize(
+    ("height", "rows"), [(12, slice(3, 9)), (13, slice(0, 6)), (13, slice(6, 13)), (12, slice(0, 12))]
+)
 def test_a_strip_is_the_scan_of_the_rows(height: int, rows: slice):
     operator, image = _scan(height)
     data = operator(image)

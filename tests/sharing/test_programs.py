@@ -7,10 +7,10 @@ import torch
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
+from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.kinds import BACKBONES
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.heun import HeunSettings
-from rsd_med.diffusion.unrolled import LATENTS
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels
 from rsd_med.operators.mri import MultiCoilFourier

@@ -13,7 +13,8 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
 from rsd_med.diffusion.backbones.patch_unet import PatchUNetSettings
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
-from rsd_med.diffusion.unrolled import CONTEXT, LATENTS, LEVEL, UnrolledNetwork
+from rsd_med.diffusion.guess_error import LATENTS
+from rsd_med.diffusion.unrolled import CONTEXT, LEVEL, UnrolledNetwork
 from rsd_med.export import main as export
 from rsd_med.operators.channels import to_channels
 from rsd_med.operators.mri import MultiCoilFourier
