@@ -268,15 +268,14 @@ def _reconstructor(
     own = protocol.model_copy(update={"backbone": settings.backbone or protocol.backbone})
     network = count_network(own, replace(shape, context=CONTEXT), precision)
     cast = 2 if precision == "bfloat16" else 0
-    # The last turn is taken for each draw. Those before it are taken once, half of them while it learns, and without
-    # gradients. The data steps are nothing beside them.
+    # The network is asked once a turn; while it learns, for half of those before the last, and without gradients.
+    # The data steps are nothing beside that.
     before = settings.turns - 1
     fixed = (20 + 2 * cast) * network.weights
     evaluated = _evaluations(settings.images, settings.evaluate_every) * settings.evaluate_samples
-    learned = (3 * settings.draws + before / 2) * settings.images
-    flops = network.flops * (learned + (settings.draws + before) * evaluated)
-    # Of each pass with gradients the data step holds two images, and each draw is measured.
-    held = settings.draws * (network.learning + 2 * shape.data_bytes // max(1, shape.coils))
+    flops = network.flops * ((3 + before / 2) * settings.images + settings.turns * evaluated)
+    # Of each draw the data step holds two images, and it is measured.
+    held = network.learning + settings.draws * 2 * shape.data_bytes // max(1, shape.coils)
     return _stage(protocol, shape, network, settings.batch_size // ranks, held, fixed, flops)
 
 

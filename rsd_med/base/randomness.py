@@ -1,6 +1,8 @@
 """Randomness that depends on what is drawn, never on when: every draw derives from (seed, purpose, item)."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,3 +34,14 @@ def generator_for(seed: int, purpose: str, *items: object, device: "torch.device
     from rsd_med.base.draws import Draws
 
     return Draws(device=device).manual_seed(derive_seed(seed, purpose, *items))
+
+
+@contextmanager
+def weights_from(generator: "Draws") -> Iterator[None]:
+    """Let networks that are built inside draw their weights from a generator alone; the global random state is kept."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed every accelerator as well, which the fork does not undo.
+        torch.random.default_generator.manual_seed(generator.initial_seed())
+        yield

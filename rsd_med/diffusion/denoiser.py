@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
+from rsd_med.base.randomness import weights_from
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.backbones import BackboneSettings, Encoder, LearningNetwork
 from rsd_med.diffusion.compute import ComputeOptions
@@ -255,9 +256,7 @@ def build_denoiser(
     compute_options
         How the network is computed: by default in float32, contiguous and eager.
     """
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed every accelerator as well, which the fork does not undo.
-        torch.random.default_generator.manual_seed(generator.initial_seed())
+    with weights_from(generator):
         network = backbone.build(channels + context_channels, channels)
     hidden = 0.0 if diffusion.hidden_std == "auto" else diffusion.hidden_std
     return Denoiser(network.to(device), diffusion.sigma_data, compute_options, hidden)

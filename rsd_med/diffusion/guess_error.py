@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, silu
 
+from rsd_med.base.randomness import generator_for, weights_from
+
 NEIGHBOURHOOD = 5
 """Side of the square whose mean power tells how bright it is about a pixel, in pixels."""
 
@@ -77,11 +79,13 @@ class GuessError(nn.Module):
         self.floor = nn.Parameter(torch.tensor(FLOOR).log() / SPEED)
         self.dark = nn.Parameter(torch.tensor(DARK).log() / SPEED)
         self.share = nn.Parameter(torch.tensor(SHARE).log() / SPEED)
-        self.first = nn.Conv2d(6, WIDTH, 3, padding=1)
-        self.second = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.last = nn.Conv2d(WIDTH, 2, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        with weights_from(generator_for(0, "expected error")):  # the same in every run: at first they change nothing
+            self.first = nn.Conv2d(6, WIDTH, 3, padding=1)
+            self.second = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+            self.last = nn.Conv2d(WIDTH, 2, 3, padding=1)
+        with torch.no_grad():
+            for parameter in self.last.parameters():
+                parameter.zero_()
 
     def forward(self, guess: Tensor, zero_filled: Tensor, mask: Tensor, sigma: Tensor) -> Spread:
         """Return how far the guess may be off.

@@ -34,7 +34,7 @@ class AmortisedReconstruction(Solver):
 
     @torch.no_grad()
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
-        """Draw all samples at once, in pairs: they share all turns but the last."""
+        """Draw all samples at once, in pairs: they share all that the network says."""
         self.trained.check(measurement)
         operator = measurement.operator
         if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:

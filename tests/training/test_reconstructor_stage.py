@@ -125,26 +125,38 @@ def test_draws_of_one_scan_share_what_was_measured_and_differ_elsewhere():
 
 
 def test_turns_before_the_last_are_fewer_while_it_learns_and_pass_no_gradients(monkeypatch):
-    network, taken = unrolled(), []
-    turn = UnrolledNetwork._turn
+    network, asked = unrolled(), []
+    guess = UnrolledNetwork._guess
 
-    def counting(self, image, noise, scan):
-        taken.append((len(image), torch.is_grad_enabled()))
-        return turn(self, image, noise, scan)
+    def counting(self, image, scan):
+        asked.append((len(image), torch.is_grad_enabled()))
+        return guess(self, image, scan)
 
-    monkeypatch.setattr(UnrolledNetwork, "_turn", counting)
+    monkeypatch.setattr(UnrolledNetwork, "_guess", counting)
     scan, noise = measurement(), torch.randn(ITEMS, 2, LATENTS, SIDE, SIDE)
     network(scan, noise)
-    assert taken == [(ITEMS, True), (2 * ITEMS, True)]
+    assert asked == [(ITEMS, True), (ITEMS, True)]  # once a turn, however many draws there are
     before = []
     for number in range(8):
-        taken.clear()
+        asked.clear()
         network.learning(generator_for(number, "turns"))(scan, noise)
-        *silent, last = taken
-        assert last == (2 * ITEMS, True)
+        *silent, last = asked
+        assert last == (ITEMS, True)
         assert all(not gradients for _, gradients in silent)
         before.append(sum(items for items, _ in silent))
     assert 0.3 < sum(before) / (8 * ITEMS) < 0.7  # of each item, one turn or none
+
+
+def test_pairs_are_the_draws_themselves():
+    network, scan = unrolled(), measurement()
+    noise = torch.randn(ITEMS, 2, LATENTS, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.guess_error.floor.fill_(-0.1)  # few iterations solve it
+        estimate, gaps = network.pairs(scan, noise)
+        torch.testing.assert_close(estimate, network(scan, torch.zeros_like(noise[:, :1])), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(estimate + gaps, network(scan, noise), rtol=1e-3, atol=1e-4)
+        drawn = network.draw(scan, noise)
+        torch.testing.assert_close((drawn[:, 0::2] + drawn[:, 1::2]) / 2, estimate.expand_as(gaps))
 
 
 def test_a_teacher_is_the_first_estimate():
@@ -157,7 +169,7 @@ def test_a_teacher_is_the_first_estimate():
     shown = to_channels(operator.H(scan.data))
     expected = teacher(shown, torch.full((ITEMS,), LEVEL), mask_context(operator))
     context = torch.cat(
-        [mask_context(operator), torch.randn(ITEMS, 2, SIDE, SIDE), torch.zeros(ITEMS, 5, SIDE, SIDE)], 1
+        [mask_context(operator), torch.randn(ITEMS, 2, SIDE, SIDE), torch.zeros(ITEMS, 1, SIDE, SIDE)], 1
     )
     torch.testing.assert_close(network.denoiser(shown, torch.full((ITEMS,), LEVEL), context), expected)
     other = build_denoiser(
