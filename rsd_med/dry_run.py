@@ -7,10 +7,12 @@ import torch
 
 from rsd_med.base.randomness import generator_for
 from rsd_med.costs import describe, shape_of
+from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.diffusion.backbones import count_parameters
 from rsd_med.experiment import Experiment
 from rsd_med.reporting.noise_level import describe_noise_level
 from rsd_med.training.batches import BatchOrder, load_batch
+from rsd_med.training.reconstructor_stage import ReconstructorStage
 from rsd_med.training.stage import Stage
 
 FEW_IMAGES = 16
@@ -94,13 +96,14 @@ def time_step(experiment: Experiment, stage: Stage) -> tuple[float, int]:
         Seconds that a whole step takes, and images that were tried at once, on all ranks together.
     """
     distribution = experiment.distribution
-    order = BatchOrder(experiment.dataset.groups(), stage.batch_size, experiment.protocol.seed, f"{stage.name}/order")
+    dataset = experiment.reconstructor_dataset if isinstance(stage, ReconstructorStage) else experiment.dataset
+    order = BatchOrder(dataset.groups(), stage.batch_size, experiment.protocol.seed, f"{stage.name}/order")
     share = distribution.share(order[0])
     tried = min(len(share), stage.micro_batch or 1)
-    _step(experiment, stage, share[:tried])  # sets up kernels and memory, too
+    _step(dataset, stage, share[:tried], experiment.device)  # sets up kernels and memory, too
     began = time.perf_counter()
     while True:
-        own = _step(experiment, stage, share[:tried])
+        own = _step(dataset, stage, share[:tried], experiment.device)
         # All ranks go on alike, or they would wait for each other's gradients for ever.
         facts = distribution.gather([torch.tensor([own, time.perf_counter() - began], dtype=torch.float64)])
         seconds, spent = torch.stack(facts).amax(0).tolist()
@@ -109,12 +112,12 @@ def time_step(experiment: Experiment, stage: Stage) -> tuple[float, int]:
         tried = min(len(share), GROWTH * tried)
 
 
-def _step(experiment: Experiment, stage: Stage, indices: Sequence[int]) -> float:
+def _step(dataset: MeasurementDataset, stage: Stage, indices: Sequence[int], device: torch.device) -> float:
     """Take one step and return its seconds."""
-    batch = load_batch(experiment.dataset, indices, experiment.device)
+    batch = load_batch(dataset, indices, device)
     began = time.perf_counter()
-    stage.step(batch, 0, generator_for(0, "dry run", device=experiment.device))
-    if experiment.device.type == "cuda":
+    stage.step(batch, 0, generator_for(0, "dry run", device=device))
+    if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began
 

@@ -17,6 +17,7 @@ from rsd_med.data.map_files import WithMaps
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.data.paths import resolve_path
 from rsd_med.data.prepared import PreparedMeasurements
+from rsd_med.data.source import SourceSettings
 from rsd_med.diffusion.compute import ComputeOptions, set_up
 from rsd_med.diffusion.denoiser import Denoiser, build_denoiser
 from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
@@ -106,10 +107,23 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> MeasurementDataset:
-        """The corrupted measurements: all that training ever sees."""
-        source = self.protocol.data.build(self.base_dir, self.protocol.seed)
+        """The corrupted measurements: all that training ever sees, unless the reconstructor has some of its own."""
+        return self._measurements_of(self.protocol.data, "data")
+
+    @cached_property
+    def reconstructor_dataset(self) -> MeasurementDataset:
+        """What the reconstructor learns from."""
+        root, data = self.reconstructor_settings.root, self.protocol.data
+        if root is None:
+            return self.dataset
+        if "root" not in type(data).model_fields:
+            raise ProtocolError(f"reconstructor.root: data of kind {data.kind} come from no folder; leave it out.")
+        return self._measurements_of(data.model_copy(update={"root": root}), "reconstructor")
+
+    def _measurements_of(self, data: SourceSettings, key: str) -> MeasurementDataset:
+        source = data.build(self.base_dir, self.protocol.seed)
         if len(source) == 0:
-            raise DataError("data: the source holds no images; check data.root and the options that select files.")
+            raise DataError(f"{key}: the source holds no images; check {key}.root and the options that select files.")
         protocol, engine = self.protocol, self.protocol.engine
         if protocol.calibration.maps.file is not None:
             advice = "see calibration.maps.file"
@@ -213,6 +227,8 @@ class Experiment:
         if protocol.reconstructor is not None:
             _ = protocol.reconstructor.score(self.corruption)
             sizes.append(protocol.reconstructor.batch_size)
+            if protocol.reconstructor.root is not None:
+                _ = self.reconstructor_dataset[0]
         for size in sizes:
             share = self.distribution.share(range(size))
             count_passes(len(share), self.protocol.engine.micro_batch)

@@ -330,7 +330,7 @@ def _train_reconstructor(experiment: Experiment, run: RunFolder, loop: Loop, res
     offset = max((int(checkpoint.folder.name) for checkpoint in before if checkpoint is not None), default=0)
     starts = experiment.reconstructor_settings.start == "teacher"
     teacher = experiment.load_network(finished_teacher(run), "teacher") if starts else None
-    loop.drive(experiment.reconstructor_stage(teacher), offset, resume_from)
+    loop.over(experiment.reconstructor_dataset).drive(experiment.reconstructor_stage(teacher), offset, resume_from)
 
 
 def _try_report(run: RunFolder, run_logger: RunLogger) -> None:

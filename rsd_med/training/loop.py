@@ -1,10 +1,12 @@
 """One loop for both stages. Progress is counted in images; all randomness derives from (seed, stage, images)."""
 
+import copy
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -79,6 +81,12 @@ class Loop:
         self.stop = stop
         self.on_evaluation = on_evaluation
         self.distribution = distribution
+
+    def over(self, dataset: MeasurementDataset) -> Self:
+        """Return this loop over other measurements."""
+        other = copy.copy(self)
+        other.dataset, other.readers = dataset, reader_count(self.settings.workers, dataset, self.device)
+        return other
 
     def drive(self, stage: Stage, offset: int, resume_from: Checkpoint | None = None) -> None:
         """Train ``stage`` to its end and leave a finished checkpoint.

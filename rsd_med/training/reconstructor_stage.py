@@ -38,6 +38,11 @@ class ReconstructorSettings(Settings):
     """A stage of its own: a network that reconstructs in one call, learned from undersampled scans alone."""
 
     images: PositiveInt = Field(description="length of the stage, in measurements")
+    root: str | None = Field(
+        None,
+        description="folder of scans that it learns from, in place of data.root and read likewise; it may hold "
+        "scans of several sizes; null: those of data.root",
+    )
     batch_size: PositiveInt = Field(4, description="measurements in a step")
     start: Literal["teacher", "fresh"] = Field(
         "teacher", description="teacher: with the weights of the run's ambient_fourier teacher; fresh: without any"

@@ -186,6 +186,8 @@ def test_from_raw_files_to_images(tmp_path, capsys):
     mask = ["--acceleration", "2", "--acs-lines", "4", "--mask-per-slice"]
     assert simulate([str(tmp_path / "images.npy"), "--out", str(tmp_path / "train"), *shape, *mask]) == 0
     assert simulate([str(tmp_path / "images.npy"), "--out", str(tmp_path / "test"), *shape, "--fully-sampled"]) == 0
+    np.save(tmp_path / "tall.npy", np.concatenate([pictures[:4]] * 2, 1))
+    assert simulate([str(tmp_path / "tall.npy"), "--out", str(tmp_path / "own"), *shape[2:], *mask]) == 0
     protocol = {
         "schema_version": 1,
         "name": "tiny",
@@ -207,7 +209,11 @@ def test_from_raw_files_to_images(tmp_path, capsys):
     base = [str(tmp_path / "tiny.yaml"), "--run-dir", str(run), "--stage", "reconstructor"]
     with pytest.raises(Exception, match="holds no teacher checkpoint"):
         train(base)
-    fresh = [*base, "--set", "reconstructor.start=fresh"]
+    with pytest.raises(Exception, match="nowhere"):
+        train([*base, "--set", "reconstructor.start=fresh", "--set", f"reconstructor.root={tmp_path / 'nowhere'}"])
+    assert not run.exists()
+    own = ["--set", f"reconstructor.root={tmp_path / 'own'}", "--set", f"reconstructor.rows={SIDE - 4}"]
+    fresh = [*base, *own, "--set", "reconstructor.start=fresh"]
     assert train([*fresh, "--dry-run", "--device-memory", "1"]) == 0
     shown = capsys.readouterr().out
     assert "reconstructor: batch 4" in shown
@@ -220,7 +226,7 @@ def test_from_raw_files_to_images(tmp_path, capsys):
     assert train(fresh) == 0, "a finished stage is not trained again"
     assert (run / "metrics.jsonl").read_text() == before
     with pytest.raises(Exception, match="has trained its reconstructor first"):
-        train([*fresh[:-4], "--stage", "teacher", *fresh[-2:]])
+        train([*base[:-1], "teacher", *fresh[len(base) :]])
     scan = next((tmp_path / "test").glob("*.h5"))
     out = tmp_path / "out"
     assert reconstruct([str(run), str(scan), "--acceleration", "2", "--acs-lines", "4", "--out", str(out)]) == 0
