@@ -4,8 +4,9 @@ python -m benchmarks.reconstructor [--anatomy heads|brains] [--size 128|64] [--r
     [--images N] [--noise auto|none] [--oracle | --no-oracle] [--slices N]
 
 The train split becomes eight-coil raw files at R = 4, each image twice, a mask for each slice and nothing else in
-them. Scans differ in noise (σ from 0.0015 to 0.015 of white), phase and shading (`rsd_med.simulate --varied`). Teacher
-and reconstructor learn from those. L1-wavelet's λ is tuned on eight slices of the train split, at each acceleration
+them. Scans differ in noise (σ from 0.0015 to 0.015 of white), phase and shading (`rsd_med.simulate --varied`). The
+teacher learns from those, and so does the reconstructor; that of heads has each image once in each of three pixel
+sizes instead, and learns from strips. L1-wavelet's λ is tuned on eight slices of the train split, at each acceleration
 apart. The test split, other subjects, is simulated twice with the same coils and phases: with noise, for the methods,
 and without, for the truth. The oracle is the same network from the same start, taught by fully sampled files for as
 many images. What was trained before is not trained again.
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._pairs import write_pairs
+from benchmarks._pixel_sizes import write_sizes
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
@@ -44,6 +46,7 @@ from rsd_med.operators.noise import complex_or_real_noise
 FOLDERS = {"brains": "brain_t1_axial_oasis", "heads": "brain_t1ce_axial_cheng"}
 NOISE, COILS, TRAINED_AT = 0.015, 8, 4
 ACCELERATIONS = (4, 6, 8)
+ROWS = 96
 HIGH = 0.5
 """Of Nyquist: power beyond it is what a blurred image lacks."""
 
@@ -62,7 +65,7 @@ teacher:
   ema: {{half_life: 2000}}
   evaluate_samples: 64
 student: {{images: 1}}
-reconstructor: {{images: {images}, evaluate_every: {every}}}
+reconstructor: {{images: {images}, evaluate_every: {every}{own}}}
 evaluation: {{num_samples: 16, monitor_images: 256}}
 engine: {{log_every: 200, checkpoint_every: 1000}}
 """
@@ -94,7 +97,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=128, choices=[64, 128])
     parser.add_argument("--run-dir", type=Path)
     parser.add_argument("--teacher-images", type=int, default=9_000)
-    parser.add_argument("--images", type=int, default=7_500)
+    parser.add_argument("--images", type=int, default=14_000)
     parser.add_argument("--noise", default="auto", choices=["auto", "none"], help="how training learns of σ")
     parser.add_argument("--oracle", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--slices", type=int, default=24, help="of the test split")
@@ -154,6 +157,10 @@ def _simulate(scans: Path, options: argparse.Namespace, acs: int) -> None:
     ):
         if not (scans / name).exists():
             succeed(simulate, [images, "--out", str(scans / name), *shape, *extra, "--sigma", str(NOISE)])
+    if options.anatomy == "heads":
+        own = ["--coils", str(COILS), "--varied", "--acceleration", str(TRAINED_AT), "--acs-lines", str(acs)]
+        own += ["--mask-per-slice", "--sigma", str(NOISE)]
+        write_sizes(scans / "sizes", source / "train_256.npz", own)
     write_pairs(scans, source, options.size, options.slices, shape, NOISE)
 
 
@@ -175,6 +182,7 @@ def _train(folder: Path, options: argparse.Namespace, acs: int) -> Path:
             teacher_images=options.teacher_images,
             images=options.images,
             every=max(1, options.images // 4),
+            own=f", root: {folder / 'scans' / 'sizes'}, rows: {ROWS}" if options.anatomy == "heads" else "",
         )
     )
     for stage in ("teacher", "reconstructor"):
@@ -197,7 +205,8 @@ def _oracle(folder: Path, protocol: Path, images: int) -> Any:
     known = open_run(run)
     # All lines are measured; as many are shown as at R = 4 to 12, and all others are scored.
     taught = [f"data.root={folder / 'scans' / 'train_full'}", "corruption.acceleration=1", "corruption.mask=draw"]
-    own = load_protocol(protocol, [*taught, "corruption.further_lines=0", "reconstructor.shown=[0.03, 0.2]"])
+    taught += ["reconstructor.root=null", "corruption.further_lines=0", "reconstructor.shown=[0.03, 0.2]"]
+    own = load_protocol(protocol, taught)
     own = own.model_copy(update={"diffusion": own.diffusion.model_copy(update={"hidden_std": known.hidden_std})})
     experiment = Experiment(own, folder, stored_autotune=run.autotune)
     teacher = known.load_network(newest_checkpoint(run, "teacher"), "teacher")
