@@ -4,9 +4,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 LEVEL = 0.9
 """The share of pixels that an interval is meant to cover."""
+
+NEIGHBOURHOOD = 3
+"""Side of the square over which variances are averaged for a map of uncertainty, in pixels."""
 
 
 def combined_magnitude(images: Tensor) -> Tensor:
@@ -28,8 +32,15 @@ def combined_magnitude(images: Tensor) -> Tensor:
 
 
 def spread(samples: Tensor) -> Tensor:
-    """Return the standard deviation of the magnitudes of ``(n, set, y, x)`` samples: ``(1, y, x)`` float32, n > 1."""
-    return combined_magnitude(samples).std(dim=0).to(torch.float32)
+    """Return how uncertain the magnitudes of ``(n, set, y, x)`` samples are: ``(1, y, x)`` float32, n > 1.
+
+    The root of their variance, averaged over squares of `NEIGHBOURHOOD` pixels: of eight samples, a pixel's own
+    deviation is off by a quarter, and a map of it shows that before it shows where errors are.
+    """
+    variance = combined_magnitude(samples).var(dim=0).to(torch.float32)
+    side = NEIGHBOURHOOD
+    averaged = avg_pool2d(variance[None], side, stride=1, padding=side // 2, count_include_pad=False)[0]
+    return averaged.clamp_min(0).sqrt()
 
 
 def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, Tensor]:
@@ -51,7 +62,8 @@ def prediction_interval(samples: Tensor, level: float = LEVEL) -> tuple[Tensor, 
     tuple[Tensor, Tensor]
         Lower and upper bound, ``(1, y, x)`` float32, not below zero.
     """
-    centre, half = combined_magnitude(samples.mean(0)), interval_width(len(samples), level) * spread(samples)
+    own = combined_magnitude(samples).std(dim=0).to(torch.float32)
+    centre, half = combined_magnitude(samples.mean(0)), interval_width(len(samples), level) * own
     return (centre - half).clamp_min(0), centre + half
 
 
