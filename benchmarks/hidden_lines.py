@@ -159,6 +159,8 @@ def judged(case: Case, methods: dict[str, Candidate], folder: Path) -> list[dict
                 "explains": result.residual.explains,
                 "squared": errors.squared.tolist(),
                 "energy": errors.energy.tolist(),
+                "shown": errors.shown.tolist(),
+                "unmeasured": errors.unmeasured.tolist(),
             }
         )
     stored.write_text(json.dumps(rows))
@@ -186,9 +188,11 @@ class Judged:
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Judged":
         """Read what `judged` stored."""
-        squared, energy = (torch.tensor(row[name], dtype=torch.float64) for name in ("squared", "energy"))
+        stored = ("squared", "energy", "shown", "unmeasured")
+        squared, energy, shown, unmeasured = (torch.tensor(row[name], dtype=torch.float64) for name in stored)
         names = ("case", "group", "label", "learned", "psnr", "explains")
-        return cls(errors=Errors(squared, energy, torch.zeros_like(energy)), **{name: row[name] for name in names})
+        errors = Errors(squared, energy, torch.zeros_like(energy), shown, unmeasured)
+        return cls(errors=errors, **{name: row[name] for name in names})
 
 
 def summary(scans: list[list[Judged]]) -> tuple[list[Figure], dict[str, Any]]:
@@ -207,7 +211,7 @@ def summary(scans: list[list[Judged]]) -> tuple[list[Figure], dict[str, Any]]:
         Figure("dB lost by the choice, mean", statistics.mean(row["lost_db"] for row in table)),
         Figure("dB lost by the choice, most", max(row["lost_db"] for row in table)),
         Figure("dB lost by always taking L1-wavelet 0.003, mean", statistics.mean(row["default_db"] for row in table)),
-        Figure("rank correlation of error and PSNR, mean", statistics.mean(row["rank"] for row in table)),
+        Figure("rank correlation of expected error and PSNR, mean", statistics.mean(row["rank"] for row in table)),
     ]
     for name, kind in (("trained", False), ("dialled", True)):
         pairs = [pair for pair in learned if pair["dialled"] == kind]
@@ -239,7 +243,7 @@ def _scan_row(rows: list[Judged]) -> dict[str, Any]:
     table = Table(tuple(Row(one, row.errors) for one, row in zip(candidates, rows, strict=True)), DRAWS, 1)
     picked = rows[table.rows.index(table.chosen())]
     best = max(rows, key=lambda row: row.psnr)
-    order = spearmanr([-row.errors.relative for row in rows], [row.psnr for row in rows]).statistic
+    order = spearmanr([-row.errors.expected for row in rows], [row.psnr for row in rows]).statistic
     return {
         "case": rows[0].case,
         "group": rows[0].group,

@@ -48,7 +48,8 @@ class Table:
 
         Of each method the best settings, and of the methods the best; but where the best is not better by more than the
         standard error of the difference, the first in order. So a tie goes to the simpler method, and among settings to
-        the one that stays closer to the data: hidden lines do not see what a method does to the others.
+        the one that stays closer to the data. What is compared is the error that is to be expected of all of k-space
+        (`Errors.expected`): hidden lines do not see what a method does to the others.
         """
         names = dict.fromkeys(row.candidate.name for row in self.rows)
         return _first_of_the_best([self.best_of(name) for name in names])
@@ -145,9 +146,8 @@ def compared_with(candidate: Candidate) -> list[Candidate]:
 
 
 def _first_of_the_best(rows: Sequence[Row]) -> Row:
-    best = min(rows, key=lambda row: row.errors.relative)
+    best = min(rows, key=lambda row: row.errors.expected)
     for row in rows:
-        above, error = row.errors.beyond(best.errors)
-        if above <= error:
+        if row.errors.expected - best.errors.expected <= row.errors.doubt(best.errors):
             return row
     return best

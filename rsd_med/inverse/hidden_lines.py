@@ -61,11 +61,18 @@ class Errors:
         float64 ``(lines,)``: ‖y‖² of each.
     noise
         float64 ``(lines,)``: what noise alone leaves, 2σ²N of N complex numbers; 0 where σ is not known.
+    shown
+        float64 ``(draws,)``: ‖A x − y‖² of all lines that were not hidden.
+    unmeasured
+        float64 ``(draws,)``: how many times as much of k-space was never measured as was hidden; 0 where that cannot be
+        said, off the grid.
     """
 
     squared: Tensor
     energy: Tensor
     noise: Tensor
+    shown: Tensor
+    unmeasured: Tensor
 
     @property
     def relative(self) -> float:
@@ -77,6 +84,27 @@ class Errors:
         """Error in multiples of the noise: 1 is the best there can be; None where the noise is not known."""
         noise = float(self.noise.sum())
         return math.sqrt(float(self.squared.sum()) / noise) if noise > 0 else None
+
+    @property
+    def expected(self) -> float:
+        """Squared error that is to be expected of all of k-space.
+
+        Lines that were never measured are predicted as well as hidden ones. Of those that a method was given, it is
+        their misfit: strong regularisation predicts hidden lines well, and takes from what was measured. Off the grid,
+        hidden lines alone count.
+        """
+        return self._weight() * float(self.squared.sum()) + (float(self.shown.mean()) if self._on_grid() else 0.0)
+
+    def doubt(self, other: Self) -> float:
+        """Return the standard error of the difference of what is expected of two candidates."""
+        return self._weight() * self.beyond(other)[1] * float(self.energy.sum())
+
+    def _on_grid(self) -> bool:
+        return bool((self.unmeasured > 0).all())
+
+    def _weight(self) -> float:
+        """Return for how much of k-space the hidden lines of all draws stand, in multiples of themselves."""
+        return float(self.unmeasured.mean()) / len(self.unmeasured) if self._on_grid() else 1.0
 
     def beyond(self, other: Self) -> tuple[float, float]:
         """Return by how much the relative squared error is above another's, and the standard error of that.
@@ -92,7 +120,10 @@ class Errors:
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Put the lines of several draws together."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("squared", "energy", "noise")))
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in _PARTS))
+
+
+_PARTS = ("squared", "energy", "noise", "shown", "unmeasured")
 
 
 def predict(
@@ -157,7 +188,13 @@ def errors_of(image: Tensor, measurement: Measurement, lines: Lines, hidden: Hid
 
     squared, energy = by_line(power(difference)).cpu(), by_line(power(data)).cpu()
     counts = number.bincount(minlength=len(hidden.lines)).double().cpu()
-    return Errors(squared, energy, 2 * float(measurement.sigma[0]) ** 2 * coils * counts)
+    entries, cells = operator.entries(data), data.shape[-2] * data.shape[-1]
+    left = difference.masked_fill(~entries | torch.isin(lines.numbers, hidden.lines), 0).abs().square().sum()
+    on_grid = isinstance(operator, MultiCoilFourier)
+    measured = int(entries.expand(1, 1, *data.shape[-2:]).sum()) if on_grid else cells
+    unmeasured = (cells - measured) / max(1, int(judged.sum()))
+    noise = 2 * float(measurement.sigma[0]) ** 2 * coils * counts
+    return Errors(squared, energy, noise, *(torch.tensor([float(one)]).double() for one in (left, unmeasured)))
 
 
 def _part(progress: Progress, number: int, total: int, fraction: float) -> None:

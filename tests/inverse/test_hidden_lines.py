@@ -123,6 +123,11 @@ def test_errors_are_those_of_the_hidden_lines_alone():
     assert torch.allclose(errors.squared.float(), squared, rtol=1e-4)
     assert torch.allclose(errors.energy.float(), measurement.data[0].abs().square().sum((0, 1))[chosen], rtol=1e-4)
     assert errors.noise.tolist() == pytest.approx([2 * 0.05**2 * 4 * SIZE] * len(chosen))
+    columns = measurement.operator.mask.flatten()
+    others = [number for number in columns.nonzero().flatten().tolist() if number not in chosen.tolist()]
+    misfit = (kspace - measurement.data[0]).abs().square().sum((0, 1))[others].sum()
+    assert float(errors.shown) == pytest.approx(float(misfit), rel=1e-4)
+    assert float(errors.unmeasured) == pytest.approx(float((~columns).sum()) / len(chosen))
 
 
 def test_the_truth_leaves_the_noise_and_an_empty_image_everything():
@@ -184,9 +189,9 @@ def test_a_prior_that_fits_is_chosen():
 def rows(*relative, names):
     energy = torch.ones(20, dtype=torch.float64)
     noise = torch.randn(20, generator=torch.Generator().manual_seed(0)).double() * 0.1
-    settings = CGSenseSettings().build()
+    settings, none = CGSenseSettings().build(), torch.zeros(1)
     return [
-        Row(Candidate(name, settings), Errors(energy * value + noise * (number % 2), energy, energy * 0))
+        Row(Candidate(name, settings), Errors(energy * value + noise * (number % 2), energy, energy * 0, none, none))
         for number, (value, name) in enumerate(zip(relative, names, strict=True))
     ]
 
@@ -196,6 +201,23 @@ def test_a_tie_goes_to_the_simpler_method():
     assert Table((simple, complicated), 3, 1).chosen() is simple  # by 0.01, with a standard error of 0.02
     simple, complicated = rows(0.6, 0.5, names=["zero_filled", BASELINE])
     assert Table((simple, complicated), 3, 1).chosen() is complicated
+
+
+def test_what_is_taken_from_measured_lines_counts_as_much_as_what_is_missed_of_others():
+    faithful, smooth = rows(0.5, 0.4, names=[BASELINE, BASELINE])
+    table = Table((faithful, smooth), 3, 1)
+    assert table.chosen() is smooth  # by hidden lines alone
+
+    def given(row, misfit):
+        # Two draws have hidden 20 lines; 30 were never measured, three times those of a draw.
+        return replace(
+            row, errors=replace(row.errors, shown=torch.full((2,), misfit), unmeasured=torch.full((2,), 3.0))
+        )
+
+    faithful, smooth = given(faithful, 1.0), given(smooth, 7.0)
+    assert faithful.errors.expected == pytest.approx(30 * 0.5 + 1.0)
+    assert Table((faithful, smooth), 3, 1).chosen() is faithful
+    assert Table((faithful, given(smooth, 1.0)), 3, 1).chosen().errors is not faithful.errors
 
 
 def test_what_predicts_worse_than_nothing_is_flagged():
