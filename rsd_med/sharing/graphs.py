@@ -15,9 +15,9 @@ from rsd_med.diffusion.clip import BLACK, WHITE
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.guess_error import LATENTS, Spread
 from rsd_med.diffusion.one_step import OneStep
-from rsd_med.diffusion.unrolled import GAP_ITERATIONS, LEVEL, UnrolledNetwork, noise_input
+from rsd_med.diffusion.unrolled import GAP_ITERATIONS, LEVEL, SETTLED_ITERATIONS, UnrolledNetwork, noise_input
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
-from rsd_med.operators.data_step import ITERATIONS, preconditioned
+from rsd_med.operators.data_step import preconditioned
 from rsd_med.sharing.kspace import masked_in_kspace
 
 _COMPLEX = 2
@@ -213,9 +213,9 @@ class ReconstructorGraph(SharedGraph):
         image = zero_filled
         for _ in range(1, own.turns):
             guess, _, weight = self._guess(image, scan)
-            image = _restored(guess, weight, scan, ITERATIONS)
+            image = _restored(guess, weight, scan, SETTLED_ITERATIONS)
         guess, error, weight = self._guess(image, scan)
-        estimate = _restored(guess, weight, scan, ITERATIONS)
+        estimate = _restored(guess, weight, scan, SETTLED_ITERATIONS)
         silent = torch.zeros_like(zero_filled), *scan[1:]
         gap = _restored(error.drawn(z[:, None]), weight, silent, GAP_ITERATIONS)
         return estimate + own.spread_for(mask.mean((1, 2, 3))).reshape(-1, 1, 1, 1) * gap
