@@ -32,7 +32,7 @@ from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Solver, SolverSettings
 from rsd_med.inverse.cg_sense import CGSenseSettings
-from rsd_med.inverse.choice import BASELINE, Row, Table
+from rsd_med.inverse.choice import Row, Table
 from rsd_med.inverse.hidden_lines import Candidate, Errors, predict
 from rsd_med.inverse.hiding import enough_draws, lines_of
 from rsd_med.inverse.kinds import SOLVERS
@@ -262,7 +262,7 @@ def _against_baseline(rows: list[Judged]) -> list[dict[str, Any]]:
     """Hold every learned result against L1-wavelet with the λ that hidden lines choose."""
     candidates = [Candidate(row.label.split()[0], _Named(row)) for row in rows]  # type: ignore[arg-type]
     table = Table(tuple(Row(one, row.errors) for one, row in zip(candidates, rows, strict=True)), DRAWS, 1)
-    baseline = rows[table.rows.index(table.best_of(BASELINE))]
+    baseline = rows[table.rows.index(table.baseline())]
     pairs = []
     for row, judged_row in zip(rows, table.rows, strict=True):
         if row.learned:

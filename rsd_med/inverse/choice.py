@@ -58,6 +58,12 @@ class Table:
         """Return the row of a method with its best settings."""
         return _first_of_the_best([row for row in self.rows if row.candidate.name == name])
 
+    def baseline(self) -> Row:
+        """Return what a learned method is held against: L1-wavelet with the λ that predicts hidden lines best."""
+        rows = [row for row in self.rows if row.candidate.name == BASELINE]
+        best = min(rows, key=lambda row: row.errors.relative)
+        return next(row for row in rows if _ties(row.errors.beyond(best.errors)))
+
     def row_of(self, candidate: Candidate) -> Row:
         """Return the row of a candidate."""
         return next(row for row in self.rows if row.candidate is candidate)
@@ -65,7 +71,7 @@ class Table:
     def warning(self, row: Row) -> str | None:
         """Say what speaks against a method on this scan; None where nothing does."""
         name, figure = row.candidate.name, row.errors.relative
-        baseline = self.best_of(BASELINE)
+        baseline = self.baseline()
         above, error = row.errors.beyond(baseline.errors)
         if row.candidate.learned and above > error:
             return (
@@ -143,6 +149,11 @@ def compared_with(candidate: Candidate) -> list[Candidate]:
     others = [Candidate("zero_filled", ZeroFilledSettings().build()), *baseline_candidates()]
     same = [other for other in others if other.solver.settings == candidate.solver.settings]
     return [candidate if other in same else other for other in others] + ([] if same else [candidate])
+
+
+def _ties(difference: tuple[float, float]) -> bool:
+    above, error = difference
+    return above <= error
 
 
 def _first_of_the_best(rows: Sequence[Row]) -> Row:

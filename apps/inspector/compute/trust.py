@@ -7,7 +7,7 @@ from rsd_med.base.progress import Progress
 from rsd_med.inverse.base import Reconstruction
 from rsd_med.inverse.causes import likely_cause
 from rsd_med.inverse.checking import check_slice
-from rsd_med.inverse.choice import BASELINE, baseline_candidates
+from rsd_med.inverse.choice import baseline_candidates
 from rsd_med.inverse.hidden_lines import Candidate
 from rsd_med.inverse.kinds import SOLVERS
 
@@ -61,7 +61,7 @@ def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progr
         table = check_slice(measurement, [*baseline_candidates(), candidate], CHECK_DRAWS, 0, progress)
     except FewLinesError as error:
         return {"reason": error.message}
-    row, baseline = table.row_of(candidate), table.best_of(BASELINE)
+    row, baseline = table.row_of(candidate), table.baseline()
     return {
         "own": row.errors.relative,
         "baseline": baseline.errors.relative,
