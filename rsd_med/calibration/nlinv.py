@@ -81,10 +81,10 @@ def nlinv_maps(kspace: Tensor, sampled: Tensor, calibration: Tensor) -> Tensor:
 def _near_the_centre(kspace: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
     """Return the data, (coil, v, u), on a grid about the centre, their norm `_SIZE`, and where they were measured."""
     rows, columns = kspace.shape[-2:]
-    window = tuple(dc_window(size, min(WIDTH + MARGIN, size)) for size in (rows, columns))
-    data = kspace[..., *window].to(torch.complex64)
+    down, across = (dc_window(size, min(WIDTH + MARGIN, size)) for size in (rows, columns))
+    data = kspace[..., down, across].to(torch.complex64)
     near = [frequencies.abs() <= WIDTH // 2 for frequencies in _frequencies(data)]
-    measured = sampled.expand(rows, columns)[window] & near[0][:, None] & near[1]
+    measured = sampled.expand(rows, columns)[down, across] & near[0][:, None] & near[1]
     data = data * measured
     data = data / data.abs().max()  # squares of tiny numbers would be zero
     return data * (_SIZE / data.norm()), measured
