@@ -118,7 +118,7 @@ def chosen_maps(
     if kind == "walsh":
         return _walsh(centre, settings)
     if kind == "nlinv":
-        return ChosenMaps(nlinv_maps(kspace, sampled, calibration)[None], "nlinv")
+        return ChosenMaps(nlinv_maps(kspace, sampled)[None], "nlinv")
     if kind == "espirit":
         chosen = _espirit(centre, settings, settings.kernel_width, settings.crop, settings.crop)
         if not bool(chosen.maps.any()):
@@ -145,7 +145,7 @@ def _in_turn(kspace: Tensor, sampled: Tensor, centre: "_Centre", settings: CoilM
         crop = min(settings.crop, TWO_SETS_CROP)
         yield _espirit(centre, settings, settings.kernel_width, settings.crop, crop)
     if settings.sets != 2:
-        yield ChosenMaps(nlinv_maps(kspace, sampled, centre.kspace)[None], "nlinv")
+        yield ChosenMaps(nlinv_maps(kspace, sampled)[None], "nlinv")
     if width < FEW_LINES:
         for kernel, most in SMALL_KERNELS:
             crop = min(settings.crop, most)
