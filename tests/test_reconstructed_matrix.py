@@ -84,8 +84,8 @@ def test_the_figures_of_a_volume_are_fastmris(tmp_path, columns, part):
 def test_the_app_has_the_same_figures(tmp_path):
     path = fastmri_file(tmp_path / "knee.h5", 80, 93, (40, 80))
     _read(path, tmp_path / "item.npz", 0)
-    scan, simulated, _ = load_scan(tmp_path / "item.npz")
-    ready = ReadyScan(prepare(scan, Undersampling(4, 8), PLAIN), simulated)
+    asked = load_scan(tmp_path / "item.npz")
+    ready = ReadyScan(prepare(asked.scan, Undersampling(4, 8), PLAIN), asked.simulated)
     image = ready.prepared.measurement.image()[0]
     wanted = fastmri_figures(*(center_crop(part.numpy(), (40, 80)) for part in (ready.reference, image.abs())))
     assert quality(ready, image) == pytest.approx({name.upper(): value for name, value in wanted.items()}, rel=1e-4)

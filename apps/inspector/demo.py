@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from rsd_med.runs.run_folder import RunFolder
 
 FOLDER = Path(__file__).parent / "demo_model"
-MOST_BYTES = 40_000_000
-CONDITIONS, CONDITION_BYTES = 40, 8 << 20
+MOST_BYTES = 25_000_000
+CONDITIONS, CONDITION_BYTES = 40, 4 << 20
 """Training measurements whose coil maps and lines samples are drawn under: how many, and how much they may take."""
-GRIDS = 6
+GRIDS, GRID_BYTES = 6, 2 << 20
+"""Grids of samples of a stage at most, the last always among them, and how much those of all stages may take."""
 HELD_OUT = 40
 """Held-out images: those that the page offers, and those that a scan is ranked among."""
 COMMAND = "python -m rsd_med.train protocol.yaml"
@@ -99,7 +101,7 @@ def make_demo(options: argparse.Namespace, out: Path) -> None:
     _write_protocol(_changed(experiment.protocol, options), folder, made)
     if options.held_out is not None:
         _write_held_out(options, experiment.sampling_operators.size, out)
-    _write_account(options, folder, made)
+    _write_account(options, experiment.protocol.name, folder, made)
     _open_every_network(out)
     if options.held_out is not None:
         _store_what_is_known(out)
@@ -118,11 +120,11 @@ def _store_what_is_known(out: Path) -> None:
     """Measure the held-out scans once and for all: everybody's first scan would wait for that."""
     from .compute.domain import Domain
     from .compute.model import Model
-    from .compute.reconstruction import example
+    from .compute.reconstruction import held_out
 
     model = Model(out)
     domain = Domain(model)
-    domain.likeness(example(model, 0))
+    domain.likeness(held_out(model, 0).scan)
     domain.store(out)
 
 
@@ -175,10 +177,17 @@ def _copy_conditions(experiment: "Experiment", folder: "RunFolder", made: "RunFo
         np.load(folder.samples / "gallery" / "measurements.npy", mmap_mode="r", allow_pickle=False)[:count],
     )
     for stage in ("teacher", "student"):
-        grids = sorted(folder.samples.glob(f"{stage}_*.png"))
-        step = max(1, -(-len(grids) // GRIDS))
-        for path in sorted({*grids[::step], *grids[-1:]}):
+        for path in _chosen_grids(sorted(folder.samples.glob(f"{stage}_*.png"))):
             shutil.copyfile(path, made.samples / path.name)
+
+
+def _chosen_grids(grids: list[Path]) -> list[Path]:
+    """Choose some moments of a stage, evenly spaced, the last among them; large grids are few."""
+    if not grids:
+        return []
+    most = max(path.stat().st_size for path in grids)
+    count = max(1, min(GRIDS, len(grids), GRID_BYTES // 2 // most))
+    return [grids[-1 - number * len(grids) // count] for number in reversed(range(count))]
 
 
 def _changed(protocol: "Protocol", options: argparse.Namespace) -> "Protocol":
@@ -229,7 +238,7 @@ def _write_held_out(options: argparse.Namespace, size: tuple[int, int], out: Pat
     np.savez_compressed(out / "held_out.npz", images=images[[options.first, *order[: HELD_OUT - 1]]])
 
 
-def _write_account(options: argparse.Namespace, folder: "RunFolder", made: "RunFolder") -> None:
+def _write_account(options: argparse.Namespace, name: str, folder: "RunFolder", made: "RunFolder") -> None:
     """Write figures, curves and the model card; folders of the machine that it was trained on are nobody's business."""
     from rsd_med.reporting.model_card import render_card
     from rsd_med.reporting.record import read_run
@@ -241,7 +250,7 @@ def _write_account(options: argparse.Namespace, folder: "RunFolder", made: "RunF
     made.set_status("done", command=COMMAND)
     licence, datasets = options.licence or "Apache-2.0", () if options.dataset is None else (options.dataset,)
     made.model_card.write_text(
-        render_card(read_run(made), Release(licence, datasets, _usage(options))), encoding="utf-8"
+        render_card(replace(read_run(made), name=name), Release(licence, datasets, _usage(options))), encoding="utf-8"
     )
 
 

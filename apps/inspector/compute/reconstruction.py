@@ -13,6 +13,7 @@ from rsd_med.base.errors import DataError, UndersampledError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.scan import Geometry, Picture, Scan
+from rsd_med.data.simulation import magnitude
 from rsd_med.inverse import scans
 from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.kinds import SOLVERS
@@ -27,22 +28,45 @@ READY = 4
 
 
 @dataclass(frozen=True)
+class AskedScan:
+    """A scan as it was sent, or simulated from a picture, or held out.
+
+    Attributes
+    ----------
+    scan
+        With all its lines, or those that were measured.
+    simulated
+        Whether it is no real scan.
+    limits
+        The values of its file that 0 and 1 of a picture stand for; (0, 1) of scans, whose numbers are the file's.
+    truth
+        The picture that was scanned, magnitude, float32 ``(y, x)``; None of real scans, of which nobody knows it.
+    """
+
+    scan: Scan
+    simulated: bool
+    limits: tuple[float, float] = (0.0, 1.0)
+    truth: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class ReadyScan:
     """A scan ready to be reconstructed.
 
     Attributes
     ----------
     prepared
-        Measurement, calibration and reference.
-    simulated
-        Whether it is the simulated scan of a picture.
-    limits
-        The values of its file that 0 and 1 of a picture stand for; (0, 1) of scans, whose numbers are the file's.
+        Measurement, calibration and reference: the picture that was scanned, where it is known, or the complete scan.
+    simulated, limits
+        As in `AskedScan`.
+    exact
+        Whether the reference is the picture that was scanned.
     """
 
     prepared: scans.Prepared
     simulated: bool
     limits: tuple[float, float] = (0.0, 1.0)
+    exact: bool = False
 
     @property
     def reference(self) -> Tensor | None:
@@ -96,9 +120,7 @@ class ReadyScans:
         """
         key = scan, acceleration
         if key not in self._ready:
-            item, simulated, limits = scan_of(self.model, scan)
-            ready = prepare(self.model, item, acceleration, simulated)
-            self._ready[key] = replace(ready, limits=limits)
+            self._ready[key] = prepare(self.model, scan_of(self.model, scan), acceleration)
         self._ready.move_to_end(key)
         while len(self._ready) > READY:
             self._ready.popitem(last=False)
@@ -110,23 +132,20 @@ class ReadyScans:
             del self._ready[key]
 
 
-def scan_of(model: Model, scan: str | int) -> tuple[Scan, bool, tuple[float, float]]:
-    """Return a scan by the name that `ReadyScans` knows it by; see `load_scan` for the rest."""
-    return (example(model, scan), True, (0.0, 1.0)) if isinstance(scan, int) else load_scan(Path(scan), model.coils)
+def scan_of(model: Model, scan: str | int) -> AskedScan:
+    """Return a scan by the name that `ReadyScans` knows it by."""
+    return held_out(model, scan) if isinstance(scan, int) else load_scan(Path(scan), model.coils)
 
 
-def load_scan(path: Path, coils: int = SIMULATED_COILS) -> tuple[Scan, bool, tuple[float, float]]:
-    """Return the scan that the child process wrote, or a simulated scan of the picture with so many coils.
-
-    Beside it whether it is simulated, and the values of the file that 0 and 1 of its image stand for.
-    """
+def load_scan(path: Path, coils: int = SIMULATED_COILS) -> AskedScan:
+    """Return the scan that the child process wrote, or a simulated scan of the picture with so many coils."""
     arrays = load_item(path)
     low, high = arrays.get("limits", np.array([0.0, 1.0])).tolist()
     spacing = tuple(arrays["spacing_mm"].tolist()) if "spacing_mm" in arrays else None
     geometry = Geometry(arrays.get("affine"), spacing)
     if "image" in arrays:
         picture = Picture("picture", torch.from_numpy(arrays["image"]), geometry)
-        return simulate(picture, coils), True, (low, high)
+        return scanned(picture, coils, (low, high))
     tensors: dict[str, Any] = {
         name: torch.from_numpy(arrays[name])
         for name in ("maps", "noise", "calibration", "readout", "trajectory", "sampled")
@@ -134,23 +153,25 @@ def load_scan(path: Path, coils: int = SIMULATED_COILS) -> tuple[Scan, bool, tup
     }
     rows, columns = arrays["matrix"].tolist()
     part = arrays["reconstructed"].tolist() if "reconstructed" in arrays else None
-    return (
-        Scan(
-            "scan",
-            torch.from_numpy(arrays["kspace"]),
-            torch.from_numpy(arrays["acquired"]),
-            geometry=geometry,
-            image_size=(rows, columns),
-            reconstructed=None if part is None else (part[0], part[1]),
-            **tensors,
-        ),
-        False,
-        (0.0, 1.0),
+    scan = Scan(
+        "scan",
+        torch.from_numpy(arrays["kspace"]),
+        torch.from_numpy(arrays["acquired"]),
+        geometry=geometry,
+        image_size=(rows, columns),
+        reconstructed=None if part is None else (part[0], part[1]),
+        **tensors,
     )
+    return AskedScan(scan, simulated=False)
 
 
-def example(model: Model, number: int) -> Scan:
-    """Return a held-out scan of the run's own reference data.
+def scanned(picture: Picture, coils: int, limits: tuple[float, float] = (0.0, 1.0)) -> AskedScan:
+    """Return a simulated scan of a picture, with the picture itself as the truth."""
+    return AskedScan(simulate(picture, coils), simulated=True, limits=limits, truth=magnitude(picture).abs())
+
+
+def held_out(model: Model, number: int) -> AskedScan:
+    """Return a held-out scan of the run's own reference data, or a simulated scan where these are pictures.
 
     Raises
     ------
@@ -162,20 +183,21 @@ def example(model: Model, number: int) -> Scan:
         raise DataError("This run names no held-out scans; send a file instead.")
     source = settings.build(model.experiment.base_dir, model.experiment.protocol.seed)
     item = source[number % len(source)]
-    if isinstance(item, Picture):
-        return simulate(item, model.coils)
-    return item
+    return scanned(item, model.coils) if isinstance(item, Picture) else AskedScan(item, simulated=True)
 
 
-def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: bool) -> ReadyScan:
+def prepare(model: Model, asked: AskedScan, acceleration: float | None) -> ReadyScan:
     """Calibrate a scan, undersampling it first where an acceleration is asked for.
+
+    A complete scan holds noise, of which a good reconstruction has less. So where the picture that was scanned is
+    known, results are held against that.
 
     Raises
     ------
     DataError
         When the scan is undersampled already, or cannot be calibrated.
     """
-    protocol = model.experiment.protocol
+    protocol, scan = model.experiment.protocol, asked.scan
     trained = scan.matrix == model.experiment.sampling_operators.size
     lines = protocol.acs_lines if trained else scan.acs_lines
     # Maps that do not explain the data are shown as such, not refused: the reader is to see what was read.
@@ -186,7 +208,10 @@ def prepare(model: Model, scan: Scan, acceleration: float | None, simulated: boo
         raise DataError("The scan is undersampled already: choose As measured.") from error
     except DataError as error:
         raise DataError(error.message) from error  # there is one scan here, and it needs no name
-    return ReadyScan(prepared, simulated)
+    exact = asked.truth is not None and prepared.reference is not None
+    if exact:
+        prepared = replace(prepared, reference=asked.truth)
+    return ReadyScan(prepared, asked.simulated, asked.limits, exact)
 
 
 def describe(scan: ReadyScan) -> dict[str, Any]:
@@ -203,7 +228,7 @@ def describe(scan: ReadyScan) -> dict[str, Any]:
         "maps": report["maps"],
         "scale": calibrated.scale,
         "simulated": scan.simulated,
-        "reference": scan.reference is not None,
+        "exact": scan.exact,
     }
 
 

@@ -215,6 +215,7 @@ def _answer(
             "hidden": hidden,
             "prior": prior,
             "quality": quality,
+            "exact": facts["exact"],
             "zero_filled": before,
             "maps": facts["maps"],
         },

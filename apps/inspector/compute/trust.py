@@ -98,9 +98,8 @@ def prior(model: Model, domain: Domain, ask: str | int) -> dict[str, Any]:
     """
     answer: dict[str, Any] = {"trained": training(model), "like": None}
     try:
-        likeness = domain.likeness(reconstruction.scan_of(model, ask)[0])
+        likeness = domain.likeness(reconstruction.scan_of(model, ask).scan)
     except DataError as error:
         return answer | {"untested": error.message}
-    known = likeness.known
-    like = {"error": likeness.error, "least": known[0], "most": known[-1], "count": len(known)}
+    like = {"errors": likeness.errors, "usual": likeness.usual, "count": len(likeness.known[0])}
     return answer | {"like": like | {"foreign": likeness.foreign, "held_out": likeness.held_out}}

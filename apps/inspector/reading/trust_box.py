@@ -54,9 +54,10 @@ def _against_reference(trust: dict[str, Any]) -> Line | None:
     figures = (
         f"NMSE {own['NMSE']:.3g} against {before['NMSE']:.3g}, SSIM {own['SSIM']:.2f} against {before['SSIM']:.2f}"
     )
+    title = "Beside the image that was scanned" if trust["exact"] else "Beside the complete scan"
     if own["NMSE"] > before["NMSE"]:
-        return Line("Beside the complete scan", f"WORSE than doing nothing (zero-filled): {figures}.", "bad")
-    return Line("Beside the complete scan", f"closer to it than the zero-filled image: {figures}.", "fine")
+        return Line(title, f"WORSE than doing nothing (zero-filled): {figures}.", "bad")
+    return Line(title, f"closer to it than the zero-filled image: {figures}.", "fine")
 
 
 def _measured(residual: dict[str, Any]) -> Line:
@@ -113,9 +114,11 @@ def _like(prior: dict[str, Any]) -> Line:
     if like is None:
         return Line(title, f"not tested: {prior['untested']}", "doubt")
     who = "held-out" if like["held_out"] else "training"
-    figures = f"error {like['error']:.2f}; {like['count']} {who} scans: {like['least']:.2f} to {like['most']:.2f}"
+    errors = " and ".join(f"{error:.2f}" for error in like["errors"])
+    usual = " and ".join(f"{least:.2f} to {most:.2f}" for least, most in like["usual"])
+    figures = f"errors {errors}, with little and much noise; {like['count']} {who} scans but the worst: {usual}"
     if like["foreign"]:
-        text = f"FOREIGN: its network predicts this scan worse than any scan of its own kind ({figures})."
+        text = f"FOREIGN: its network predicts this scan worse than its own kind ({figures})."
         return Line(title, text, "bad")
     return Line(title, f"not told apart from its own kind ({figures}). A lesion may still be unknown to it.", "fine")
 

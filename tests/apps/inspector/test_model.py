@@ -10,6 +10,7 @@ from apps.inspector.compute.model import Model, slerp
 from apps.inspector.compute.nearest import nearest_of_all, nearest_of_kept
 from apps.inspector.compute.tasks import build_tasks
 from rsd_med.base.errors import DataError
+from rsd_med.data.scan import Picture
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
 from rsd_med.operators.channels import to_channels
@@ -145,11 +146,16 @@ def test_an_example_is_reconstructed_and_kept(run, tmp_path, method):
 
 def test_the_reference_is_in_the_units_of_the_result(run):
     """With everything measured, there is nothing to reconstruct: the image must be about its own reference."""
-    from apps.inspector.compute.reconstruction import arrays, example, prepare, reconstruct
+    from apps.inspector.compute.reconstruction import arrays, held_out, prepare, reconstruct, scanned
 
     model = Model(run)
-    prepared = prepare(model, example(model, 0), 1.0, True)
-    found, zero_filled = reconstruct(model, prepared, "zero_filled", 1, silent)
-    images = arrays(prepared, found, zero_filled)
-    assert images["result"].sum() / images["reference"].sum() == pytest.approx(1, abs=0.05)
-    assert np.corrcoef(images["result"].ravel(), images["reference"].ravel())[0, 1] > 0.98
+    picture = np.hypot(*np.mgrid[-1:1:16j, -1:1:16j]).astype(np.float32) < 0.7
+    sent = scanned(Picture("disc", torch.from_numpy(2.0 * picture[None] - 1).float()), 2, (10.0, 60.0))
+    for asked in (held_out(model, 0), sent):
+        prepared = prepare(model, asked, 1.0)
+        found, zero_filled = reconstruct(model, prepared, "zero_filled", 1, silent)
+        images = arrays(prepared, found, zero_filled)
+        assert images["result"].sum() / images["reference"].sum() == pytest.approx(1, abs=0.05)
+        assert np.corrcoef(images["result"].ravel(), images["reference"].ravel())[0, 1] > 0.98
+    # Of a picture, it is the picture, without the noise of the simulated scan.
+    np.testing.assert_allclose(images["reference"], 10 + 50 * picture, atol=1e-3)

@@ -11,6 +11,7 @@ import torch
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
 from apps.inspector.compute import reconstruction
+from apps.inspector.compute.reconstruction import AskedScan
 from apps.inspector.compute.tasks import build_tasks
 from apps.inspector.reading import working
 from apps.inspector.reading.working import MOST_ITEMS, read_slice
@@ -109,11 +110,11 @@ def test_the_app_prepares_a_scan_as_training_did(run, more):
     settings = CalibrationSettings(maps=CoilMapSettings(kind="walsh"), **more)
     protocol = model.experiment.protocol.model_copy(update={"calibration": settings})
     model.experiment = replace(model.experiment, protocol=protocol)
-    scan = reconstruction.example(model, 0)
+    scan = reconstruction.held_out(model, 0).scan
     trained = MeasurementDataset(Scans([scan]), model.experiment.corruption, 0, settings)[0]
     mask = trained.operator.mask[0, 0, 0]
     measured = replace(scan, kspace=torch.where(mask, scan.kspace, 0), acquired=mask)
-    shown = reconstruction.prepare(model, measured, None, False).prepared.measurement
+    shown = reconstruction.prepare(model, AskedScan(measured, simulated=False), None).prepared.measurement
     assert shown.data.shape[1] == more.get("virtual_coils", 2)
     for one, other in (
         (trained.data, shown.data),
@@ -164,7 +165,7 @@ def test_a_problem_of_a_scan_is_told_without_its_name_here_and_with_it_on_the_co
     monkeypatch.setattr(scans, "calibrate", refuse)
     with pytest.raises(DataError, match=r"^there are no maps\.$"):
         build_tasks(run)["read"](progress=silent, scan=0, acceleration=None)
-    scan = reconstruction.example(reconstruction.Model(run), 0)
+    scan = reconstruction.held_out(reconstruction.Model(run), 0).scan
     with pytest.raises(DataError) as raised:
         scans.prepare(scan, scans.Undersampling())
     assert str(raised.value) == f"{scan.id}: there are no maps."

@@ -41,7 +41,7 @@ export function resultBox({ method, title, label, box, files, volume, seconds, s
 /** All methods in one table, each held against doing nothing. */
 export function qualityTable(results, before) {
   const table = /** @type {HTMLTableElement} */ (make("table", "", "quality"));
-  table.append(make("caption", "Against the complete scan", "unseen"));
+  table.append(make("caption", "Against the complete scan, or the image that was scanned", "unseen"));
   const names = Object.keys(before).filter((name) => name !== "PSNR"); // it ranks as NMSE does; both are in the file
   const head = table.createTHead().insertRow();
   for (const name of ["Method", ...names]) head.append(Object.assign(make("th", name), { scope: "col" }));
