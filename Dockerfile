@@ -35,7 +35,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
 FROM python:${PYTHON}-slim-bookworm
 LABEL org.opencontainers.image.title="rsd_med" \
       org.opencontainers.image.description="Clean medical images from corrupted scans; research, not for diagnosis" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0 AND BSD-2-Clause AND CC-BY-4.0"
 # No root: runs and scans are mounted under /data, which the user of this number must be able to read.
 RUN useradd --uid 10001 --create-home rsd_med && mkdir /data && chown rsd_med /data
 COPY --from=build /opt/venv /opt/venv

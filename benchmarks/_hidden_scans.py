@@ -50,7 +50,7 @@ def chosen(count: int | None) -> Iterator[Case]:
 
 
 def knees() -> Iterator[Case]:
-    """Yield simulated knees as the demo model learned from: other knees, 32 x 32, at R = 2 and 3 instead of 4."""
+    """Yield simulated knees as quickstart learns from: other knees, 32 x 32, at R = 2 and 3 instead of 4."""
     noisy, clean = (
         KneePhantomSettings(num_images=8, coils=4, sigma=sigma, split="test", weighting="t1").build(seed=0)
         for sigma in (0.005, 0.0)
@@ -60,7 +60,7 @@ def knees() -> Iterator[Case]:
         assert isinstance(scan, Scan)
         assert isinstance(exact, Scan)
         mask = Undersampling((2, 3)[number % 2], 4, "random", number)
-        yield Case(f"knee_{number}", "knees of the demo prior", scan, exact.kspace, mask)
+        yield Case(f"knee_{number}", "simulated knees", scan, exact.kspace, mask)
 
 
 def heads() -> Iterator[Case]:

@@ -1,6 +1,6 @@
-"""Student against A-DPS, in quality and in processor time, with the demo model that comes with the app: no training.
+"""Student against A-DPS, in quality and in processor time, with the priors of a quickstart run.
 
-python -m benchmarks.duel [--slices N] [--gradient-slices N]
+python -m benchmarks.duel [--run RUN] [--slices N] [--gradient-slices N]
 
 Simulated knees of the test split, 32 x 32, four coils, R = 4, σ = 0.005 of white; truth noise-free. Everything is timed
 in turns in one process, as processor time of one thread, and the least of all slices is taken: what else the machine
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.common import ROOT, Figure, conclude
+from benchmarks.common import Figure, conclude
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings
@@ -34,7 +34,8 @@ from rsd_med.operators.fourier import ifft2c
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.prior import load_prior
 
-DEMO: Path = ROOT / "apps" / "inspector" / "demo_model"
+QUICKSTART = Path("runs/quickstart")
+"""Where `make demo` trains it."""
 NOISE, ACCELERATION, ACS, SAMPLES = 0.005, 4, 4, 8
 STUDENT = "student_pnp"
 SLOW = ("a_dps, 300 gradient steps", "a_dps, 300 steps as published")
@@ -44,11 +45,12 @@ Slice = tuple[Measurement, Tensor]
 def main() -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.duel", description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, default=QUICKSTART, help="run of quickstart (default %(default)s)")
     parser.add_argument("--slices", type=int, default=8)
     parser.add_argument("--gradient-slices", type=int, default=1, help="for A-DPS of 300 gradient steps")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    teacher, student = load_prior(DEMO, "teacher"), load_prior(DEMO, "student")
+    teacher, student = load_prior(options.run, "teacher"), load_prior(options.run, "student")
     gradient: dict[str, Any] = {"samples": SAMPLES, "steps": 300}
     solvers: dict[str, Solver] = {
         STUDENT: StudentPnPSettings(samples=SAMPLES).build(student),

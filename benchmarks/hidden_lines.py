@@ -4,9 +4,9 @@ python -m benchmarks.hidden_lines [--run RUN]... [--cases N] [--run-dir DIR]
 
 Real and simulated scans whose full k-space is known are undersampled. Every method reconstructs them, and is judged by
 the check, which knows nothing of the rest. The image's quality is its PSNR inside the head against the combination of
-the full scan by the same coil maps, free of noise where the scan is simulated. Priors: the app's demo model, which
-fits simulated knees of 32 x 32 pixels and nothing else here, and those of --run. What --run-dir holds is not made
-again.
+the full scan by the same coil maps, free of noise where the scan is simulated. Priors: the app's demo model of
+whole heads, 128 x 128, which is applied to smaller scans here, and those of --run: of protocols/quickstart.yaml, say,
+which fits the simulated knees. What --run-dir holds is not made again.
 """
 
 import argparse

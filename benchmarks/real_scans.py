@@ -3,9 +3,9 @@
 python -m benchmarks.real_scans [--run RUN] [--run-dir DIR] [--samples N] [--only SCAN] [--pictures DIR]
 
 A brain of eight coils (fastMRI's layout, R = 4 and 8) and a Siemens phantom of two (ISMRMRD, R = 2). The prior is by
-default the demo model that comes with the app: simulated knees of 32 x 32 pixels and four coils, learned from R = 4
-data alone. It is applied at the scans' own matrices and has seen neither brains nor phantoms nor that resolution: what
-it is worth there is for the figures, and for the residual, to say. Results in --run-dir are kept and not made again.
+default the demo model that comes with the app: whole heads of 128 x 128 pixels and eight simulated coils, learned from
+R = 4 data alone. It is applied at the scans' own matrices and has seen neither phantoms nor these pixel sizes: what it
+is worth there is for the figures, and for the residual, to say. Results in --run-dir are kept and not made again.
 """
 
 import argparse

@@ -66,7 +66,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         out = work / "exported"
-        words = [str(RUN), "--out", str(out), "--licence", "Apache-2.0", "--conditions", str(CONDITIONS)]
+        words = [str(RUN), "--out", str(out), "--licence", "CC-BY-4.0", "--conditions", str(CONDITIONS)]
         succeed(export.main, [*words, "--network", "student"])
         held: dict[str, list[str]] = {}
         figures = [

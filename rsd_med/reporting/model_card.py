@@ -116,7 +116,8 @@ def _model(record: RunRecord) -> list[str]:
     imported = record.describe_imported()
     if imported is not None:
         items.append(f"Weights trained elsewhere, whose licence binds these: {_plain(imported)}")
-    for stage in ("teacher", "student") if given is None else ("student",):
+    reconstructor = ("reconstructor",) if record.images_seen("reconstructor") else ()
+    for stage in ("teacher", "student", *reconstructor) if given is None else ("student", *reconstructor):
         images, asked = record.images_seen(stage), number(mapping(record.protocol, stage), "images")
         seconds = stage_seconds(record).get(stage)
         cost = f" in {duration(seconds)}" if seconds else ""

@@ -159,7 +159,7 @@ def test_long_values_are_cut():
 
 def test_lines_of_a_real_run_are_what_is_documented():
     lines = RunFolder(ROOT / "apps" / "inspector" / "demo_model").read_metrics_lines()
-    assert {line["stage"] for line in lines} == {"teacher", "student"}
+    assert {line["stage"] for line in lines} == {"teacher", "student", "reconstructor"}
     for line in lines:
         MetricsLine.model_validate(line)
     with pytest.raises(ValidationError, match="unheard"):

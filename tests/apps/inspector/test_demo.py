@@ -9,7 +9,7 @@ pytest.importorskip("fastapi", reason="The app's packages are not installed: pip
 
 from apps.inspector.compute import domain
 from apps.inspector.compute.model import Model
-from apps.inspector.compute.reconstruction import example
+from apps.inspector.compute.reconstruction import held_out
 from apps.inspector.demo import FOLDER, MOST_BYTES, main
 from rsd_med.base.command import run_command
 from tests.apps.tiny_run import make_tiny_run
@@ -22,7 +22,7 @@ def test_the_demo_draws_anatomy_and_says_whose_it_may_be():
         if path.suffix not in (".png", ".npy", ".npz", ".safetensors"):
             assert not re.search(r"/(tmp|work|root|home)/", path.read_text(encoding="utf-8")), path.name
     model = Model(FOLDER)
-    assert {"teacher", "student"} <= set(model.networks)
+    assert set(model.networks) == {"teacher", "student", "reconstructor"}
     for name in model.networks:
         model.trained(name)  # its weights fit the network as it is now
     assert model.experiment.protocol.description
@@ -32,8 +32,8 @@ def test_the_demo_draws_anatomy_and_says_whose_it_may_be():
     # Something in the middle, air in the corners.
     inner = slice(5 * side // 16, 11 * side // 16)
     assert magnitude[:, inner, inner].mean() > 3 * magnitude[:, : side // 8, : side // 8].mean()
-    assert model.facts()["measurements"] >= 4
-    assert example(model, 0).matrix == (side, side)
+    assert model.facts()["measurements"] >= 3
+    assert held_out(model, 0).scan.matrix == (side, side)
 
 
 def test_a_demo_is_made_whole_from_a_run_or_not_at_all(tmp_path, capsys):
@@ -80,4 +80,4 @@ def test_somebody_s_data_need_a_licence_and_held_out_images_which_go_with_the_mo
     assert root not in card + (tmp_path / "demo" / "protocol.yaml").read_text(encoding="utf-8")
     # What was measured of the held-out scans once is not measured again.
     monkeypatch.setattr(domain.Domain, "_complete", property(lambda _: pytest.fail("measured again")))
-    assert domain.Domain(made).likeness(example(made, 1)).held_out
+    assert domain.Domain(made).likeness(held_out(made, 1).scan).held_out
