@@ -2,8 +2,9 @@
 
 ``wrap``: a real head cut to 70 % of its field of view, coil by coil, so that it wraps around. Two maps of each coil,
 beside ``bart ecalib -m2`` and ``pics`` on the same whitened data, λ tuned for both on one grid; and one map, which has
-to be flagged. ``few``: a real head at R = 8 with the default central lines. ``measured``: ESPIRiT's maps beside the
-ratio of head-coil to body-coil images. PSNR is that of the root sum of squares over the coils of the full scan.
+to be flagged. ``few``: two real heads at R = 4 and 8 with the default central lines, beside `bart nlinv`'s maps.
+``measured``: ESPIRiT's maps beside the ratio of head-coil to body-coil images. PSNR is that of the root sum of squares
+over the coils of the full scan.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.calibrate import calibrate
 from rsd_med.calibration.coil_maps import NEEDED
 from rsd_med.calibration.map_settings import CoilMapSettings
+from rsd_med.calibration.phase import normalised
 from rsd_med.calibration.settings import CalibrationSettings
 from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
 from rsd_med.data.scan import Scan
@@ -31,16 +35,20 @@ from rsd_med.inverse.scans import Prepared, Undersampling, prepare
 from rsd_med.inverse.zero_filled import ZeroFilledSettings
 from rsd_med.metrics.image_quality import psnr
 from rsd_med.operators.fourier import fft2c, ifft2c
+from rsd_med.operators.mri import MultiCoilFourier
 
 WEIGHTS = (1e-3, 3e-3, 1e-2)
 CUT = 126
 """Columns that are left of the head's 180."""
 
-FEW_LINES_SETTINGS = (
-    {"kind": "walsh"},
-    {"kind": "espirit", "kernel_width": 4, "crop": 0.8},
-    {"kind": "espirit", "kernel_width": 3, "crop": 0.5},
-)
+FEW_LINES_SETTINGS: dict[str, dict[str, Any]] = {
+    "walsh": {"kind": "walsh"},
+    "espirit, kernel 6": {"kind": "espirit", "crop": 0.9},
+    "espirit, kernel 4": {"kind": "espirit", "kernel_width": 4, "crop": 0.8},
+    "espirit, kernel 3": {"kind": "espirit", "kernel_width": 3, "crop": 0.5},
+    "nlinv": {"kind": "nlinv"},
+}
+FEW_LINES_WEIGHTS = (1e-3, 3e-3, 6e-3, 1e-2, 2e-2)
 
 
 def main() -> int:
@@ -100,23 +108,57 @@ def _wrap() -> tuple[list[Figure], dict[str, Any]]:
 
 
 def _few() -> tuple[list[Figure], dict[str, Any]]:
-    """Return the figures of a scan with few central lines."""
-    scan = FastMRIHDF5(shared_data("fastmri_format") / "real_brain_8ch.h5")[0]
-    assert isinstance(scan, Scan)
-    undersampling = Undersampling(8)
-    prepared = prepare(scan, undersampling)
-    auto = _psnr(prepared, _l1(prepared, WEIGHTS[1]))
-    others = {}
-    for words in FEW_LINES_SETTINGS:
-        made = prepare(scan, undersampling, _maps(**words))
-        others[str(words)] = _psnr(made, _l1(made, WEIGHTS[1]))
-    blank = _psnr(prepared, _solve(prepared, ZeroFilledSettings()))
-    row = {"auto": auto, "maps": prepared.report["maps"], "others": others, "zero_filled": blank}
-    print("few lines, R = 8", row, flush=True)
-    return [
-        Figure("few lines, R = 8: L1-wavelet - zero-filling, dB", auto - blank, 3, at_most=False),
-        Figure("few lines, R = 8: auto - best setting of maps, dB", auto - max(others.values()), -0.5, at_most=False),
-    ], row
+    """Return the figures of scans with few central lines: L1-wavelet by maps, best λ, PSNR in the head."""
+    brain = FastMRIHDF5(shared_data("fastmri_format") / "real_brain_8ch.h5")[0]
+    assert isinstance(brain, Scan)
+    figures, table = [], {}
+    scans = {"brain": brain, "siemens": _whole("mri_kspace_real_2/brain_16ch_flash_siemens.h5", "kspace")}
+    for (head, scan), acceleration in product(scans.items(), (4, 8)):
+        undersampling = Undersampling(acceleration)
+        prepared = prepare(scan, undersampling, _maps(virtual_coils=8))
+        truth = (
+            ifft2c(prepared.scan.coils(scan.kspace) / prepared.scan.scale).abs().square().sum(0, keepdim=True).sqrt()
+        )
+        row = {"zero_filled": _in_the_head(_solve(prepared, ZeroFilledSettings()), truth)}
+        for name, words in {"auto": {}, **FEW_LINES_SETTINGS}.items():
+            made = prepare(scan, undersampling, _maps(virtual_coils=8, **words))
+            row[name] = max(_in_the_head(_l1(made, weight), truth) for weight in FEW_LINES_WEIGHTS)
+        if shutil.which("bart"):
+            measurement = prepared.measurement
+            assert isinstance(measurement.operator, MultiCoilFourier)
+            operator = MultiCoilFourier(measurement.operator.mask, _bart_nlinv(prepared)[None])
+            there = replace(prepared, measurement=replace(measurement, operator=operator))
+            row["bart_nlinv"] = max(_in_the_head(_l1(there, weight), truth) for weight in FEW_LINES_WEIGHTS)
+        lines, kind = prepared.report["sampling"]["acs"], prepared.report["maps"]["kind"]
+        name = f"{head}, R = {acceleration}, {lines} central lines"
+        print(name, kind, row, flush=True)
+        table[name] = row | {"auto_took": kind}
+        others = [value for key, value in row.items() if key not in ("auto", "zero_filled")]
+        figures += [
+            Figure(f"{name}: L1-wavelet - zero-filling, dB", row["auto"] - row["zero_filled"], 3, at_most=False),
+            Figure(f"{name}: auto - best setting of maps, dB", row["auto"] - max(others), -0.5, at_most=False),
+        ]
+    return figures, table
+
+
+def _in_the_head(image: Reconstruction, truth: Tensor) -> float:
+    """Return the PSNR over what is brighter than a tenth of the peak."""
+    inside = truth > 0.1 * truth.max()
+    return 20 * float(torch.log10(truth.max() / (image.magnitude - truth)[inside].square().mean().sqrt()))
+
+
+def _bart_nlinv(prepared: Prepared) -> Tensor:
+    """Return the maps of BART's nonlinear inversion, unit vectors at each pixel, ``(coil, y, x)``."""
+    from rsd_med.data.cfl import open_cfl
+    from rsd_med.data.writing.cfl import CflWriter
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with CflWriter(folder / "kspace.cfl") as file:
+            file.add(prepared.measurement.data[0])
+        _run(folder, "nlinv", "-i11", "-S", "kspace", "image", "maps")
+        maps = torch.from_numpy(open_cfl(folder / "maps.cfl").copy()).squeeze().movedim(-1, 0)
+    return normalised(maps)
 
 
 def _measured() -> tuple[list[Figure], dict[str, Any]]:
@@ -166,8 +208,13 @@ def _whole(name: str, dataset: str) -> Scan:
     return Scan(dataset, kspace, torch.ones(kspace.shape[-1], dtype=torch.bool))
 
 
-def _maps(**words: Any) -> CalibrationSettings:
-    return CalibrationSettings(maps=CoilMapSettings(**words))
+def _maps(virtual_coils: int | None = None, **words: Any) -> CalibrationSettings:
+    maps = CoilMapSettings(**words)
+    return (
+        CalibrationSettings(maps=maps)
+        if virtual_coils is None
+        else CalibrationSettings(maps=maps, virtual_coils=virtual_coils)
+    )
 
 
 def _solve(prepared: Prepared, settings: Any) -> Reconstruction:

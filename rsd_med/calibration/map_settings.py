@@ -7,18 +7,18 @@ from pydantic import Field, model_validator
 from rsd_med.base.settings import Settings
 
 FEW_LINES = 12
-"""Centres below leave ESPIRiT's kernel of 6 too few neighbourhoods; there ``auto`` tries smaller ones."""
+"""Centres below leave ESPIRiT's kernel of 6 too few neighbourhoods; there ``auto`` takes NLINV."""
 
 
 class CoilMapSettings(Settings):
     """How coil maps are found."""
 
-    kind: Literal["auto", "espirit", "walsh", "file", "ones"] = Field(
+    kind: Literal["auto", "espirit", "nlinv", "walsh", "file", "ones"] = Field(
         "auto",
-        description="`file` takes maps of a file, `espirit` and `walsh` estimate them, `ones` does without (single "
-        "coil). `auto` takes the first that applies: one coil → ones; maps in a file → file; a centre of at least 12 "
-        "lines → espirit, if its maps explain the data, else walsh; a smaller centre → of ESPIRiT with small kernels "
-        "and walsh, what leaves the least of the centre unexplained",
+        description="`file` takes maps of a file, `espirit`, `nlinv` and `walsh` estimate them, `ones` does without "
+        "(single coil). `auto` takes the first that applies: one coil → ones; maps in a file → file; a centre of at "
+        "least 12 lines → espirit; a smaller one → nlinv, which looks at lines beyond the centre, too. Maps that do "
+        "not explain the data are passed over; if none do, those that leave least of the centre unexplained are taken",
     )
     file: str | None = Field(
         None,
@@ -62,7 +62,7 @@ class CoilMapSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "CoilMapSettings":
-        if self.sets == 2 and self.kind in ("walsh", "ones"):
+        if self.sets == 2 and self.kind in ("nlinv", "walsh", "ones"):
             raise ValueError(f"`{self.kind}` gives one map of each coil; for sets: 2 set kind: espirit, file or auto")
         if self.file is not None and self.kind not in ("auto", "file"):
             raise ValueError(f"`file` names maps, and kind: {self.kind} takes none; set kind: file")

@@ -7,19 +7,23 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
-from rsd_med.corruptions.measurement import Conditions
+from rsd_med.corruptions.measurement import Conditions, Measurement
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.unrolled import CALIBRATED, UnrolledNetwork
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
 from rsd_med.inverse.uncertainty import LEVEL, interval_width
+from rsd_med.operators.masks import acs_slice
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
-MEASUREMENTS = 24
+MEASUREMENTS = 48
 """Behind the calibration of each share of columns."""
 
 PAIRS = 4
 """Pairs of draws of each measurement."""
+
+MOST_SHOWN = 0.8
+"""Of the columns of a measurement. Where nearly all are shown, what is hidden tells of noise alone."""
 
 INSIDE = 0.1
 """Pixels brighter than this part of the zero-filled image's peak count."""
@@ -56,6 +60,9 @@ def calibrate_spread(network: UnrolledNetwork, score: HiddenLinesScore, conditio
     they say. Real and imaginary parts are looked at: this image has no bright mean, and the magnitude of a dark pixel
     is not spread about that of its mean. No image is asked for.
 
+    Central lines do not count: they are half of what is measured, and none of what later is not. With them, intervals
+    of heads at R = 8 covered 84 % where they said 90; without, 88 %.
+
     Parameters
     ----------
     network
@@ -68,6 +75,7 @@ def calibrate_spread(network: UnrolledNetwork, score: HiddenLinesScore, conditio
         The source of randomness.
     """
     low, high = score.shares
+    high = max(low, min(high, MOST_SHOWN))
     levels = torch.linspace(low, high, CALIBRATED).tolist()
     shares, factors = [], []
     for level in levels:
@@ -89,6 +97,7 @@ def _predictions(
     for number in range(min(MEASUREMENTS, len(conditions))):
         batch = conditions[number : number + 1]
         shown, hidden = score.parted(batch, draws)
+        hidden = _outside_the_centre(hidden, score.central)
         assert isinstance(hidden.operator, MultiCoilFourier)
         if not bool(hidden.operator.mask.any()):
             continue
@@ -110,6 +119,16 @@ def _predictions(
                 (whole > INSIDE * whole.max())[0].cpu(),
             ),
         )
+
+
+def _outside_the_centre(hidden: Measurement, lines: int) -> Measurement:
+    """Return what is hidden but for the central lines, which every scan measures: of those no image is ever unsure."""
+    operator = hidden.operator
+    assert isinstance(operator, MultiCoilFourier)
+    mask = operator.mask.clone()
+    mask[..., acs_slice(mask.shape[-1], lines)] = False
+    part, data = operator.restricted(hidden.data, mask)
+    return replace(hidden, operator=part, data=data)
 
 
 def _factor(predictions: list[_Prediction]) -> float:
