@@ -149,7 +149,7 @@ class UnrolledNetwork(nn.Module):
         gaps = _restored(last.spread(noise), last.weight[each], silent, GAP_ITERATIONS)
         return estimate[:, None], gaps.unflatten(0, (-1, count))
 
-    def draw(self, measurement: Measurement, noise: Tensor) -> Tensor:
+    def draw(self, measurement: Measurement, noise: Tensor, least_spread: float = 0.0) -> Tensor:
         """Draw images in pairs around the estimate without noise, with calibrated spread.
 
         Of n draws, the mean would still have an n-th of their variance; that of pairs is the estimate itself.
@@ -160,6 +160,8 @@ class UnrolledNetwork(nn.Module):
             Of b items.
         noise
             z of each pair, ``(b, pairs, LATENTS, y, x)``.
+        least_spread
+            By how much draws differ at least, in multiples of what the network says.
 
         Returns
         -------
@@ -168,7 +170,7 @@ class UnrolledNetwork(nn.Module):
         """
         estimate, gaps = self.pairs(measurement, noise)
         share = measurement.operator.entries(measurement.data).to(torch.float32).mean((-3, -2, -1))
-        gaps = self.spread_for(share).reshape(-1, 1, 1, 1, 1) * gaps
+        gaps = self.spread_for(share).clamp_min(least_spread).reshape(-1, 1, 1, 1, 1) * gaps
         return torch.stack([estimate + gaps, estimate - gaps], 2).flatten(1, 2)
 
     def spread_for(self, share: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ def lines_of(measurement: Measurement) -> Lines:
     shots, which are told apart by the jumps between them, or pieces of equal length where there are too few.
 
     The centre is never hidden: coil maps and scale come from there, and were estimated once, with all of it. So they
-    know nothing of what is hidden, and no method has better ones than another.
+    know nothing of what is hidden, but for maps of nonlinear inversion, which look beyond a small centre; and no method
+    has better ones than another.
 
     Parameters
     ----------

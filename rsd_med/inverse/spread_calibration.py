@@ -1,12 +1,13 @@
 """How far the draws of a reconstructor are to differ, so that intervals cover what they say: told by hidden lines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
+from rsd_med.calibration.scale import central_run
 from rsd_med.corruptions.measurement import Conditions, Measurement
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.unrolled import CALIBRATED, UnrolledNetwork
@@ -21,6 +22,12 @@ MEASUREMENTS = 48
 
 PAIRS = 4
 """Pairs of draws of each measurement."""
+
+SHOWN = 0.7
+"""Of the columns outside the centre, where a scan's own lines are hidden."""
+
+LEAST_OUTSIDE = 6
+"""Of fewer columns outside the centre nothing is hidden."""
 
 MOST_SHOWN = 0.8
 """Of the columns of a measurement. Where nearly all are shown, what is hidden tells of noise alone."""
@@ -80,7 +87,8 @@ def calibrate_spread(network: UnrolledNetwork, score: HiddenLinesScore, conditio
     shares, factors = [], []
     for level in levels:
         total, predictions = 0.0, []
-        for share, prediction in _predictions(network, replace(score, shares=(level, level)), conditions, draws):
+        batches = (conditions[number : number + 1] for number in range(min(MEASUREMENTS, len(conditions))))
+        for share, prediction in _predictions(network, replace(score, shares=(level, level)), batches, draws):
             total += share
             predictions.append(prediction)
         shares.append(total / max(1, len(predictions)))
@@ -90,12 +98,46 @@ def calibrate_spread(network: UnrolledNetwork, score: HiddenLinesScore, conditio
     network.spreads.copy_(torch.tensor([factor for _, factor in known]))
 
 
+@torch.no_grad()
+def own_spread(network: UnrolledNetwork, measurement: Measurement, hidings: int, draws: Draws) -> float | None:
+    """Return how far draws would have to differ for intervals to cover the hidden lines of this one scan.
+
+    Training knows how far off the network is on scans like those it learned from. On another scanner's it is farther
+    off, and the scan's own lines tell by how much.
+
+    Parameters
+    ----------
+    network
+        Trained.
+    measurement
+        Of whole columns, a batch of one.
+    hidings
+        How often some of its columns outside the centre are hidden.
+    draws
+        The source of randomness.
+
+    Returns
+    -------
+    float or None
+        In multiples of what the network says; None where σ is not known, or too few columns lie outside the centre.
+    """
+    operator = measurement.operator
+    if not isinstance(operator, MultiCoilFourier) or float(measurement.sigma[0]) == 0:
+        return None
+    columns = operator.mask.flatten()
+    central = central_run(columns)
+    if int(columns.sum()) - central < LEAST_OUTSIDE:
+        return None
+    score = HiddenLinesScore(central, central, 2, ("entries",), (SHOWN, SHOWN))
+    predictions = [one for _, one in _predictions(network, score, [measurement] * hidings, draws)]
+    return _factor(predictions) if predictions else None
+
+
 def _predictions(
-    network: UnrolledNetwork, score: HiddenLinesScore, conditions: Conditions, draws: Draws
+    network: UnrolledNetwork, score: HiddenLinesScore, batches: Iterable[Measurement], draws: Draws
 ) -> Iterator[tuple[float, _Prediction]]:
     """Yield the share of columns that was shown, and what was predicted, for one measurement after another."""
-    for number in range(min(MEASUREMENTS, len(conditions))):
-        batch = conditions[number : number + 1]
+    for batch in batches:
         shown, hidden = score.parted(batch, draws)
         hidden = _outside_the_centre(hidden, score.central)
         assert isinstance(hidden.operator, MultiCoilFourier)
