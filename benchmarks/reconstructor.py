@@ -45,6 +45,9 @@ from rsd_med.operators.noise import complex_or_real_noise
 
 FOLDERS = {"brains": "brain_t1_axial_oasis", "heads": "brain_t1ce_axial_cheng"}
 NOISE, COILS, TRAINED_AT = 0.015, 8, 4
+WHITE, SPREAD_TIMES = 0.6, 5
+"""Of the picture: what is white, as a part of the brightest pixel, and how many times the spread is shown."""
+
 ACCELERATIONS = (4, 6, 8)
 ROWS = 96
 HIGH = 0.5
@@ -332,21 +335,22 @@ def _line(row: dict[str, float]) -> str:
 
 
 def _picture(folder: Path, learned: dict[str, Solver], tuned: dict[str, float], split: str, acs: int) -> None:
-    """Save truth, L1-wavelet, the learned methods, one draw, error and spread of one slice, beside the run."""
+    """Save a slice at R = 4 and 8, beside the run: zero-filled, L1-wavelet, the learned methods, spread, truth."""
     from PIL import Image
 
-    slices = _slices(folder, split, TRAINED_AT, acs)
-    one = slices[len(slices) // 2]
-    l1 = L1WaveletSettings(regularisation=tuned[f"R{TRAINED_AT}"]).build()
-    results = {"l1_wavelet": _solve(l1, one.measurement)}
-    results |= {name: _solve(solver, one.measurement) for name, solver in learned.items()}
-    own = results["reconstructor"]
-    assert own.std is not None
-    white = float(one.magnitude.max())
-    panels = [one.magnitude, *(result.magnitude for result in results.values()), own.samples[0].abs()]
-    panels += [10 * (own.magnitude - one.magnitude).abs(), 10 * own.std]
-    row = torch.cat([panel[0] for panel in panels], dim=1)
-    pixels = (row / white * 255).clamp(0, 255).to(torch.uint8).numpy()
+    rows = []
+    for acceleration, lines in ((TRAINED_AT, acs), (2 * TRAINED_AT, acs // 2)):
+        slices = _slices(folder, split, acceleration, lines)
+        one = slices[len(slices) // 2]
+        l1 = L1WaveletSettings(regularisation=tuned[f"R{acceleration}"]).build()
+        solvers = {"zero_filled": ZeroFilledSettings().build(), "l1_wavelet": l1} | learned
+        results = {name: _solve(solver, one.measurement) for name, solver in solvers.items()}
+        spread = results["reconstructor"].std
+        assert spread is not None
+        panels = [*(result.magnitude for result in results.values()), SPREAD_TIMES * spread, one.magnitude]
+        white = WHITE * one.magnitude.max()
+        rows.append(torch.cat([panel[0] / white for panel in panels], dim=1))
+    pixels = (torch.cat(rows) * 255).clamp(0, 255).to(torch.uint8).numpy()
     Image.fromarray(pixels).resize((2 * pixels.shape[1], 2 * pixels.shape[0])).save(folder / "reconstructor.png")
 
 

@@ -133,6 +133,29 @@ def own_spread(network: UnrolledNetwork, measurement: Measurement, hidings: int,
     return _factor(predictions) if predictions else None
 
 
+@torch.no_grad()
+def spread_on(
+    network: UnrolledNetwork, whole: Measurement, shown: Measurement, hidden: Measurement, draws: Draws
+) -> float:
+    """Return how far draws would have to differ for intervals to cover these hidden lines.
+
+    Parameters
+    ----------
+    network
+        Trained, but not on these lines.
+    whole, shown, hidden
+        A measurement of whole columns, a batch of one, and its two parts.
+    draws
+        The source of randomness.
+
+    Returns
+    -------
+    float
+        In multiples of what the network says.
+    """
+    return _factor([_predicted(network, whole, shown, hidden, draws)])
+
+
 def _predictions(
     network: UnrolledNetwork, score: HiddenLinesScore, batches: Iterable[Measurement], draws: Draws
 ) -> Iterator[tuple[float, _Prediction]]:
@@ -143,24 +166,28 @@ def _predictions(
         assert isinstance(hidden.operator, MultiCoilFourier)
         if not bool(hidden.operator.mask.any()):
             continue
-        estimate, gaps = network.pairs(shown, draws.normal(1, PAIRS, LATENTS, *batch.size).to(batch.device))
-        every = hidden.operator[torch.zeros(1 + PAIRS, dtype=torch.long)]
-        images = every.normal(torch.cat([estimate[0], gaps[0]]))
-        alike = hidden.operator[torch.zeros(2 * PAIRS, dtype=torch.long)]
-        noise = complex_or_real_noise(
-            batch.data.expand(2 * PAIRS, *batch.data.shape[1:]), float(batch.sigma[0]), draws
-        ).masked_fill(~hidden.operator.mask, 0)
-        whole = batch.image().abs()
-        yield (
-            float(shown.operator.entries(shown.data).float().mean()),
-            _Prediction(
-                images[:1].cpu(),
-                images[1:].cpu(),
-                alike.H(noise).cpu(),
-                hidden.image()[0].cpu(),
-                (whole > INSIDE * whole.max())[0].cpu(),
-            ),
-        )
+        share = float(shown.operator.entries(shown.data).float().mean())
+        yield share, _predicted(network, batch, shown, hidden, draws)
+
+
+def _predicted(
+    network: UnrolledNetwork, whole: Measurement, shown: Measurement, hidden: Measurement, draws: Draws
+) -> _Prediction:
+    assert isinstance(hidden.operator, MultiCoilFourier)
+    estimate, gaps = network.pairs(shown, draws.normal(1, PAIRS, LATENTS, *whole.size).to(whole.device))
+    every = hidden.operator[torch.zeros(1 + PAIRS, dtype=torch.long)]
+    images = every.normal(torch.cat([estimate[0], gaps[0]]))
+    alike = hidden.operator[torch.zeros(2 * PAIRS, dtype=torch.long)]
+    several = whole.data.expand(2 * PAIRS, *whole.data.shape[1:])
+    noise = complex_or_real_noise(several, float(whole.sigma[0]), draws).masked_fill(~hidden.operator.mask, 0)
+    image = whole.image().abs()
+    return _Prediction(
+        images[:1].cpu(),
+        images[1:].cpu(),
+        alike.H(noise).cpu(),
+        hidden.image()[0].cpu(),
+        (image > INSIDE * image.max())[0].cpu(),
+    )
 
 
 def _outside_the_centre(hidden: Measurement, lines: int) -> Measurement:

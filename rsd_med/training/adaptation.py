@@ -19,6 +19,7 @@ from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSetting
 from rsd_med.inverse.hiding import hide, lines_of
 from rsd_med.inverse.prior import Amortised, Prior, TrainedNetwork
 from rsd_med.inverse.proximal import data_proximal, guess_variance
+from rsd_med.inverse.spread_calibration import spread_on
 from rsd_med.operators.channels import to_channels, to_complex
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.teachers.ambient_fourier import AmbientFourier, mask_context
@@ -185,7 +186,7 @@ def adapt(
     network.requires_grad_(False)
     energy = float(hidden.data.abs().square().sum())
     noise = 2 * float(measurement.sigma[0]) ** 2 * float(hidden.operator.entry_counts(hidden.data)[0])
-    return lesson.learned(operator), Adaptation(best_step, taken, before, best, noise / energy)
+    return lesson.learned(measurement, hidden, draws), Adaptation(best_step, taken, before, best, noise / energy)
 
 
 class _TeacherLesson:
@@ -208,7 +209,9 @@ class _TeacherLesson:
         guess = to_complex(self.network(image, level, mask_context(self.further))).mean(0, keepdim=True)
         return data_proximal(guess, guess_variance(guess, self.shown), self.shown)
 
-    def learned(self, operator: MultiCoilFourier) -> TrainedNetwork:
+    def learned(self, whole: Measurement, hidden: Measurement, draws: Draws) -> TrainedNetwork:
+        operator = whole.operator
+        assert isinstance(operator, MultiCoilFourier)
         masks = operator.mask.reshape(-1, 1, 1, operator.mask.shape[-1])
         return replace(self.trained, denoiser=self.network, masks=masks)
 
@@ -232,7 +235,10 @@ class _ReconstructorLesson:
         images: Tensor = self.network(self.shown, self.noise)
         return images.mean(1)
 
-    def learned(self, operator: MultiCoilFourier) -> TrainedNetwork:
+    def learned(self, whole: Measurement, hidden: Measurement, draws: Draws) -> TrainedNetwork:
+        if not self.trained.point and float(whole.sigma[0]) > 0:
+            # Of the lines that it has learned from it is surer than of others: these alone tell how far off it is now.
+            self.network.spreads.clamp_(min=spread_on(self.network, whole, self.shown, hidden, draws))
         return replace(self.trained, network=self.network)
 
 
