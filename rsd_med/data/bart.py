@@ -14,10 +14,10 @@ from rsd_med.base.notices import say_once
 from rsd_med.data.cfl import COIL, SETS, SLICE, TRAILING, cfl_of, open_cfl, plane
 from rsd_med.data.hdf5 import MAX_READ_BYTES
 from rsd_med.data.paths import file_identity, resolve_root
-from rsd_med.data.readout import sampled_rows
 from rsd_med.data.recognition import files_of_kind
 from rsd_med.data.scan import Scan
 from rsd_med.data.source import Source, SourceSettings, runs_of
+from rsd_med.data.unmarked import unmarked_scan
 
 
 class BartSettings(SourceSettings):
@@ -114,20 +114,7 @@ class Bart(Source):
         values = array[(slice(None),) * (COIL + 1) + place]
         values = np.moveaxis(values, (COIL, volume.y, volume.x), (0, 1, 2)).reshape(self.shape(index))
         kspace = torch.from_numpy(np.array(values, dtype=np.complex64, order="C"))
-        if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
-            raise DataError(f"{self.id(index)}: k-space holds NaN or infinite values; repair or remove the file.")
-        sampled = (kspace != 0).any(0)
-        if not bool(sampled.any()):
-            raise DataError(f"{self.id(index)}: k-space is zero everywhere; remove the slice or write it again.")
-        columns, rows = sampled.any(0), sampled_rows(kspace)
-        whole = torch.equal(sampled, rows[:, None] & columns)
-        return Scan(
-            id=self.id(index),
-            kspace=kspace,
-            acquired=columns,
-            readout=rows if whole and not bool(rows.all()) else None,
-            sampled=None if whole else sampled,
-        )
+        return unmarked_scan(self.id(index), kspace)
 
 
 def _files(root: Path) -> list[Path]:

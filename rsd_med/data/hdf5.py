@@ -146,17 +146,17 @@ def read_near(dataset: "h5py.Dataset", index: int, recent: RecentArrays, file: o
     return recent.get((file, dataset.name, first), lambda: read(dataset, first, count))[index - first].copy()
 
 
-def read(dataset: "h5py.Dataset", index: int | None = None, count: int | None = None) -> np.ndarray:
-    """Read a checked dataset, or entries along its first axis.
+def read(dataset: "h5py.Dataset", index: int | tuple[int, ...] | None = None, count: int | None = None) -> np.ndarray:
+    """Read a checked dataset, or entries along its first axis or axes.
 
     Parameters
     ----------
     dataset
         From :func:`checked_dataset`.
     index
-        Entry along the first axis; None reads everything.
+        Entry along the first axis, or along as many as there are numbers; None reads everything.
     count
-        Read so many entries from there; None reads one, without its axis.
+        Read so many entries from there, along the first axis; None reads one, without its axes.
 
     Returns
     -------
@@ -170,22 +170,23 @@ def read(dataset: "h5py.Dataset", index: int | None = None, count: int | None = 
     """
     import h5py
 
-    shape = dataset.shape if index is None else dataset.shape[1:]
-    shape = shape if count is None else (count, *shape)
+    place = index if isinstance(index, tuple) else () if index is None else (index,)
+    shape = dataset.shape[len(place) :] if count is None else (count, *dataset.shape[1:])
     size = math.prod(shape) * dataset.dtype.itemsize
     if size > MAX_READ_BYTES:
         raise DataError(f"{_where(dataset)} asks for {size / 2**30:.1f} GiB in one piece; write smaller slices.")
-    if index is not None and not 0 <= index < dataset.shape[0]:
+    if any(not 0 <= number < side for number, side in zip(place, dataset.shape, strict=False)):
         raise DataError(f"{_where(dataset)} has no entry {index}; the file has changed, start again.")
     values = np.empty(shape, dtype=dataset.dtype.newbyteorder("="))
     try:
         # Into an array of our own: plain indexing is known to leak memory with some HDF5 builds. By HDF5's own calls:
         # what h5py does around them takes as long as reading a small slice.
-        if index is None or not shape:
-            dataset.read_direct(values, source_sel=np.s_[:] if index is None else np.s_[index])
+        if not place or not shape:
+            dataset.read_direct(values, source_sel=np.s_[place or ...])
         else:
-            entry, chosen = (1, *shape) if count is None else shape, dataset.id.get_space()
-            chosen.select_hyperslab((index,) + (0,) * (len(entry) - 1), entry)
+            entry = (1,) * len(place) + shape if count is None else shape
+            chosen = dataset.id.get_space()
+            chosen.select_hyperslab(place + (0,) * (len(entry) - len(place)), entry)
             dataset.id.read(h5py.h5s.create_simple(entry), chosen, values)
     except _READ_ERRORS as error:
         raise DataError(
@@ -202,7 +203,7 @@ def _check_type(dataset: "h5py.Dataset", where: str, kinds: str) -> None:
     if dataset.dtype.hasobject:
         raise DataError(f"{where} has entries of variable length or references; write plain numbers.")
     if dataset.dtype.kind not in kinds:
-        wanted = "complex" if kinds == "c" else "real"
+        wanted = "complex" if "c" in kinds else "real"
         raise DataError(f"{where} holds values of type {dataset.dtype}; write {wanted} numbers.")
 
 
