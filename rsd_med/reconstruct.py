@@ -30,7 +30,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add_run(parser)
     parser.add_argument(
-        "scan", type=Path, metavar="SCAN", help="file or folder of raw data: fastMRI HDF5, ISMRMRD, BART, arrays"
+        "scan",
+        type=Path,
+        metavar="SCAN",
+        help="file or folder of raw data: fastMRI HDF5, ISMRMRD, BART, MATLAB, arrays",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--dicom", action="store_true", help="write DICOM secondary captures too")

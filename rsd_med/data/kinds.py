@@ -13,6 +13,7 @@ SOURCES: "Kinds[SourceSettings]" = Kinds(
     Kind("ismrmrd", "rsd_med.data.ismrmrd:ISMRMRDSettings"),
     Kind("raw_arrays", "rsd_med.data.raw_arrays:RawArraySettings"),
     Kind("bart", "rsd_med.data.bart:BartSettings"),
+    Kind("matlab", "rsd_med.data.matlab:MatlabSettings"),
     Kind("arrays", "rsd_med.data.arrays:ArraysSettings"),
     Kind("image_folder", "rsd_med.data.image_folder:ImageFolderSettings"),
     Kind("image_zip", "rsd_med.data.image_zip:ImageZipSettings"),

@@ -22,8 +22,8 @@ def open_scan(path: Path, *, kind: str | None = None, acquisition: str | None = 
         cut as they are stored; of a four-dimensional NIfTI file all volumes are taken. Numbers of an array go from its
         smallest (or 0) to its largest value.
     kind
-        ``fastmri_hdf5``, ``ismrmrd``, ``raw_arrays``, ``bart``, ``nifti``, ``dicom`` or ``arrays``; None looks at the
-        content.
+        ``fastmri_hdf5``, ``ismrmrd``, ``raw_arrays``, ``bart``, ``matlab``, ``nifti``, ``dicom`` or ``arrays``; None
+        looks at the content.
     acquisition
         Of fastMRI's files, take only those of this acquisition; None takes all.
 
@@ -49,7 +49,7 @@ def open_scan(path: Path, *, kind: str | None = None, acquisition: str | None = 
         what = "the folder holds no file" if path.is_dir() else "the file is nothing"
         raise DataError(
             f"{path.name}: {what} that is recognised; fastMRI HDF5, ISMRMRD, raw arrays, "
-            "BART's files, NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
+            "BART's files, MATLAB 7.3, NIfTI, DICOM and NumPy arrays are read (docs/data.md)."
         )
     if acquisition is not None:
         if found != "fastmri_hdf5":
@@ -94,6 +94,12 @@ def _bart(path: Path) -> Source:
     return Bart(path, BartSettings(root="."))
 
 
+def _matlab(path: Path) -> Source:
+    from rsd_med.data.matlab import Matlab, MatlabSettings
+
+    return Matlab(path, MatlabSettings(root="."))
+
+
 def _arrays(path: Path) -> Source:
     from rsd_med.data.arrays import Arrays, ArraysSettings
 
@@ -132,5 +138,6 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "dicom": _dicom,
     "raw_arrays": _raw_arrays,
     "bart": _bart,
+    "matlab": _matlab,
     "arrays": _arrays,
 }

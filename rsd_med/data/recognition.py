@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rsd_med.base.errors import DataError
 from rsd_med.data.cfl import cfl_of
 from rsd_med.data.listing import files_below
+from rsd_med.data.matlab_file import begins_as_matlab, holds_kspace, writes_as_matlab
 
 if TYPE_CHECKING:
     import h5py
@@ -57,8 +58,12 @@ def files_of_kind(
 
 
 def kind_of_folder(path: Path) -> str | None:
-    """Return the reader of the first recognised file of a folder, in the order of names; None without one."""
-    return next((kind for kind in map(kind_of_file, files_below(path)) if kind is not None), None)
+    """Return the reader of the first recognised file of a folder, in the order of names; None without one.
+
+    MATLAB's files lie as results and masks among files of all kinds, and count only where they hold k-space.
+    """
+    kinds = ((file, kind_of_file(file)) for file in files_below(path))
+    return next((kind for file, kind in kinds if kind and (kind != "matlab" or holds_kspace(file))), None)
 
 
 def kind_of_file(path: Path) -> str | None:
@@ -81,6 +86,8 @@ def kind_of_file(path: Path) -> str | None:
         return None
     if is_nifti(start):
         return "nifti"
+    if begins_as_matlab(start):
+        return "matlab"
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return _kind_of_hdf5(path)
     if is_dicom(start):
@@ -145,9 +152,11 @@ def _kind_of_hdf5(path: Path) -> str | None:
     with opened(path) as file:
         try:
             names = set(file.keys())  # membership of the file itself follows links
-            plane = _has_plane(file, names)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            plane, matlab = _has_plane(file, names), writes_as_matlab(file)
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path.name}: the HDF5 file is damaged; copy it again or remove it.") from error
+        if matlab:
+            return "matlab"
         if "kspace" in names:
             return "raw_arrays" if "trajectory" in names or plane else "fastmri_hdf5"
         return "ismrmrd" if groups_of(file) else None

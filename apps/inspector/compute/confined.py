@@ -33,7 +33,10 @@ _PRELOADED = [
     "h5py",
     "nibabel",
     "rsd_med.data.opening",
-    *(f"rsd_med.data.{name}" for name in ("dicom", "nifti", "arrays", "fastmri_hdf5", "ismrmrd", "raw_arrays")),
+    *(
+        f"rsd_med.data.{name}"
+        for name in ("dicom", "nifti", "arrays", "fastmri_hdf5", "ismrmrd", "raw_arrays", "matlab")
+    ),
     "rsd_med.data.orientation",
     "rsd_med.calibration.noncartesian",
     "numpy.ma",  # percentiles

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from rsd_med.base.errors import DataError
+from rsd_med.data.matlab_file import is_recent
 from rsd_med.data.recognition import is_dicom
 
 from .session import Session, current_session, new_id
@@ -25,13 +26,18 @@ MOST_FILES = 1024
 """Files of one DICOM series."""
 MOST_UPLOADS = 20
 
-WHAT = "Only scans are taken: HDF5 (fastMRI, ISMRMRD), NIfTI (.nii, .nii.gz), DICOM, or NumPy arrays (.npy)."
+WHAT = (
+    "Only scans are taken: HDF5 (fastMRI, ISMRMRD), MATLAB 7.3 (older ones: save with -v7.3), NIfTI (.nii, .nii.gz), "
+    "DICOM, or NumPy arrays (.npy)."
+)
 
 
 def sniff(head: bytes) -> str | None:
     """Return the suffix that the first bytes of a file call for; None when they are no scan's."""
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return ".h5"
+    if is_recent(head):
+        return ".mat"
     if head.startswith(b"\x1f\x8b"):
         return ".nii.gz"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] == b"n+2\0":

@@ -303,7 +303,10 @@ def test_nothing_too_large_is_taken_whatever_it_says(site, session):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html><script>alert(1)</script>", b"\x7fELF" + bytes(500), b"PK\x03\x04" + bytes(500), bytes(1000)],
+    [
+        *(b"", b"<html><script>alert(1)</script>", b"\x7fELF" + bytes(500), b"PK\x03\x04" + bytes(500), bytes(1000)),
+        b"MATLAB 5.0 MAT-file" + bytes(500),
+    ],
 )
 def test_what_is_no_scan_is_not_kept(site, session, content):
     answer = site.ask("/upload", "POST", content, session=session)

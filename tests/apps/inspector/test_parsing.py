@@ -14,6 +14,7 @@ import torch
 
 from apps.inspector.compute import confined, parsing
 from apps.inspector.compute.parsing import load_item, read_item, read_stack
+from apps.inspector.web.uploads import HEAD_BYTES, sniff
 from rsd_med.base.errors import DataError
 from rsd_med.data.scan import Geometry
 from rsd_med.data.writing.dicom import write_dicom
@@ -49,6 +50,20 @@ def test_a_scan_comes_back_as_plain_arrays_and_facts(tmp_path, out):
     np.testing.assert_array_equal(load_item(out)["kspace"], kspace[0])
     with pytest.raises(DataError, match="3 slices"):
         read_item(tmp_path / "x.h5", out, 3)
+
+
+def test_a_film_from_matlab_is_shown_time_by_time(tmp_path, out):
+    kspace = complex_noise(3, 2, 4, 16, 24)  # time, slice, coil, ky, kx: MATLAB's order in reverse
+    pairs = kspace.view(np.float32).view([("real", "f4"), ("imag", "f4")])
+    with h5py.File(tmp_path / "x.mat", "w", userblock_size=512) as file:
+        file["kspace_full"] = pairs.reshape(kspace.shape)
+    with (tmp_path / "x.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(128))
+        file.seek(0)
+        assert sniff(file.read(HEAD_BYTES)) == ".mat"
+    found = read_item(tmp_path / "x.mat", out, 3)
+    assert (found["kind"], found["count"], found["coils"], found["shape"]) == ("scan", 6, 4, [24, 16])
+    np.testing.assert_array_equal(load_item(out)["kspace"], kspace[1, 1].swapaxes(-1, -2))
 
 
 def test_a_picture_keeps_its_geometry_and_loses_its_header(tmp_path, out):
