@@ -4,8 +4,9 @@ python -m benchmarks.real_heads --run RUN [--adapt N] [--pictures DIR]
 
 A brain of eight coils, 230 x 180 (fastMRI's layout), and a raw Siemens head of sixteen, 128 x 128, both fully sampled,
 undersampled to R = 4 and 8 afterwards. RUN holds an ambient teacher and a reconstructor of whole heads, 128 x 128
-pixels: `python -m benchmarks.reconstructor --anatomy heads --size 128` trains one. λ of L1-wavelet and of `bart pics`
-is tuned on the truth. PSNR is over the head, against the coil-combined full scan; hidden lines are those of `--check`.
+pixels: `python -m benchmarks.reconstructor --anatomy mixed --images 26000 --no-oracle` trains one. λ of L1-wavelet and
+of `bart pics` is tuned on the truth. PSNR is over the head, against the coil-combined full scan; hidden lines are those
+of `--check`.
 """
 
 import argparse

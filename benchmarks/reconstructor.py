@@ -1,15 +1,16 @@
 """The reconstructor beside A-DPS, L1-wavelet and a supervised network, on subjects that none of them has met.
 
-python -m benchmarks.reconstructor [--anatomy heads|brains] [--size 128|64] [--run-dir DIR] [--teacher-images N]
+python -m benchmarks.reconstructor [--anatomy heads|mixed|brains] [--size 128|64] [--run-dir DIR] [--teacher-images N]
     [--images N] [--noise auto|none] [--oracle | --no-oracle] [--slices N]
 
 The train split becomes eight-coil raw files at R = 4, each image twice, a mask for each slice and nothing else in
 them. Scans differ in noise (σ from 0.0015 to 0.015 of white), phase and shading (`rsd_med.simulate --varied`). The
 teacher learns from those, and so does the reconstructor; that of heads has each image once in each of three pixel
-sizes instead, and learns from strips. L1-wavelet's λ is tuned on eight slices of the train split, at each acceleration
-apart. The test split, other subjects, is simulated twice with the same coils and phases: with noise, for the methods,
-and without, for the truth. The oracle is the same network from the same start, taught by fully sampled files for as
-many images. What was trained before is not trained again.
+sizes instead, and learns from strips; of `mixed`, heads of two other sources and changed contrasts are among them.
+L1-wavelet's λ is tuned on eight slices of the train split, at each acceleration apart. The test split, other subjects,
+is simulated twice with the same coils and phases: with noise, for the methods, and without, for the truth. The
+oracle is the same network from the same start, taught by fully sampled files for as many images. What was trained
+before is not trained again.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._mixed_heads import write_mixture
 from benchmarks._pairs import write_pairs
 from benchmarks._pixel_sizes import write_sizes
 from benchmarks.common import Figure, conclude, shared_data, succeed
@@ -43,7 +45,9 @@ from rsd_med.operators.fourier import fft2c, ifft2c
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.noise import complex_or_real_noise
 
-FOLDERS = {"brains": "brain_t1_axial_oasis", "heads": "brain_t1ce_axial_cheng"}
+FOLDERS = {"brains": "brain_t1_axial_oasis", "heads": "brain_t1ce_axial_cheng", "mixed": "brain_t1ce_axial_cheng"}
+"""Where teachers, tests and tuning come from; of `mixed` the reconstructor learns from heads of other sources, too."""
+
 NOISE, COILS, TRAINED_AT = 0.015, 8, 4
 WHITE, SPREAD_TIMES = 0.6, 5
 """Of the picture: what is white, as a part of the brightest pixel, and how many times the spread is shown."""
@@ -160,10 +164,14 @@ def _simulate(scans: Path, options: argparse.Namespace, acs: int) -> None:
     ):
         if not (scans / name).exists():
             succeed(simulate, [images, "--out", str(scans / name), *shape, *extra, "--sigma", str(NOISE)])
-    if options.anatomy == "heads":
+    if options.anatomy != "brains":
+        large = source / "train_256.npz"
+        if options.anatomy == "mixed":
+            large = scans / "mixed.npz"
+            write_mixture(large)
         own = ["--coils", str(COILS), "--varied", "--acceleration", str(TRAINED_AT), "--acs-lines", str(acs)]
         own += ["--mask-per-slice", "--sigma", str(NOISE)]
-        write_sizes(scans / "sizes", source / "train_256.npz", own)
+        write_sizes(scans / "sizes", large, own)
     write_pairs(scans, source, options.size, options.slices, shape, NOISE)
 
 
@@ -185,7 +193,7 @@ def _train(folder: Path, options: argparse.Namespace, acs: int) -> Path:
             teacher_images=options.teacher_images,
             images=options.images,
             every=max(1, options.images // 4),
-            own=f", root: {folder / 'scans' / 'sizes'}, rows: {ROWS}" if options.anatomy == "heads" else "",
+            own=f", root: {folder / 'scans' / 'sizes'}, rows: {ROWS}" if options.anatomy != "brains" else "",
         )
     )
     for stage in ("teacher", "reconstructor"):
