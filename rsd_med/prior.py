@@ -42,8 +42,13 @@ def load_prior(
 
 def amortised_of(experiment: Experiment, network: UnrolledNetwork) -> Amortised:
     """Return a reconstructor that is loaded already, with what solvers ask of it; the parameters are the run's."""
-    score = experiment.reconstructor_settings.score(experiment.corruption)
-    return Amortised(network=network, size=experiment.sampling_operators.size, score=score)
+    settings = experiment.reconstructor_settings
+    return Amortised(
+        network=network,
+        size=experiment.sampling_operators.size,
+        any_size=settings.several_sizes,
+        score=settings.score(experiment.corruption),
+    )
 
 
 def prior_of(experiment: Experiment, network: Denoiser, name: Literal["teacher", "student"]) -> Prior:

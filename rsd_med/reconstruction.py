@@ -158,7 +158,8 @@ class Reconstructor:
     def _prior_for(self, settings: "SolverSettings") -> "TrainedNetwork | None":
         if self._run is None or settings.needs is None:
             return None
-        return replace(self._run.network(settings.needs), any_size=self.choices.any_size)
+        network = self._run.network(settings.needs)
+        return replace(network, any_size=True) if self.choices.any_size else network
 
     def prepare(self, scan: "Scan", undersampling: "Undersampling") -> "Prepared":
         """Turn a scan into the measurement that the solver takes; see `rsd_med.inverse.scans.prepare`."""

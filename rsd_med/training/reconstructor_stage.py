@@ -41,7 +41,7 @@ class ReconstructorSettings(Settings):
     root: str | None = Field(
         None,
         description="folder of scans that it learns from, in place of data.root and read likewise; it may hold "
-        "scans of several sizes; null: those of data.root",
+        "scans of several sizes, and the reconstructor then takes scans of any; null: those of data.root",
     )
     batch_size: PositiveInt = Field(4, description="measurements in a step")
     start: Literal["teacher", "fresh"] = Field(
@@ -78,6 +78,11 @@ class ReconstructorSettings(Settings):
     )
     evaluate_every: PositiveInt | None = Field(None, description="images between energy scores; null: at the end")
     evaluate_samples: int = Field(64, ge=2, description="measurements behind each energy score")
+
+    @property
+    def several_sizes(self) -> bool:
+        """Whether it learns from scans of its own, which may have several sizes, so that it takes any."""
+        return self.root is not None
 
     def score(self, corruption: Corruption) -> HiddenLinesScore:
         """Return what is asked of the network.

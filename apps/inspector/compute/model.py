@@ -76,6 +76,16 @@ class Model:
         """Whether images are complex: two channels."""
         return self.experiment.channels == 2
 
+    def networks_for(self, shape: Sequence[int]) -> list[str]:
+        """Return the networks that can be asked about a scan of a matrix (y, x), which need complex images."""
+        if not self.complex:
+            return []
+        fits = tuple(shape) == self.experiment.sampling_operators.size
+        return [name for name in self.networks if fits or self._takes_any_size(name)]
+
+    def _takes_any_size(self, name: str) -> bool:
+        return name == "reconstructor" and self.experiment.reconstructor_settings.several_sizes
+
     @property
     def coils(self) -> int:
         """Coils of the run's own scans, with which images are scanned here; a few where they have none."""

@@ -127,10 +127,9 @@ def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, accelerat
 
     model, ready = scans.model, scans.get(scan, acceleration)
     facts = reconstruction.describe(ready)
-    fits = facts["shape"] == list(model.experiment.sampling_operators.data.shape[-2:])
     images = reconstruction.measured(ready)
     geometry = ready.prepared.geometry
-    networks = model.networks if fits and model.complex else []
+    networks = model.networks_for(facts["shape"])
     return {
         **facts,
         "asks": {name: SOLVERS[name].needs or "" for name in SOLVERS},

@@ -81,3 +81,12 @@ def test_somebody_s_data_need_a_licence_and_held_out_images_which_go_with_the_mo
     # What was measured of the held-out scans once is not measured again.
     monkeypatch.setattr(domain.Domain, "_complete", property(lambda _: pytest.fail("measured again")))
     assert domain.Domain(made).likeness(held_out(made, 1).scan).held_out
+
+
+def test_the_reconstructor_is_offered_for_scans_of_any_size_and_other_networks_for_their_own():
+    model = Model(FOLDER)
+    side = model.facts()["shape"][-1]
+    assert set(model.networks_for([side, side])) == {"teacher", "student", "reconstructor"}
+    assert model.networks_for([230, 180]) == ["reconstructor"]
+    assert model.trained("reconstructor").any_size
+    assert not model.trained("teacher").any_size
