@@ -155,7 +155,8 @@ for (const button of [find("#back"), find("#reopen")]) {
 
 for (const button of document.querySelectorAll("[data-leave]")) {
   button.addEventListener("click", async () => {
-    await fetch("/study/leave", { method: "POST" });
+    const answer = await fetch("/study/leave", { method: "POST" });
+    await answer.text(); // a reload would abort what has not ended
     location.reload();
   });
 }
