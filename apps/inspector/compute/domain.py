@@ -108,17 +108,23 @@ class Domain:
         return "teacher" in self.model.stages and isinstance(self.model.experiment.corruption, MultiCoilUndersampling)
 
     def likeness(self, scan: Scan) -> Likeness:
-        """Compare a scan of the run's size.
+        """Compare a scan; of a larger one the centre of k-space, which is the same with the pixels of the run's scans.
 
         Raises
         ------
         DataError
-            When there is nobody to ask, nothing to compare with, or too little was measured to hide some of it.
+            When there is nobody to ask, nothing to compare with, the scan is smaller than the run's, or too little of
+            it was measured to hide some.
         """
         if not self.can_be_asked:
             raise DataError("this run has no teacher that learned with hidden lines, and nobody else can be asked.")
         if scan.trajectory is not None or scan.sampled is not None:
             raise DataError("only scans of whole columns can be compared.")
+        size = self.model.experiment.sampling_operators.size
+        if any(own < wanted for own, wanted in zip(scan.matrix, size, strict=True)):
+            raise DataError(f"it is smaller than the {size[0]} x {size[1]} of the training.")
+        if scan.matrix != size:
+            scan = scans.at_lower_resolution(scan, size)
         masks = [scan.acquired] if scan.gaps else self._masks(scan)
         try:
             errors = self._mean_errors(self._measured(scan), masks)

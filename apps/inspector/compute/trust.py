@@ -97,9 +97,11 @@ def prior(model: Model, domain: Domain, ask: str | int) -> dict[str, Any]:
         The scan, as it was measured, by the name that the worker knows it by; see ``reconstruction.ReadyScans``.
     """
     answer: dict[str, Any] = {"trained": training(model), "like": None}
+    scan, size = reconstruction.scan_of(model, ask).scan, model.experiment.sampling_operators.size
     try:
-        likeness = domain.likeness(reconstruction.scan_of(model, ask).scan)
+        likeness = domain.likeness(scan)
     except DataError as error:
         return answer | {"untested": error.message}
     like = {"errors": likeness.errors, "usual": likeness.usual, "count": len(likeness.known[0])}
+    like["at"] = None if scan.matrix == size else list(size)
     return answer | {"like": like | {"foreign": likeness.foreign, "held_out": likeness.held_out}}

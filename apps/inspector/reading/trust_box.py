@@ -116,7 +116,8 @@ def _like(prior: dict[str, Any]) -> Line:
     who = "held-out" if like["held_out"] else "training"
     errors = " and ".join(f"{error:.2f}" for error in like["errors"])
     usual = " and ".join(f"{least:.2f} to {most:.2f}" for least, most in like["usual"])
-    figures = f"errors {errors}, with little and much noise; {like['count']} {who} scans but the worst: {usual}"
+    at = "" if like["at"] is None else f"compared at {like['at'][0]} × {like['at'][1]} pixels; "
+    figures = f"{at}errors {errors}, with little and much noise; {like['count']} {who} scans but the worst: {usual}"
     if like["foreign"]:
         text = f"FOREIGN: its network predicts this scan worse than its own kind ({figures})."
         return Line(title, text, "bad")

@@ -49,6 +49,19 @@ def test_a_letter_another_organ_and_noise_are_foreign_to_the_demo_model(known, m
     assert likeness.foreign
 
 
+def test_of_a_larger_scan_the_centre_of_k_space_is_compared_and_a_smaller_one_is_not(known):
+    model, kind = known
+    side = model.experiment.sampling_operators.size[0]
+    scan = reconstruction.held_out(model, 0).scan
+    around = side // 8
+    kspace = torch.nn.functional.pad(scan.kspace, (around,) * 4)
+    larger = Scan("larger", kspace, torch.ones(side + 2 * around, dtype=torch.bool))
+    plain = kind.likeness(Scan("own", scan.kspace, scan.acquired))
+    assert kind.likeness(larger).errors == pytest.approx(plain.errors, rel=1e-3)
+    with pytest.raises(DataError, match="smaller than"):
+        kind.likeness(Scan("x", scan.kspace[:, :, 1:], scan.acquired[1:]))
+
+
 def test_its_own_kind_is_not_foreign_complete_or_undersampled(known, monkeypatch):
     model, kind = known
     own = [kind.likeness(reconstruction.held_out(model, number).scan).foreign for number in range(3)]
@@ -71,7 +84,8 @@ FINE = {"part": "the whole scan", "noise": 1.02, "signal": 0.01, "fine": True}
 BAD = FINE | {"fine": False}
 FACTS = {"shape": [16, 12], "coils": 4, "sampling": {"acceleration": 4.0}}
 TRAINED = {"kind": "x", "description": "knees, T1", "size": [32, 32], "coils": 4, "acceleration": 4.0, "scans": 3000}
-LIKE = {"errors": (0.5, 0.9), "usual": [(0.2, 0.8), (0.7, 1.0)], "count": 32, "held_out": True, "foreign": False}
+KNOWN = {"usual": [(0.2, 0.8), (0.7, 1.0)], "count": 32, "held_out": True}
+LIKE = KNOWN | {"errors": (0.5, 0.9), "foreign": False, "at": None}
 GOOD = {
     "learned": True,
     "residual": {"consistent": True, "meant": True, "cause": "", "rings": [FINE]},
@@ -91,6 +105,7 @@ GOOD = {
         ({"quality": {"NMSE": 0.25, "PSNR": 1.0, "SSIM": 0.1}}, "bad", "WORSE than doing nothing (zero-filled)"),
         ({"hidden": {**GOOD["hidden"], "worse": True}}, "bad", "predicted WORSE than without a prior"),
         ({"prior": {"trained": TRAINED, "like": LIKE | {"foreign": True}}}, "bad", "FOREIGN"),
+        ({"prior": {"trained": TRAINED, "like": LIKE | {"at": [128, 128]}}}, "fine", "compared at 128 × 128 pixels"),
         ({"prior": {"trained": TRAINED | {"description": ""}, "like": LIKE}}, "fine", "x data, whose anatomy"),
         ({"prior": {"trained": TRAINED, "like": None, "untested": "none here."}}, "doubt", "not tested: none"),
         (
