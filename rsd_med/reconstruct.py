@@ -222,10 +222,7 @@ def _tell_maps(methods: list[str], volumes: list[dict[str, Any]]) -> None:
     from rsd_med.inverse.kinds import SOLVERS
 
     maps = [volume["coil_maps"] for volume in volumes]
-    # Nonlinear inversion finds the object in an image of its own. Of so few central lines the image that `outside` is
-    # counted in blurs far into the air.
-    shares = [pair for one in maps for pair in zip(one["kind"], one["outside"], strict=True)]
-    outside = max((share for kind, share in shares if share is not None and kind != "nlinv"), default=0.0)
+    outside = max((share for one in maps for share in one["outside"] if share is not None), default=0.0)
     if outside > WORTH_SAYING:
         print(
             f"note: the coil maps are zero at up to {outside:.0%} of the pixels with signal, which are dark in the "

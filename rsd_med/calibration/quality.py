@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.calibration.map_settings import FEW_LINES
 from rsd_med.calibration.scale import central_width, dc_window, windowed_images
 from rsd_med.operators.fourier import fft2c, ifft2c
 
@@ -40,7 +41,8 @@ class MapQuality:
         Part of the image where the maps are not zero.
     outside
         Part of the pixels with signal that lie outside the support, where images are dark: of those brighter than
-        `BRIGHT` of the 99th percentile in the image of the centre.
+        `BRIGHT` of the 99th percentile in the image of the centre. None of a centre of fewer than `FEW_LINES` lines,
+        whose image blurs so far into the air that it says nothing of where signal ends.
     residual
         ‖y − A S^H F^H y‖ / ‖y‖ on the centre, A = M F S.
     noise
@@ -58,7 +60,7 @@ class MapQuality:
 
     normalisation: float
     support: float
-    outside: float
+    outside: float | None
     residual: float
     noise: float
     noise_ratio: float | None
@@ -116,7 +118,7 @@ def map_quality(maps: Tensor, kspace: Tensor, mask: Tensor, sigma: float | None 
     return MapQuality(
         normalisation=normalisation,
         support=float(support.float().mean()),
-        outside=float((bright & ~support).sum() / bright.sum().clamp_min(1)),
+        outside=None if width < FEW_LINES else float((bright & ~support).sum() / bright.sum().clamp_min(1)),
         residual=residual,
         noise=noise,
         noise_ratio=residual / noise if noise > 0 else None,

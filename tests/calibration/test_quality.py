@@ -34,6 +34,7 @@ def test_true_maps_explain(scan, lines):
     assert quality.normalisation < 1e-5
     assert quality.support == 1
     assert quality.noise_ratio is None
+    assert (quality.outside is None) == (lines < 12)  # the image of fewer lines does not show where signal ends
     require_explained(quality)
     assert json.loads(json.dumps(quality.as_dict()))["explains"] is True
 

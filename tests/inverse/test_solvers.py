@@ -11,7 +11,7 @@ from rsd_med.inverse.base import Solver, summarise
 from rsd_med.inverse.consistency import LIMIT, consistency
 from rsd_med.inverse.kinds import SOLVERS
 from rsd_med.inverse.proximal import data_proximal, guess_variance, posterior_draws
-from rsd_med.inverse.uncertainty import coverage, prediction_interval, student_quantile
+from rsd_med.inverse.uncertainty import coverage, prediction_interval, spread, student_quantile
 from rsd_med.inverse.zero_filled import ZeroFilledSettings
 from rsd_med.operators.noise import complex_or_real_noise
 from tests.inverse.scenes import (
@@ -201,3 +201,18 @@ def test_a_single_sample_claims_no_uncertainty():
     found = summarise(disc(), measurement(), 0.0)
     assert found.std is None
     assert found.interval is None
+
+
+def test_a_map_of_uncertainty_averages_variances_and_the_interval_does_not():
+    """A constant deviation stays itself, also at the border; a lonely uncertain pixel is shared by nine."""
+    generator = torch.Generator().manual_seed(0)
+    samples = 5 + 0.1 * torch.randn(4000, 1, 8, 8, generator=generator) + 0j
+    assert torch.allclose(spread(samples), torch.full((1, 8, 8), 0.1), rtol=0.03)
+    lonely = torch.full((64, 1, 8, 8), 5 + 0j)
+    lonely[::2, :, 4, 4] = 8
+    variance = lonely[:, 0, 4, 4].abs().var()
+    assert torch.allclose(spread(lonely)[0, 3:6, 3:6], (variance / 9).sqrt())
+    assert spread(lonely)[0, 4, 6] == 0
+    low, high = prediction_interval(lonely)
+    assert (high - low)[0, 4, 4] > 1
+    assert (high - low)[0, 4, 5] == 0
