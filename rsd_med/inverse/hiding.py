@@ -164,16 +164,16 @@ def _cartesian(mask: Tensor) -> tuple[Tensor, Tensor]:
     x = torch.arange(width, device=mask.device)
     if bool((mask == (rows[:, None] & columns)).all()):
         run = central_run(columns)
-        half = _central(run, int(columns.sum()), width)
+        half = central_lines(run, int(columns.sum()), width)
         return x[None], _outside(x, width, half)[None]
     height = mask.shape[-2]
-    side = _central(central_width(mask, height), int(mask.sum() ** 0.5), min(height, width))
+    side = central_lines(central_width(mask, height), int(mask.sum() ** 0.5), min(height, width))
     y = torch.arange(height, device=mask.device)
     outside = _outside(y, height, side)[:, None] | _outside(x, width, side)
     return y[:, None] * width + x, outside
 
 
-def _central(run: int, measured: int, size: int) -> int:
+def central_lines(run: int, measured: int, size: int) -> int:
     """Return how many central lines are never hidden: all without a gap, unless that is most of the scan."""
     return run if run <= measured // 2 else min(MOST_CENTRAL, size // 4)
 

@@ -12,6 +12,7 @@ from rsd_med.corruptions.measurement import Conditions, Measurement
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.unrolled import CALIBRATED, UnrolledNetwork
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
+from rsd_med.inverse.hiding import LEAST_LINES, central_lines
 from rsd_med.inverse.uncertainty import LEVEL, interval_width
 from rsd_med.operators.masks import acs_slice
 from rsd_med.operators.mri import MultiCoilFourier
@@ -25,9 +26,6 @@ PAIRS = 4
 
 SHOWN = 0.7
 """Of the columns outside the centre, where a scan's own lines are hidden."""
-
-LEAST_OUTSIDE = 6
-"""Of fewer columns outside the centre nothing is hidden."""
 
 MOST_SHOWN = 0.8
 """Of the columns of a measurement. Where nearly all are shown, what is hidden tells of noise alone."""
@@ -125,8 +123,9 @@ def own_spread(network: UnrolledNetwork, measurement: Measurement, hidings: int,
     if not isinstance(operator, MultiCoilFourier) or float(measurement.sigma[0]) == 0:
         return None
     columns = operator.mask.flatten()
-    central = central_run(columns)
-    if int(columns.sum()) - central < LEAST_OUTSIDE:
+    run, measured = central_run(columns), int(columns.sum())
+    central = min(run, central_lines(run, measured, len(columns)))
+    if measured - central < LEAST_LINES:
         return None
     score = HiddenLinesScore(central, central, 2, ("entries",), (SHOWN, SHOWN))
     predictions = [one for _, one in _predictions(network, score, [measurement] * hidings, draws)]

@@ -9,6 +9,7 @@ import torch
 from rsd_med import doctor, evaluate, reconstruct, sample, simulate, train
 from rsd_med.base.command import run_command
 from rsd_med.diffusion.kinds import SAMPLERS
+from rsd_med.inverse import reconstructor
 from rsd_med.inverse.kinds import SOLVERS
 from tests.virtual_gpu.gpu import VirtualGPU
 
@@ -106,6 +107,20 @@ def test_every_method_reconstructs(run, scan, tmp_path, method, option):
     assert gpu.to_device  # the scan went to where the network lies
     quality = json.loads((tmp_path / "metrics.json").read_text())["volumes"][0]["quality"]
     assert np.isfinite(quality["nmse"])
+
+
+@pytest.mark.parametrize("adapt", [[], ["--adapt", 1]], ids=["as it is", "adapted"])
+def test_a_reconstructor_is_calibrated_on_the_lines_of_the_scan(run, scan, tmp_path, monkeypatch, adapt):
+    """With enough lines outside the centre: the scans of the other tests have too few to hide any."""
+    factors = []
+    own = reconstructor.own_spread
+    monkeypatch.setattr(reconstructor, "own_spread", lambda *some: factors.append(own(*some)))
+    options = ["--method", "reconstructor", "--acceleration", "1.4", "--acs-lines", 4, "--set=samples=2", *adapt]
+    code, gpu = call(reconstruct, run, scan, *options, "--out", tmp_path)
+    assert code == 0
+    assert gpu.to_device
+    assert all(factor is not None and factor > 0 for factor in factors)
+    assert factors
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
