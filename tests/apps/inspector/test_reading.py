@@ -164,6 +164,12 @@ def test_whole_volumes_a_reload_and_a_server_that_is_away(page, server, tmp_path
     page.locator("#connection", has_text="No connection to the server").wait_for()
     page.context.set_offline(False)
     page.locator("#results details").nth(1).wait_for()
+    # A request falls with the network, which is back before the page has looked: it is sent again.
+    page.route("**/reading/slice/**", lambda route: route.abort("internetdisconnected"), times=1)
+    page.locator(".stage").first.focus()
+    page.keyboard.press("Home")
+    page.locator("#identity", has_text="slice 1 of 5").wait_for()
+    page.locator("#results details").nth(1).wait_for()
 
 
 def test_a_job_is_stopped_and_a_worker_that_dies_at_work_is_replaced(page, server):

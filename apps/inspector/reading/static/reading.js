@@ -260,6 +260,7 @@ async function writeSlice() {
     find("#results").replaceChildren(...boxes);
     openBox();
   } catch (error) {
+    if (key === sliceKey) sliceKey = ""; // asked for again with the next look at it
     if (mine === turn) tell(error.message, true);
   }
 }

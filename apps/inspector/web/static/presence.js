@@ -49,6 +49,7 @@
 
   // A request that finds no network waits for it, and is sent again. What is given up on purpose is not.
   window.fetch = async (input, options) => {
+    let lost = 0;
     for (;;) {
       try {
         return await send(input, options);
@@ -57,8 +58,10 @@
         if (left || !mine || !(error instanceof TypeError) || options?.signal?.aborted) throw error;
         if (new URL(input, location.href).origin !== location.origin) throw error;
         await check();
-        if (away === null) throw error; // the server answers: it was the request
-        await away.over;
+        if (away !== null) {
+          lost = 0;
+          await away.over;
+        } else if (++lost > 1) throw error; // the server answers, twice: it was the request. Once: the network was back by then
       }
     }
   };
