@@ -1,6 +1,6 @@
 """How far the draws of a reconstructor are to differ, so that intervals cover what they say: told by hidden lines."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -134,16 +134,16 @@ def own_spread(network: UnrolledNetwork, measurement: Measurement, hidings: int,
 
 @torch.no_grad()
 def spread_on(
-    network: UnrolledNetwork, whole: Measurement, shown: Measurement, hidden: Measurement, draws: Draws
+    parts: Sequence[tuple[UnrolledNetwork, Measurement, Measurement]], whole: Measurement, draws: Draws
 ) -> float:
     """Return how far draws would have to differ for intervals to cover these hidden lines.
 
     Parameters
     ----------
-    network
-        Trained, but not on these lines.
-    whole, shown, hidden
-        A measurement of whole columns, a batch of one, and its two parts.
+    parts
+        Trained networks, each with the lines that it is shown and those that it has not learned from.
+    whole
+        The measurement that the parts are of: whole columns, a batch of one.
     draws
         The source of randomness.
 
@@ -152,7 +152,7 @@ def spread_on(
     float
         In multiples of what the network says.
     """
-    return _factor([_predicted(network, whole, shown, hidden, draws)])
+    return _factor([_predicted(network, whole, shown, hidden, draws) for network, shown, hidden in parts])
 
 
 def _predictions(

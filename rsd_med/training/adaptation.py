@@ -1,8 +1,14 @@
-"""A prior learns from the scan at hand: the ambient objective on its own measured lines, stopped by hidden ones."""
+"""A prior learns from the scan at hand: the ambient objective on its own measured lines, stopped by hidden ones.
+
+Several copies learn, each with other lines hidden. Together they tell when to stop, and the mean of their weights has
+learned from every line.
+"""
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from pydantic import Field, PositiveInt
@@ -16,7 +22,7 @@ from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSettings, repeat
-from rsd_med.inverse.hiding import hide, lines_of
+from rsd_med.inverse.hiding import FOLDS, enough_draws, hide, lines_of
 from rsd_med.inverse.prior import Amortised, Prior, TrainedNetwork
 from rsd_med.inverse.proximal import data_proximal, guess_variance
 from rsd_med.inverse.spread_calibration import spread_on
@@ -38,11 +44,20 @@ DRAWS = 4
 LEVEL = 0.05
 """The network's noise level when it predicts them."""
 
+_Part = tuple[Measurement, Measurement]
+"""The lines that are shown to a copy, and those that are hidden from it."""
+
 
 class AdaptationSettings(Settings):
     """How long and how fast a prior learns from one scan."""
 
     steps: PositiveInt = Field(description="steps at most")
+    copies: int = Field(
+        3,
+        ge=1,
+        le=FOLDS,
+        description="copies that learn, each with other lines hidden; more where one hides few lines",
+    )
     check_every: PositiveInt = Field(10, description="steps from one look at the hidden lines to the next")
     patience: PositiveInt = Field(10, description="looks without a better result after which it ends")
     batch_size: PositiveInt = Field(2, description="further masks and noise levels in a step")
@@ -59,15 +74,18 @@ class Adaptation:
         Steps whose weights were kept; 0: the prior as it came predicted the hidden lines best.
     taken
         Steps that were taken.
+    copies
+        How many networks learned, each with other lines hidden.
     before, after
-        Squared error of the prediction of the hidden lines, relative to their energy, of the prior and of what was
-        kept; 1 is predicting nothing.
+        Squared error of the prediction of the hidden lines, relative to their energy, of the prior and of the copies,
+        each on its own; 1 is predicting nothing.
     floor
         Expected error of a perfect image: the noise in the hidden lines.
     """
 
     steps: int
     taken: int
+    copies: int
     before: float
     after: float
     floor: float
@@ -126,11 +144,16 @@ def adapt(
 ) -> tuple[TrainedNetwork, Adaptation]:
     """Let a network learn from one slice.
 
-    One in six lines outside the centre is hidden, as for the check on hidden lines (`rsd_med.inverse.hiding`). From the
-    others the network learns as it did in training: shown a part of them, a teacher is asked for all (Aali et al.,
-    arXiv 2403.08728), a reconstructor for the rest. The weights that predict the hidden lines best are kept, those at
-    the start among them. Noise in the hidden lines is independent of all that the network has seen, so that following
-    noise is no better there.
+    Several copies of the network learn side by side. From each, one in six lines outside the centre is hidden, other
+    ones from each, as for the check on hidden lines (`rsd_med.inverse.hiding`). From the rest a copy learns as the
+    network did in training: shown a part of them, a teacher is asked for all (Aali et al., arXiv 2403.08728), a
+    reconstructor for the others. The step is kept at which the copies predict best what is hidden from them, together;
+    the start is among them. Noise in hidden lines is independent of all that a copy has seen, so that following noise
+    is no better there.
+
+    The result is one network, with the mean of the copies' weights. Networks that went on from the same weights for a
+    short time have means that are better than each (Wortsman et al., Model soups, ICML 2022), and this one has learned
+    from all lines.
 
     An adapted teacher is shown images under the scan's own mask, as it was while it learned.
 
@@ -157,40 +180,47 @@ def adapt(
         raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
     if operator.sets > 1:
         raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
-    shown, hidden = _parted(measurement, draws)
-    lesson = (_ReconstructorLesson if isinstance(trained, Amortised) else _TeacherLesson)(trained, shown, draws)
-    network = lesson.network
-    batch = repeat(shown, settings.batch_size)
+    parts = _parted(measurement, settings.copies, draws)
+    kind: type[_Lesson] = _ReconstructorLesson if isinstance(trained, Amortised) else _TeacherLesson
+    lessons = [kind(trained, shown, draws) for shown, _ in parts]
+    batches = [repeat(shown, settings.batch_size) for shown, _ in parts]
     options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine")
-    optimiser = options.build(network)
+    optimisers = [options.build(lesson.network) for lesson in lessons]
+    energy = sum(float(hidden.data.abs().square().sum()) for _, hidden in parts)
 
     @torch.no_grad()
     def look() -> float:
-        missed = (hidden.operator(lesson.predict()) - hidden.data).abs().square().sum()
-        return float(missed / hidden.data.abs().square().sum())
+        missed = (hidden.operator(one.predict()) - hidden.data for one, (_, hidden) in zip(lessons, parts, strict=True))
+        return sum(float(difference.abs().square().sum()) for difference in missed) / energy
+
+    def states() -> list[dict[str, Tensor]]:
+        return [copy.deepcopy(lesson.network.state_dict()) for lesson in lessons]
 
     before = best = look()
-    best_step, weights, taken = 0, copy.deepcopy(network.state_dict()), 0
+    best_step, weights, taken = 0, states(), 0
     for step in range(1, settings.steps + 1):
-        torch.autograd.backward(lesson.loss(batch, draws))
-        take_step(network, optimiser, options, step, settings.steps)
+        for lesson, batch, optimiser in zip(lessons, batches, optimisers, strict=True):
+            torch.autograd.backward(lesson.loss(batch, draws))
+            take_step(lesson.network, optimiser, options, step, settings.steps)
         taken = step
         if step % settings.check_every == 0 or step == settings.steps:
             error = look()
             if error < best:
-                best, best_step, weights = error, step, copy.deepcopy(network.state_dict())
+                best, best_step, weights = error, step, states()
             if step - best_step >= settings.patience * settings.check_every:
                 break
         progress(step / settings.steps)
-    network.load_state_dict(weights)
-    network.requires_grad_(False)
-    energy = float(hidden.data.abs().square().sum())
-    noise = 2 * float(measurement.sigma[0]) ** 2 * float(hidden.operator.entry_counts(hidden.data)[0])
-    return lesson.learned(measurement, hidden, draws), Adaptation(best_step, taken, before, best, noise / energy)
+    for lesson, state in zip(lessons, weights, strict=True):
+        lesson.network.load_state_dict(state)
+        lesson.network.requires_grad_(False)
+    noise = sum(float(hidden.operator.entry_counts(hidden.data)[0]) for _, hidden in parts)
+    noise *= 2 * float(measurement.sigma[0]) ** 2
+    adapted = kind.learned(trained, measurement, parts, [lesson.network for lesson in lessons], draws)
+    return adapted, Adaptation(best_step, taken, len(parts), before, best, noise / energy)
 
 
 class _TeacherLesson:
-    """What a teacher learns from a slice, and how it predicts what was hidden."""
+    """Of a teacher."""
 
     def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
         assert isinstance(trained, Prior)
@@ -209,15 +239,20 @@ class _TeacherLesson:
         guess = to_complex(self.network(image, level, mask_context(self.further))).mean(0, keepdim=True)
         return data_proximal(guess, guess_variance(guess, self.shown), self.shown)
 
-    def learned(self, whole: Measurement, hidden: Measurement, draws: Draws) -> TrainedNetwork:
+    @staticmethod
+    def learned(
+        trained: TrainedNetwork, whole: Measurement, parts: Sequence[_Part], copies: Sequence[Any], draws: Draws
+    ) -> TrainedNetwork:
+        """Return the teacher that the copies make together."""
         operator = whole.operator
+        assert isinstance(trained, Prior)
         assert isinstance(operator, MultiCoilFourier)
         masks = operator.mask.reshape(-1, 1, 1, operator.mask.shape[-1])
-        return replace(self.trained, denoiser=self.network, masks=masks)
+        return replace(trained, denoiser=_mean(copies), masks=masks)
 
 
 class _ReconstructorLesson:
-    """What a reconstructor learns from a slice, and how it predicts what was hidden."""
+    """Of a reconstructor."""
 
     def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
         assert isinstance(trained, Amortised)
@@ -235,11 +270,23 @@ class _ReconstructorLesson:
         images: Tensor = self.network(self.shown, self.noise)
         return images.mean(1)
 
-    def learned(self, whole: Measurement, hidden: Measurement, draws: Draws) -> TrainedNetwork:
-        if not self.trained.point and float(whole.sigma[0]) > 0:
-            # Of the lines that it has learned from it is surer than of others: these alone tell how far off it is now.
-            self.network.spreads.clamp_(min=spread_on(self.network, whole, self.shown, hidden, draws))
-        return replace(self.trained, network=self.network)
+    @staticmethod
+    def learned(
+        trained: TrainedNetwork, whole: Measurement, parts: Sequence[_Part], copies: Sequence[Any], draws: Draws
+    ) -> TrainedNetwork:
+        """Return the reconstructor that the copies make together."""
+        assert isinstance(trained, Amortised)
+        network = _mean(copies)
+        if not trained.point and float(whole.sigma[0]) > 0:
+            # Of lines that a copy has learned from it is surer than of others: those hidden from it tell how far off it
+            # is now. The mean of all is nearer, so that this is on the safe side.
+            split = [(one, *part) for one, part in zip(copies, parts, strict=True)]
+            network.spreads.clamp_(min=spread_on(split, whole, draws))
+        return replace(trained, network=network)
+
+
+_Lesson = _TeacherLesson | _ReconstructorLesson
+"""What one copy learns from a slice, and how it predicts what was hidden from it."""
 
 
 def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
@@ -248,13 +295,25 @@ def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
     return corruption if width == prior.size[1] else corruption.at_width(width, prior.size[1])
 
 
-def _parted(measurement: Measurement, draws: Draws) -> tuple[Measurement, Measurement]:
-    """Return the measurement without its hidden lines, and these alone."""
+def _parted(measurement: Measurement, copies: int, draws: Draws) -> list[_Part]:
+    """Return for each copy the measurement without its hidden lines, and these alone."""
     operator, lines = measurement.operator, lines_of(measurement)
     assert isinstance(operator, MultiCoilFourier)
-    (hidden,) = hide(measurement, lines, 1, draws)
-    alone, data = operator.restricted(measurement.data, torch.isin(lines.numbers, hidden.lines))
-    return hidden.rest, replace(measurement, operator=alone, data=data)
+    parts = []
+    for one in hide(measurement, lines, enough_draws(lines, copies), draws):
+        alone, data = operator.restricted(measurement.data, torch.isin(lines.numbers, one.lines))
+        parts.append((one.rest, replace(measurement, operator=alone, data=data)))
+    return parts
+
+
+@torch.no_grad()
+def _mean(copies: Sequence[Any]) -> Any:
+    """Return a network with the mean of the weights; of equal ones, these very weights."""
+    network, states = copy.deepcopy(copies[0]), [one.state_dict() for one in copies]
+    for name, target in network.state_dict().items():
+        if target.is_floating_point():
+            target += sum(state[name] - target for state in states[1:]) / len(states)
+    return network
 
 
 def _ignore(done: float) -> None:

@@ -20,6 +20,7 @@ from rsd_med.inverse.student_pnp import StudentPnPSettings
 from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.soft_sense import SoftSense
 from rsd_med.teachers.ambient_fourier import AmbientFourier
+from rsd_med.training import adaptation
 from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver, _parted, adapt
 from tests.inverse.scenes import columns, disc, gaussian_prior, measure, smooth_maps
 
@@ -63,18 +64,30 @@ def weights(one):
 
 def test_what_is_hidden_is_parted_and_not_looked_at():
     measurement = scan()
-    shown, hidden = _parted(measurement, generator_for(0, "parted"))
-    masks = [part.operator.mask.flatten() for part in (shown, hidden)]
-    assert torch.equal(masks[0] ^ masks[1], MASK.flatten())
-    assert int(masks[1].sum()) == 1  # one in six
-    assert not bool(masks[1][6:10].any())
-    assert torch.equal(shown.data + hidden.data, measurement.data)
-    assert not bool(shown.data[..., masks[1]].any())
+    parts = _parted(measurement, 1, generator_for(0, "parted"))
+    assert len(parts) == 6  # of six lines each copy hides one in six: only all together hide enough
+    every = torch.zeros_like(MASK.flatten())
+    for shown, hidden in parts:
+        masks = [part.operator.mask.flatten() for part in (shown, hidden)]
+        assert torch.equal(masks[0] ^ masks[1], MASK.flatten())
+        assert int(masks[1].sum()) == 1
+        assert not bool(masks[1][6:10].any())
+        assert torch.equal(shown.data + hidden.data, measurement.data)
+        assert not bool(shown.data[..., masks[1]].any())
+        assert not bool((every & masks[1]).any())  # other lines from each
+        every |= masks[1]
+
+
+def test_what_a_copy_hides_says_when_to_stop_and_nothing_else(monkeypatch):
     # Other numbers in the hidden lines, the same steps: these say which weights are kept, and nothing else.
-    settings = AdaptationSettings(steps=3, check_every=1)
+    measurement = scan()
+    monkeypatch.setattr(adaptation, "enough_draws", lambda lines, asked: asked)
+    ((_, hidden),) = _parted(measurement, 1, generator_for(0, "parted"))
+    unseen = hidden.operator.mask.flatten()
+    settings = AdaptationSettings(steps=3, check_every=1, copies=1)
     results = []
     for factor in (1.0, 1.0001):
-        data = torch.where(masks[1], factor * measurement.data, measurement.data)
+        data = torch.where(unseen, factor * measurement.data, measurement.data)
         generator = generator_for(0, "parted")
         results.append(adapt(prior(), replace(measurement, data=data), settings, generator, lambda done: None))
     assert results[0][1].before != results[1][1].before
@@ -82,16 +95,29 @@ def test_what_is_hidden_is_parted_and_not_looked_at():
     assert torch.equal(weights(results[0][0]), weights(results[1][0]))
 
 
-def test_an_untrained_prior_learns_from_the_scan():
+def test_a_wrong_prior_learns_from_the_scan():
     progress, before = [], prior()
-    settings = AdaptationSettings(steps=120, batch_size=8, check_every=20, learning_rate=5e-3)
+    with torch.no_grad():  # it adds what is not there
+        before.denoiser.network.layers[2].weight.normal_(0, 1.0, generator=torch.Generator().manual_seed(0))
+    state = weights(before)
+    settings = AdaptationSettings(steps=60, batch_size=4, check_every=20, learning_rate=5e-3)
     adapted, facts = adapt(before, scan(), settings, generator_for(0, "adapt"), progress.append)
-    assert facts.after < 0.9 * facts.before
+    assert facts.after < 0.7 * facts.before
     assert 0 < facts.floor < facts.after
     assert (progress, progress[-1]) == (sorted(progress), 1)
-    assert torch.equal(weights(before), weights(prior()))  # the prior that was given stays as it was
-    assert not torch.equal(weights(adapted), weights(before))
+    assert torch.equal(weights(before), state)  # the prior that was given stays as it was
+    assert not torch.equal(weights(adapted), state)
     assert not any(parameter.requires_grad for parameter in adapted.denoiser.parameters())
+    assert facts.copies == 6
+
+
+def test_the_mean_of_copies_is_one_network_with_their_mean_weights():
+    one, other = prior().denoiser, prior().denoiser
+    assert torch.equal(weights(replace(prior(), denoiser=adaptation._mean([one, one, one]))), weights(prior()))
+    with torch.no_grad():
+        other.network.layers[2].bias += 1
+    mean = adaptation._mean([one, other]).network.layers[2].bias
+    assert torch.equal(mean, torch.full_like(mean, 0.5))
 
 
 def test_steps_that_lead_away_are_not_kept():
