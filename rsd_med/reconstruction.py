@@ -188,7 +188,9 @@ class Reconstructor:
 
         if self.prior is None:
             raise ProtocolError(f"--adapt teaches a prior, and --method {self.method} asks none.")
-        return AdaptingSolver(self.settings, self.prior, AdaptationSettings(steps=self.choices.adapt))
+        return AdaptingSolver(
+            self.settings, self.prior, AdaptationSettings(steps=self.choices.adapt), self.choices.seed
+        )
 
     def _calibration(self) -> "CalibrationSettings":
         """Return the run's calibration, with the choices that were made in place of its own; say where these differ."""

@@ -17,6 +17,11 @@ Item = TypeVar("Item")
 _teller: ContextVar[Callable[[str], None] | None] = ContextVar("teller", default=None)
 
 
+def part_of(progress: Progress, number: int, total: int) -> Progress:
+    """Return what tells of part ``number`` of ``total`` equal parts of some work."""
+    return lambda done: progress((number + done) / total)
+
+
 def silent(_: float) -> None:
     """Report to nobody."""
 

@@ -2,6 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DivergedError
-from rsd_med.base.progress import Progress
+from rsd_med.base.progress import Progress, part_of
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import KindSettings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.consistency import Consistency, consistency
+from rsd_med.inverse.hiding import Hidden
 from rsd_med.inverse.prior import Prior, TrainedNetwork, require_prior
 from rsd_med.inverse.uncertainty import LEVEL, combined_magnitude, prediction_interval, spread
 from rsd_med.operators.mri import MultiCoilFourier
@@ -124,6 +126,32 @@ class Solver(ABC):
         report(1.0)
         seconds = time.perf_counter() - began
         return replace(summarise(samples, measurement, seconds), coil_images=self.coil_images(measurement))
+
+    def without(
+        self, measurement: Measurement, hidden: Sequence[Hidden], generators: Sequence[Draws], progress: Progress
+    ) -> list[Tensor]:
+        """Reconstruct a slice several times, each time without some of its lines.
+
+        Parameters
+        ----------
+        measurement
+            A batch of one, with all its lines; what is hidden must not bear on the image made without it.
+        hidden
+            It, without some.
+        generators
+            The source of randomness of each.
+        progress
+            Told how far the work is; it may raise to cancel.
+
+        Returns
+        -------
+        list of Tensor
+            The images, ``(set, y, x)`` complex64.
+        """
+        images = []
+        for number, (one, generator) in enumerate(zip(hidden, generators, strict=True)):
+            images.append(self(one.rest, generator, part_of(progress, number, len(hidden))).mean)
+        return images
 
     def coil_images(self, measurement: Measurement) -> Tensor | None:
         """Return an image of each coil, ``(coil, y, x)``, where the method makes some."""

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 
 from rsd_med.base.errors import DataError, FewLinesError
-from rsd_med.base.progress import Progress
+from rsd_med.base.progress import Progress, part_of
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.scan import Scan
 from rsd_med.data.source import Source
@@ -123,7 +122,7 @@ class Check:
                     f"check on hidden lines: {len(self.candidates)} methods, {each} draws on {count} of {len(items)} "
                     f"slices, so {len(self.candidates) * each * count} reconstructions first"
                 )
-            report = partial(_part, progress, number, count)
+            report = part_of(progress, number, count)
             parts.append(predict(measurement, self.candidates, each, self.seed, report))
         errors = [Errors.cat(column) for column in zip(*parts, strict=True)]
         return Table(tuple(map(Row, self.candidates, errors)), each, count)
@@ -155,7 +154,3 @@ def check_slice(
     draws = enough_draws(lines_of(measurement), draws)
     errors = predict(measurement, candidates, draws, seed, progress)
     return Table(tuple(map(Row, candidates, errors)), draws, 1)
-
-
-def _part(progress: Progress, number: int, total: int, fraction: float) -> None:
-    progress((number + fraction) / total)

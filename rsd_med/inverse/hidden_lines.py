@@ -7,17 +7,16 @@ given to it can. The method that predicts them best is the best guess for the li
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from rsd_med.base.progress import Progress
+from rsd_med.base.progress import Progress, part_of
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.inverse.base import Solver
-from rsd_med.inverse.hiding import Hidden, Lines, hide, lines_of
+from rsd_med.inverse.hiding import Hidden, Lines, hidden_of
 from rsd_med.operators.mri import MultiCoilFourier
 
 DRAWS = 3
@@ -154,18 +153,16 @@ def predict(
     DataError
         If too few lines lie outside the centre.
     """
-    lines = lines_of(measurement)
+    lines, hidden = hidden_of(measurement, draws, seed)
     name, device = measurement.ids[0], measurement.device
-    hidden = hide(measurement, lines, draws, generator_for(seed, "hidden lines", name))
-    total = len(hidden) * len(candidates)
-    errors: list[list[Errors]] = [[] for _ in candidates]
-    for draw, one in enumerate(hidden):
-        for number, candidate in enumerate(candidates):
-            generator = generator_for(seed, "check", name, draw, device=device)
-            report = partial(_part, progress, draw * len(candidates) + number, total)
-            image = candidate.solver(one.rest, generator, report).mean
-            errors[number].append(errors_of(image, measurement, lines, one))
-    return [Errors.cat(parts) for parts in errors]
+    errors = []
+    for number, candidate in enumerate(candidates):
+        generators = [generator_for(seed, "check", name, draw, device=device) for draw in range(draws)]
+        report = part_of(progress, number, len(candidates))
+        images = candidate.solver.without(measurement, hidden, generators, report)
+        found = (errors_of(image, measurement, lines, one) for image, one in zip(images, hidden, strict=True))
+        errors.append(Errors.cat(list(found)))
+    return errors
 
 
 @torch.no_grad()
@@ -195,7 +192,3 @@ def errors_of(image: Tensor, measurement: Measurement, lines: Lines, hidden: Hid
     unmeasured = (cells - measured) / max(1, int(judged.sum()))
     noise = 2 * float(measurement.sigma[0]) ** 2 * coils * counts
     return Errors(squared, energy, noise, *(torch.tensor([float(one)]).double() for one in (left, unmeasured)))
-
-
-def _part(progress: Progress, number: int, total: int, fraction: float) -> None:
-    progress((number + fraction) / total)

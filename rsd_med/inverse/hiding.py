@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import DataError, FewLinesError
+from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.scale import central_run, central_width
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.operators.masks import acs_slice
@@ -149,6 +150,15 @@ def hide(measurement: Measurement, lines: Lines, draws: int, generator: Draws) -
             raise DataError(f"{measurement.ids[0]}: no lines can be hidden of a scan of this kind.")
         hidden.append(Hidden(replace(measurement, operator=rest[0], data=rest[1]), chosen))
     return hidden
+
+
+def hidden_of(measurement: Measurement, draws: int, seed: int) -> tuple[Lines, list[Hidden]]:
+    """Return the lines of a scan, and the scan with other ones hidden in each draw: always the same for a seed.
+
+    See `lines_of` and `hide`.
+    """
+    lines = lines_of(measurement)
+    return lines, hide(measurement, lines, draws, generator_for(seed, "hidden lines", measurement.ids[0]))
 
 
 def enough_draws(lines: Lines, asked: int) -> int:

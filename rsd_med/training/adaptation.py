@@ -16,13 +16,15 @@ from torch import Tensor
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.errors import ProtocolError
+from rsd_med.base.progress import Progress, part_of, silent
+from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.schedules import LogNormalLevels
-from rsd_med.inverse.base import Progress, Reconstruction, Solver, SolverSettings, repeat
-from rsd_med.inverse.hiding import FOLDS, enough_draws, hide, lines_of
+from rsd_med.inverse.base import Reconstruction, Solver, SolverSettings, repeat
+from rsd_med.inverse.hiding import FOLDS, Hidden, enough_draws, hidden_of, lines_of
 from rsd_med.inverse.prior import Amortised, Prior, TrainedNetwork
 from rsd_med.inverse.proximal import data_proximal, guess_variance
 from rsd_med.inverse.spread_calibration import spread_on
@@ -44,9 +46,6 @@ DRAWS = 4
 LEVEL = 0.05
 """The network's noise level when it predicts them."""
 
-_Part = tuple[Measurement, Measurement]
-"""The lines that are shown to a copy, and those that are hidden from it."""
-
 
 class AdaptationSettings(Settings):
     """How long and how fast a prior learns from one scan."""
@@ -66,7 +65,7 @@ class AdaptationSettings(Settings):
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What came of it.
+    """How it went.
 
     Attributes
     ----------
@@ -91,6 +90,25 @@ class Adaptation:
     floor: float
 
 
+@dataclass(frozen=True)
+class Adapted:
+    """What came of it.
+
+    Attributes
+    ----------
+    network
+        What the copies make together.
+    copies
+        Each of them, which knows nothing of the lines that were hidden from it.
+    facts
+        How it went.
+    """
+
+    network: TrainedNetwork
+    copies: Sequence[TrainedNetwork]
+    facts: Adaptation
+
+
 class AdaptingSolver(Solver):
     """A method whose network adapts to each slice before it is asked.
 
@@ -102,6 +120,8 @@ class AdaptingSolver(Solver):
         The network, trained under undersampling of columns.
     adaptation
         How.
+    seed
+        Which lines are hidden, and all chance of learning, derive from it and the slice's id.
 
     Raises
     ------
@@ -109,7 +129,9 @@ class AdaptingSolver(Solver):
         If the network is none that undersampled k-space can teach.
     """
 
-    def __init__(self, settings: SolverSettings, trained: TrainedNetwork, adaptation: AdaptationSettings) -> None:
+    def __init__(
+        self, settings: SolverSettings, trained: TrainedNetwork, adaptation: AdaptationSettings, seed: int = 0
+    ) -> None:
         super().__init__(settings)
         if not isinstance(trained, Amortised):
             corruption = trained.corruption if isinstance(trained, Prior) else None
@@ -121,35 +143,67 @@ class AdaptingSolver(Solver):
                 )
         self.trained = trained
         self.adaptation = adaptation
+        self.seed = seed
+        self._latest: tuple[Measurement, Sequence[Hidden], Adapted] | None = None
 
     def __call__(self, measurement: Measurement, generator: Draws, progress: Progress | None = None) -> Reconstruction:
         """Adapt, then reconstruct with all lines; see `Solver`."""
+        report = progress if progress is not None else silent
         self.trained.check(measurement)
-        report = progress if progress is not None else _ignore
-        trained, adaptation = adapt(
-            self.trained, measurement, self.adaptation, generator, lambda done: report(SHARE_OF_TIME * done)
-        )
-        solver = self.settings.build(trained)
+        _refuse_others(measurement)
+        lines = lines_of(measurement)
+        _, hidden = hidden_of(measurement, enough_draws(lines, self.adaptation.copies), self.seed)
+        adapted = self._adapted(measurement, hidden, lambda done: report(SHARE_OF_TIME * done))
+        solver = self.settings.build(adapted.network)
         rest = 1 - SHARE_OF_TIME
         result = solver(measurement, generator, lambda done: report(SHARE_OF_TIME + rest * done))
-        return replace(result, facts={"adaptation": vars(adaptation)})
+        return replace(result, facts={"adaptation": vars(adapted.facts)})
 
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Return the samples of a call."""
         return self(measurement, generator, progress).samples
 
+    def without(
+        self, measurement: Measurement, hidden: Sequence[Hidden], generators: Sequence[Draws], progress: Progress
+    ) -> list[Tensor]:
+        """Reconstruct without some lines, by the copies that these were hidden from: adapting once is enough.
+
+        What is hidden chose the step at which all copies end, one of a few, and nothing else. See `Solver.without`.
+        """
+        self.trained.check(measurement)
+        _refuse_others(measurement)
+        adapted = self._adapted(measurement, hidden, part_of(progress, 0, 2))
+        return [
+            self.settings.build(copied)(
+                one.rest, generator, part_of(progress, len(hidden) + number, 2 * len(hidden))
+            ).mean
+            for number, (copied, one, generator) in enumerate(zip(adapted.copies, hidden, generators, strict=True))
+        ]
+
+    def _adapted(self, measurement: Measurement, hidden: Sequence[Hidden], progress: Progress) -> Adapted:
+        """Adapt, unless that was just done: the check on hidden lines asks, and then the image does."""
+        if self._latest is None or not _same(self._latest, measurement, hidden):
+            draws = generator_for(self.seed, "adapt", measurement.ids[0], device=measurement.device)
+            adapted = adapt(self.trained, measurement, hidden, self.adaptation, draws, progress)
+            self._latest = measurement, hidden, adapted
+        return self._latest[2]
+
 
 def adapt(
-    trained: TrainedNetwork, measurement: Measurement, settings: AdaptationSettings, draws: Draws, progress: Progress
-) -> tuple[TrainedNetwork, Adaptation]:
+    trained: TrainedNetwork,
+    measurement: Measurement,
+    hidden: Sequence[Hidden],
+    settings: AdaptationSettings,
+    draws: Draws,
+    progress: Progress,
+) -> Adapted:
     """Let a network learn from one slice.
 
-    Several copies of the network learn side by side. From each, one in six lines outside the centre is hidden, other
-    ones from each, as for the check on hidden lines (`rsd_med.inverse.hiding`). From the rest a copy learns as the
-    network did in training: shown a part of them, a teacher is asked for all (Aali et al., arXiv 2403.08728), a
-    reconstructor for the others. The step is kept at which the copies predict best what is hidden from them, together;
-    the start is among them. Noise in hidden lines is independent of all that a copy has seen, so that following noise
-    is no better there.
+    Copies of the network learn side by side. From each, other lines outside the centre are hidden
+    (`rsd_med.inverse.hiding`). From the rest a copy learns as the network did in training: shown a part of them, a
+    teacher is asked for all (Aali et al., arXiv 2403.08728), a reconstructor for the others. The step is kept at which
+    the copies predict best what is hidden from them, together; the start is among them. Noise in hidden lines is
+    independent of all that a copy has seen, so that following noise is no better there.
 
     The result is one network, with the mean of the copies' weights. Networks that went on from the same weights for a
     short time have means that are better than each (Wortsman et al., Model soups, ICML 2022), and this one has learned
@@ -162,35 +216,30 @@ def adapt(
     trained
         Teacher or reconstructor of column masks.
     measurement
-        One slice.
+        One slice, with one map of each coil.
+    hidden
+        It without some lines, for each copy.
     settings, draws
         How; the source of randomness.
     progress
         Told how far the work is; it may raise to cancel.
-
-    Raises
-    ------
-    ProtocolError
-        If the scan is none of columns, or has two maps of each coil.
-    FewLinesError
-        If too few lines of it were measured to hide some.
     """
-    operator = measurement.operator
-    if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
-        raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
-    if operator.sets > 1:
-        raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
-    parts = _parted(measurement, settings.copies, draws)
+    operator, numbers = measurement.operator, lines_of(measurement).numbers
+    assert isinstance(operator, MultiCoilFourier)
+    parts = []
+    for one in hidden:
+        alone, data = operator.restricted(measurement.data, torch.isin(numbers, one.lines))
+        parts.append((one.rest, replace(measurement, operator=alone, data=data)))
     kind: type[_Lesson] = _ReconstructorLesson if isinstance(trained, Amortised) else _TeacherLesson
     lessons = [kind(trained, shown, draws) for shown, _ in parts]
     batches = [repeat(shown, settings.batch_size) for shown, _ in parts]
     options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine")
     optimisers = [options.build(lesson.network) for lesson in lessons]
-    energy = sum(float(hidden.data.abs().square().sum()) for _, hidden in parts)
+    energy = sum(float(part.data.abs().square().sum()) for _, part in parts)
 
     @torch.no_grad()
     def look() -> float:
-        missed = (hidden.operator(one.predict()) - hidden.data for one, (_, hidden) in zip(lessons, parts, strict=True))
+        missed = (part.operator(lesson.predict()) - part.data for lesson, (_, part) in zip(lessons, parts, strict=True))
         return sum(float(difference.abs().square().sum()) for difference in missed) / energy
 
     def states() -> list[dict[str, Tensor]]:
@@ -213,10 +262,17 @@ def adapt(
     for lesson, state in zip(lessons, weights, strict=True):
         lesson.network.load_state_dict(state)
         lesson.network.requires_grad_(False)
-    noise = sum(float(hidden.operator.entry_counts(hidden.data)[0]) for _, hidden in parts)
-    noise *= 2 * float(measurement.sigma[0]) ** 2
-    adapted = kind.learned(trained, measurement, parts, [lesson.network for lesson in lessons], draws)
-    return adapted, Adaptation(best_step, taken, len(parts), before, best, noise / energy)
+    noise = 2 * float(measurement.sigma[0]) ** 2
+    noise *= sum(float(part.operator.entry_counts(part.data)[0]) for _, part in parts)
+    facts = Adaptation(best_step, taken, len(parts), before, best, noise / energy)
+    copies = [lesson.learned(lesson.network, shown) for lesson, (shown, _) in zip(lessons, parts, strict=True)]
+    network: Any = _mean([lesson.network for lesson in lessons])
+    if isinstance(trained, Amortised) and not trained.point and float(measurement.sigma[0]) > 0:
+        # Of lines that a copy has learned from it is surer than of others: those hidden from it tell how far off it is
+        # now. The mean of all is nearer, so that this is on the safe side.
+        split: list[Any] = [(lesson.network, *part) for lesson, part in zip(lessons, parts, strict=True)]
+        network.spreads.clamp_(min=spread_on(split, measurement, draws))
+    return Adapted(lessons[0].learned(network, measurement), copies, facts)
 
 
 class _TeacherLesson:
@@ -239,16 +295,11 @@ class _TeacherLesson:
         guess = to_complex(self.network(image, level, mask_context(self.further))).mean(0, keepdim=True)
         return data_proximal(guess, guess_variance(guess, self.shown), self.shown)
 
-    @staticmethod
-    def learned(
-        trained: TrainedNetwork, whole: Measurement, parts: Sequence[_Part], copies: Sequence[Any], draws: Draws
-    ) -> TrainedNetwork:
-        """Return the teacher that the copies make together."""
-        operator = whole.operator
-        assert isinstance(trained, Prior)
+    def learned(self, network: Any, scan: Measurement) -> TrainedNetwork:
+        operator = scan.operator
         assert isinstance(operator, MultiCoilFourier)
         masks = operator.mask.reshape(-1, 1, 1, operator.mask.shape[-1])
-        return replace(trained, denoiser=_mean(copies), masks=masks)
+        return replace(self.trained, denoiser=network, masks=masks)
 
 
 class _ReconstructorLesson:
@@ -270,19 +321,8 @@ class _ReconstructorLesson:
         images: Tensor = self.network(self.shown, self.noise)
         return images.mean(1)
 
-    @staticmethod
-    def learned(
-        trained: TrainedNetwork, whole: Measurement, parts: Sequence[_Part], copies: Sequence[Any], draws: Draws
-    ) -> TrainedNetwork:
-        """Return the reconstructor that the copies make together."""
-        assert isinstance(trained, Amortised)
-        network = _mean(copies)
-        if not trained.point and float(whole.sigma[0]) > 0:
-            # Of lines that a copy has learned from it is surer than of others: those hidden from it tell how far off it
-            # is now. The mean of all is nearer, so that this is on the safe side.
-            split = [(one, *part) for one, part in zip(copies, parts, strict=True)]
-            network.spreads.clamp_(min=spread_on(split, whole, draws))
-        return replace(trained, network=network)
+    def learned(self, network: Any, scan: Measurement) -> TrainedNetwork:
+        return replace(self.trained, network=network)
 
 
 _Lesson = _TeacherLesson | _ReconstructorLesson
@@ -295,15 +335,25 @@ def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
     return corruption if width == prior.size[1] else corruption.at_width(width, prior.size[1])
 
 
-def _parted(measurement: Measurement, copies: int, draws: Draws) -> list[_Part]:
-    """Return for each copy the measurement without its hidden lines, and these alone."""
-    operator, lines = measurement.operator, lines_of(measurement)
-    assert isinstance(operator, MultiCoilFourier)
-    parts = []
-    for one in hide(measurement, lines, enough_draws(lines, copies), draws):
-        alone, data = operator.restricted(measurement.data, torch.isin(lines.numbers, one.lines))
-        parts.append((one.rest, replace(measurement, operator=alone, data=data)))
-    return parts
+def _refuse_others(measurement: Measurement) -> None:
+    """Refuse scans that are not of whole columns, or have two maps of each coil."""
+    operator = measurement.operator
+    if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
+        raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
+    if operator.sets > 1:
+        raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
+
+
+def _same(
+    latest: tuple[Measurement, Sequence[Hidden], Adapted], measurement: Measurement, hidden: Sequence[Hidden]
+) -> bool:
+    """Return whether these data were adapted to, with these lines hidden."""
+    known, before, _ = latest
+    return (
+        known.data.shape == measurement.data.shape
+        and torch.equal(known.data, measurement.data)
+        and [one.lines.tolist() for one in before] == [one.lines.tolist() for one in hidden]
+    )
 
 
 @torch.no_grad()
@@ -314,7 +364,3 @@ def _mean(copies: Sequence[Any]) -> Any:
         if target.is_floating_point():
             target += sum(state[name] - target for state in states[1:]) / len(states)
     return network
-
-
-def _ignore(done: float) -> None:
-    """Report to nobody."""

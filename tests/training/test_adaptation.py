@@ -7,13 +7,17 @@ import torch
 from torch import nn
 
 from rsd_med.base.errors import FewLinesError, ProtocolError
+from rsd_med.base.progress import silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import MultiCoilFourierSettings
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.inverse.a_dps import ADPSSettings
 from rsd_med.inverse.cg_sense import CGSenseSettings
+from rsd_med.inverse.checking import check_slice
+from rsd_med.inverse.hidden_lines import Candidate
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
+from rsd_med.inverse.hiding import enough_draws, hidden_of, lines_of
 from rsd_med.inverse.prior import Amortised, Prior
 from rsd_med.inverse.reconstructor import ReconstructorSettings
 from rsd_med.inverse.student_pnp import StudentPnPSettings
@@ -21,7 +25,7 @@ from rsd_med.operators.mri import MultiCoilFourier
 from rsd_med.operators.soft_sense import SoftSense
 from rsd_med.teachers.ambient_fourier import AmbientFourier
 from rsd_med.training import adaptation
-from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver, _parted, adapt
+from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver
 from tests.inverse.scenes import columns, disc, gaussian_prior, measure, smooth_maps
 
 MASK = columns(0, 2, 3, 6, 7, 8, 9, 11, 12, 14)
@@ -54,6 +58,14 @@ def prior():
     )
 
 
+def wrong_prior():
+    """It adds what is not there."""
+    before = prior()
+    with torch.no_grad():
+        before.denoiser.network.layers[2].weight.normal_(0, 1.0, generator=torch.Generator().manual_seed(0))
+    return before
+
+
 def scan(sigma=0.01):
     return measure(disc(), MASK, smooth_maps(4), sigma)
 
@@ -62,52 +74,68 @@ def weights(one):
     return torch.cat([value.flatten() for value in one.denoiser.state_dict().values()])
 
 
-def test_what_is_hidden_is_parted_and_not_looked_at():
-    measurement = scan()
-    parts = _parted(measurement, 1, generator_for(0, "parted"))
-    assert len(parts) == 6  # of six lines each copy hides one in six: only all together hide enough
-    every = torch.zeros_like(MASK.flatten())
-    for shown, hidden in parts:
-        masks = [part.operator.mask.flatten() for part in (shown, hidden)]
-        assert torch.equal(masks[0] ^ masks[1], MASK.flatten())
-        assert int(masks[1].sum()) == 1
-        assert not bool(masks[1][6:10].any())
-        assert torch.equal(shown.data + hidden.data, measurement.data)
-        assert not bool(shown.data[..., masks[1]].any())
-        assert not bool((every & masks[1]).any())  # other lines from each
-        every |= masks[1]
+def adapted(trained, measurement, settings, progress=silent):
+    lines = lines_of(measurement)
+    _, hidden = hidden_of(measurement, enough_draws(lines, settings.copies), 0)
+    result = adaptation.adapt(trained, measurement, hidden, settings, generator_for(0, "adapt"), progress)
+    return result.network, result.facts
 
 
-def test_what_a_copy_hides_says_when_to_stop_and_nothing_else(monkeypatch):
-    # Other numbers in the hidden lines, the same steps: these say which weights are kept, and nothing else.
+def test_each_copy_learns_without_other_lines_which_say_when_to_stop_and_nothing_else():
     measurement = scan()
-    monkeypatch.setattr(adaptation, "enough_draws", lambda lines, asked: asked)
-    ((_, hidden),) = _parted(measurement, 1, generator_for(0, "parted"))
-    unseen = hidden.operator.mask.flatten()
-    settings = AdaptationSettings(steps=3, check_every=1, copies=1)
+    settings = AdaptationSettings(steps=3, check_every=1, copies=2)
+    _, hidden = hidden_of(measurement, 2, 0)
     results = []
-    for factor in (1.0, 1.0001):
-        data = torch.where(unseen, factor * measurement.data, measurement.data)
-        generator = generator_for(0, "parted")
-        results.append(adapt(prior(), replace(measurement, data=data), settings, generator, lambda done: None))
-    assert results[0][1].before != results[1][1].before
-    assert results[0][1].steps == results[1][1].steps > 0
-    assert torch.equal(weights(results[0][0]), weights(results[1][0]))
+    for factor in (1.0, 1.0001):  # other numbers in the lines that the first copy is not given
+        data = torch.where(torch.isin(torch.arange(16), hidden[0].lines), factor * measurement.data, measurement.data)
+        changed = replace(measurement, data=data)
+        _, again = hidden_of(changed, 2, 0)
+        results.append(adaptation.adapt(wrong_prior(), changed, again, settings, generator_for(0, "adapt"), silent))
+    one, other = results
+    assert one.facts.before != other.facts.before
+    assert one.facts.steps == other.facts.steps > 0
+    assert torch.equal(weights(one.copies[0]), weights(other.copies[0]))
+    assert not torch.equal(weights(one.copies[1]), weights(other.copies[1]))
+    assert [int(copied.masks.sum()) for copied in one.copies] == [9, 9]  # what each was given
+    assert int(one.network.masks.sum()) == 10
+    assert torch.allclose(weights(one.network), (weights(one.copies[0]) + weights(one.copies[1])) / 2, atol=1e-7)
+
+
+def test_the_check_on_hidden_lines_asks_the_copies_and_what_they_learned_serves_the_image():
+    solver = AdaptingSolver(ADPSSettings(samples=2, steps=2), prior(), AdaptationSettings(steps=4, check_every=2))
+    alone = solver(scan(), generator_for(0, "solve"))
+    table = check_slice(scan(), [Candidate("a_dps", solver)], 3, 0, silent)
+    latest = solver._latest
+    assert table.draws == len(latest[2].copies) == alone.facts["adaptation"]["copies"] == 6
+    errors = table.rows[0].errors.squared
+    again = solver(scan(), generator_for(0, "solve"))
+    assert solver._latest is latest
+    assert torch.equal(alone.samples, again.samples)  # a check changes nothing
+    # What a line holds bears not on the image made without it.
+    measurement = scan()
+    _, hidden = hidden_of(measurement, 6, 0)
+    missed = torch.isin(torch.arange(16), hidden[0].lines)
+    changed = replace(measurement, data=torch.where(missed, 1.0001 * measurement.data, measurement.data))
+    _, other = hidden_of(changed, 6, 0)
+    images = []
+    for one, parts in ((measurement, hidden), (changed, other)):
+        draws = [generator_for(0, "check", number) for number in range(6)]
+        images.append(solver.without(one, parts, draws, silent)[0])
+    assert torch.equal(*images)
+    assert len(errors) == 6
 
 
 def test_a_wrong_prior_learns_from_the_scan():
-    progress, before = [], prior()
-    with torch.no_grad():  # it adds what is not there
-        before.denoiser.network.layers[2].weight.normal_(0, 1.0, generator=torch.Generator().manual_seed(0))
+    progress, before = [], wrong_prior()
     state = weights(before)
     settings = AdaptationSettings(steps=60, batch_size=4, check_every=20, learning_rate=5e-3)
-    adapted, facts = adapt(before, scan(), settings, generator_for(0, "adapt"), progress.append)
+    after, facts = adapted(before, scan(), settings, progress.append)
     assert facts.after < 0.7 * facts.before
     assert 0 < facts.floor < facts.after
     assert (progress, progress[-1]) == (sorted(progress), 1)
     assert torch.equal(weights(before), state)  # the prior that was given stays as it was
-    assert not torch.equal(weights(adapted), state)
-    assert not any(parameter.requires_grad for parameter in adapted.denoiser.parameters())
+    assert not torch.equal(weights(after), state)
+    assert not any(parameter.requires_grad for parameter in after.denoiser.parameters())
     assert facts.copies == 6
 
 
@@ -122,10 +150,10 @@ def test_the_mean_of_copies_is_one_network_with_their_mean_weights():
 
 def test_steps_that_lead_away_are_not_kept():
     settings = AdaptationSettings(steps=9, check_every=1, patience=3, learning_rate=10)
-    adapted, facts = adapt(prior(), scan(), settings, generator_for(0, "adapt"), lambda done: None)
+    after, facts = adapted(prior(), scan(), settings)
     assert (facts.steps, facts.taken) == (0, 3)
     assert facts.after == facts.before
-    assert torch.equal(weights(adapted), weights(prior()))
+    assert torch.equal(weights(after), weights(prior()))
 
 
 def test_a_method_asks_the_adapted_prior_and_says_so():
@@ -144,11 +172,11 @@ def test_a_reconstructor_takes_the_same_lesson():
     before = Amortised(network=network, size=(16, 16), score=HiddenLinesScore(4, 2, 2, ("entries", "image")))
     settings = AdaptationSettings(steps=8, check_every=2)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    adapted, facts = adapt(before, scan(), settings, generator_for(0, "adapt"), lambda done: None)
+    after, facts = adapted(before, scan(), settings)
     assert facts.taken == 8
     assert facts.after <= facts.before
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in adapted.network.parameters())
+    assert not any(parameter.requires_grad for parameter in after.network.parameters())
     solver = AdaptingSolver(ReconstructorSettings(samples=2), before, AdaptationSettings(steps=2, check_every=1))
     assert solver(scan(), generator_for(0, "solve")).facts["adaptation"]["taken"] == 2
 
@@ -177,4 +205,5 @@ def _adapted(mask, kind=MultiCoilFourier):
     maps = measurement.operator.maps
     operator = kind(mask, maps if kind is MultiCoilFourier else torch.stack([maps, maps.roll(1, -3)], dim=-4))
     measurement = replace(measurement, operator=operator, data=measurement.data * mask)
-    return adapt(prior(), measurement, AdaptationSettings(steps=1), generator_for(0, "a"), lambda done: None)
+    solver = AdaptingSolver(ADPSSettings(samples=2, steps=2), prior(), AdaptationSettings(steps=1))
+    return solver(measurement, generator_for(0, "a"))
