@@ -160,8 +160,8 @@ def predict(
         generators = [generator_for(seed, "check", name, draw, device=device) for draw in range(draws)]
         report = part_of(progress, number, len(candidates))
         images = candidate.solver.without(measurement, hidden, generators, report)
-        found = (errors_of(image, measurement, lines, one) for image, one in zip(images, hidden, strict=True))
-        errors.append(Errors.cat(list(found)))
+        each = [errors_of(image, measurement, lines, one) for image, one in zip(images, hidden, strict=True)]
+        errors.append(Errors.cat(each))
     return errors
 
 

@@ -43,6 +43,9 @@ LOOKS = 2
 DRAWS = 4
 """Draws whose mean a reconstructor predicts them with."""
 
+WARM_UP = 10
+"""Steps over which the learning rate rises. Adam's first steps are as long as any, and know least of where to go."""
+
 LEVEL = 0.05
 """The network's noise level when it predicts them."""
 
@@ -59,8 +62,8 @@ class AdaptationSettings(Settings):
     )
     check_every: PositiveInt = Field(10, description="steps from one look at the hidden lines to the next")
     patience: PositiveInt = Field(10, description="looks without a better result after which it ends")
-    batch_size: PositiveInt = Field(2, description="further masks and noise levels in a step")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's; it falls to zero over the steps")
+    batch_size: PositiveInt = Field(1, description="further masks and noise levels in a step of a copy")
+    learning_rate: float = Field(5e-4, gt=0, description="Adam's; it rises over ten steps, and falls to zero")
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,7 @@ class AdaptingSolver(Solver):
     def __call__(self, measurement: Measurement, generator: Draws, progress: Progress | None = None) -> Reconstruction:
         """Adapt, then reconstruct with all lines; see `Solver`."""
         report = progress if progress is not None else silent
-        self.trained.check(measurement)
-        _refuse_others(measurement)
+        measurement = self._ready(measurement)
         lines = lines_of(measurement)
         _, hidden = hidden_of(measurement, enough_draws(lines, self.adaptation.copies), self.seed)
         adapted = self._adapted(measurement, hidden, lambda done: report(SHARE_OF_TIME * done))
@@ -170,8 +172,8 @@ class AdaptingSolver(Solver):
 
         What is hidden chose the step at which all copies end, one of a few, and nothing else. See `Solver.without`.
         """
-        self.trained.check(measurement)
-        _refuse_others(measurement)
+        measurement = self._ready(measurement)
+        hidden = [replace(one, rest=self._ready(one.rest)) for one in hidden]
         adapted = self._adapted(measurement, hidden, part_of(progress, 0, 2))
         return [
             self.settings.build(copied)(
@@ -179,6 +181,16 @@ class AdaptingSolver(Solver):
             ).mean
             for number, (copied, one, generator) in enumerate(zip(adapted.copies, hidden, generators, strict=True))
         ]
+
+    def _ready(self, measurement: Measurement) -> Measurement:
+        """Return a measurement that the network can learn from; of two sets of coil maps, reconstructors take one."""
+        self.trained.check(measurement)
+        operator = measurement.operator
+        if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
+            raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
+        if operator.sets > 1 and self.settings.takes_sets:
+            raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
+        return replace(measurement, operator=operator.first_set())
 
     def _adapted(self, measurement: Measurement, hidden: Sequence[Hidden], progress: Progress) -> Adapted:
         """Adapt, unless that was just done: the check on hidden lines asks, and then the image does."""
@@ -233,7 +245,7 @@ def adapt(
     kind: type[_Lesson] = _ReconstructorLesson if isinstance(trained, Amortised) else _TeacherLesson
     lessons = [kind(trained, shown, draws) for shown, _ in parts]
     batches = [repeat(shown, settings.batch_size) for shown, _ in parts]
-    options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine")
+    options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine", warmup_images=WARM_UP)
     optimisers = [options.build(lesson.network) for lesson in lessons]
     energy = sum(float(part.data.abs().square().sum()) for _, part in parts)
 
@@ -333,15 +345,6 @@ def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:
     corruption, width = prior.corruption, measurement.size[1]
     assert isinstance(corruption, MultiCoilUndersampling)
     return corruption if width == prior.size[1] else corruption.at_width(width, prior.size[1])
-
-
-def _refuse_others(measurement: Measurement) -> None:
-    """Refuse scans that are not of whole columns, or have two maps of each coil."""
-    operator = measurement.operator
-    if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
-        raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
-    if operator.sets > 1:
-        raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
 
 
 def _same(

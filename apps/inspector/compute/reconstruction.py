@@ -19,6 +19,7 @@ from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.kinds import SOLVERS
 
 from .domain import Domain
+from .methods import ADAPTATION_STEPS, ADAPTED, CHECK_DRAWS, TITLES, kind_of
 from .model import Model
 from .parsing import load_item
 from .simulated import SIMULATED_COILS, simulate
@@ -233,21 +234,26 @@ def describe(scan: ReadyScan) -> dict[str, Any]:
 
 
 def build_solver(model: Model, method: str, samples: int) -> Solver:
-    """Return a solver by name; DataError for a name that is none."""
-    settings = SOLVERS.get(method)
-    if settings is None:
-        raise DataError(f"There is no method of that name; choose one of {', '.join(SOLVERS.titles.values())}.")
-    prior = None if settings.needs is None else model.trained(settings.needs)
-    return settings.model_validate({"samples": samples} if settings.gives_samples() else {}).build(prior)
+    """Return a solver by the name of its method; DataError for a name that is none."""
+    kind = SOLVERS.get(kind_of(method))
+    if kind is None:
+        raise DataError(f"There is no method of that name; choose one of {', '.join(TITLES.values())}.")
+    prior = None if kind.needs is None else model.trained(kind.needs)
+    settings = kind.model_validate({"samples": samples} if kind.gives_samples() else {})
+    if method != ADAPTED:
+        return settings.build(prior)
+    from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver
+
+    assert prior is not None
+    return AdaptingSolver(settings, prior, AdaptationSettings(steps=ADAPTATION_STEPS, copies=CHECK_DRAWS))
 
 
 def reconstruct(
-    model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress
+    model: Model, scan: ReadyScan, method: str, solver: Solver, progress: Progress
 ) -> tuple[Reconstruction, Tensor]:
     """Reconstruct where the networks lie; return that and the zero-filled ``(set, y, x)`` complex64, on the CPU."""
     device = model.experiment.device
     measurement = scan.prepared.measurement.to(device)
-    solver = build_solver(model, method, samples)
     result = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
     return result.to("cpu"), measurement.image()[0].cpu()
 

@@ -14,6 +14,7 @@ from rsd_med.base.progress import Progress, silent
 from rsd_med.inverse.kinds import SOLVERS
 
 from .first_look import BASELINE, SAMPLES, usual_speed
+from .methods import TITLES, kind_of
 from .worker import serve
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _read(scans: "ReadyScans", *, progress: Progress, scan: str | int, accelerat
     networks = model.networks_for(facts["shape"])
     return {
         **facts,
-        "asks": {name: SOLVERS[name].needs or "" for name in SOLVERS},
+        "asks": {name: SOLVERS[kind_of(name)].needs or "" for name in TITLES},
         "first": first_methods(networks),
         "learned": networks,
         "trained": trust.training(model),
@@ -196,9 +197,10 @@ def _answer(
     from . import reconstruction, trust
 
     model, ready = scans.model, scans.get(scan, acceleration)
-    result, zero_filled = reconstruction.reconstruct(model, ready, method, samples, partial(_half, progress, 0))
-    hidden = trust.hidden_lines(model, ready, method, samples, partial(_half, progress, 1))
-    learned = SOLVERS[method].needs is not None
+    solver = reconstruction.build_solver(model, method, samples)
+    result, zero_filled = reconstruction.reconstruct(model, ready, method, solver, partial(_half, progress, 0))
+    hidden = trust.hidden_lines(model, ready, method, solver, partial(_half, progress, 1))
+    learned = SOLVERS[kind_of(method)].needs is not None
     facts = reconstruction.describe(ready)
     quality = reconstruction.quality(ready, result.mean)
     before = reconstruction.quality(ready, zero_filled)
@@ -219,7 +221,7 @@ def _answer(
             "maps": facts["maps"],
         },
         "figures": [
-            ("method", SOLVERS.titles[method]),
+            ("method", TITLES[method]),
             ("samples", len(result.samples)),
             ("acceleration", facts["sampling"]["acceleration"]),
             ("coils", facts["coils"]),

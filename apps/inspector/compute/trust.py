@@ -4,7 +4,7 @@ from typing import Any
 
 from rsd_med.base.errors import DataError, FewLinesError
 from rsd_med.base.progress import Progress
-from rsd_med.inverse.base import Reconstruction
+from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.causes import likely_cause
 from rsd_med.inverse.checking import check_slice
 from rsd_med.inverse.choice import baseline_candidates
@@ -13,16 +13,14 @@ from rsd_med.inverse.kinds import SOLVERS
 
 from . import reconstruction
 from .domain import Domain
+from .methods import CHECK_DRAWS, kind_of
 from .model import Model
 from .reconstruction import ReadyScan
-
-CHECK_DRAWS = 2
-"""How often lines are hidden from a learned method, at least."""
 
 
 def residual(scan: ReadyScan, method: str, result: Reconstruction) -> dict[str, Any]:
     """Return how the image agrees with the measured lines, of the whole scan and ring by ring."""
-    settings, consistency = SOLVERS[method], result.residual
+    settings, consistency = SOLVERS[kind_of(method)], result.residual
     cause = ""
     if not consistency.explains and settings.fits_data:
         sentence = likely_cause(
@@ -44,7 +42,9 @@ def residual(scan: ReadyScan, method: str, result: Reconstruction) -> dict[str, 
     }
 
 
-def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progress: Progress) -> dict[str, Any] | None:
+def hidden_lines(
+    model: Model, scan: ReadyScan, method: str, solver: Solver, progress: Progress
+) -> dict[str, Any] | None:
     """Say how a learned method predicts measured lines that are hidden from it, beside L1-wavelet.
 
     Returns
@@ -53,9 +53,9 @@ def hidden_lines(model: Model, scan: ReadyScan, method: str, samples: int, progr
         ``reason`` where nothing could be hidden; else the errors ``own`` and ``baseline`` in parts of the energy of the
         ``lines``, and whether the method is ``worse``. None for a method without a prior.
     """
-    if SOLVERS[method].needs is None:
+    if solver.settings.needs is None:
         return None
-    candidate = Candidate(method, reconstruction.build_solver(model, method, samples))
+    candidate = Candidate(method, solver)
     measurement = scan.prepared.measurement.to(model.experiment.device)
     try:
         table = check_slice(measurement, [*baseline_candidates(), candidate], CHECK_DRAWS, 0, progress)

@@ -3,9 +3,8 @@
 from typing import Any
 from urllib.parse import quote
 
-from rsd_med.inverse.kinds import SOLVERS
-
 from ..compute.first_look import usual_speed
+from ..compute.methods import ADAPTED, TITLES
 from ..viewer.page import describe
 from ..web.artefacts import Pane
 from ..web.session import Session
@@ -71,7 +70,7 @@ def slice_account(case: Case, number: int, acceleration: str) -> dict[str, Any]:
     if facts is None:
         return answer
     answer["facts"] = measured_facts(facts)
-    for method, title in SOLVERS.titles.items():
+    for method, title in TITLES.items():
         result = case.results.get((number, acceleration, method))
         if result is not None:
             answer["results"].append(
@@ -101,7 +100,7 @@ def volume_address(case: Case, acceleration: str, method: str) -> str:
 def methods_for(facts: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the methods, and of those that cannot be used here why; before anything was measured all may be."""
     listed = []
-    for name, title in SOLVERS.titles.items():
+    for name, title in TITLES.items():
         if name == NOTHING_DONE:
             continue
         needs, why = facts["asks"][name] if facts else "", ""
@@ -111,6 +110,8 @@ def methods_for(facts: dict[str, Any] | None) -> list[dict[str, Any]]:
             why = f"Learned methods of this run take {columns} × {rows} only; this scan is {width} × {height}."
             if (rows, columns) == (height, width):
                 why = f"This run has no trained {needs} for such scans."
+        if name == ADAPTED:
+            title = f"{title} (minutes)"
         listed.append({"name": name, "title": title, "learned": bool(needs), "why": why})
     return listed
 

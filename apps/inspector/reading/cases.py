@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from rsd_med.base.errors import DataError
-from rsd_med.inverse.kinds import SOLVERS
 
 from ..compute.first_look import SPEEDS
+from ..compute.methods import TITLES
 from ..web.artefacts import Kind, Pane
 from ..web.session import Session, new_id
 from ..web.stored import add_volume
@@ -94,7 +94,7 @@ class Case:
     def panes(self, acceleration: str) -> Iterator[Pane]:
         """Yield what there is to look at for an acceleration: the scan as measured, and what was made of it."""
         yield self.measured
-        for name in SOLVERS:
+        for name in TITLES:
             for part in (name, name + SPREAD):
                 if (acceleration, part) in self.volumes:
                     yield self.volumes[acceleration, part]
@@ -122,7 +122,7 @@ class Case:
         self, session: Session, shape: tuple[int, ...], acceleration: str, part: str, image: np.ndarray
     ) -> Pane:
         method, _, spread = part.partition(":")
-        what = SOLVERS.titles[method]
+        what = TITLES[method]
         kind: Kind = "uncertainty" if spread else "grey"
         window = (0.0, max(1e-6, float(np.nanquantile(image, 0.999)))) if spread else self.measured.window
         return add_volume(

@@ -20,8 +20,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 
 from rsd_med.base.errors import DataError
-from rsd_med.inverse.kinds import SOLVERS
 
+from ..compute.methods import TITLES
 from ..page.desk import Desk, one_of, whole
 from ..settings import ServerSettings
 from ..viewer.page import POLICY
@@ -32,7 +32,7 @@ from .page import STATIC, page_html
 from .working import EXAMPLES, Work, open_example, open_upload, whole_volume
 
 SAMPLES = (1, 4, 8, 16)
-METHODS = tuple(name for name in SOLVERS if name != NOTHING_DONE)
+METHODS = tuple(name for name in TITLES if name != NOTHING_DONE)
 WAIT_SECONDS = 20.0
 MOST_SLICES = 512
 _HEADERS = {"Cache-Control": "no-store"}

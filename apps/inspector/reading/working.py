@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rsd_med.base.errors import DataError
-from rsd_med.inverse.kinds import SOLVERS
 
 from ..compute.jobs import Job
+from ..compute.methods import TITLES
 from ..compute.parsing import read_item, read_stack
 from ..page.desk import Desk, result_of
 from ..web.artefacts import Item
@@ -133,7 +133,7 @@ class Work:
         return case.facts[key]
 
     async def _run(self, number: int, facts: dict[str, Any], method: str, samples: int) -> None:
-        case, title = self.case, SOLVERS.titles[method]
+        case, title = self.case, TITLES[method]
         needs = facts["asks"][method]
         if needs and needs not in facts["learned"]:
             return

@@ -6,15 +6,22 @@ import torch
 
 pytest.importorskip("fastapi", reason="The app's packages are not installed: pip install '.[app]'.")
 
+from apps.inspector.compute import reconstruction, tasks
+from apps.inspector.compute.methods import CHECK_DRAWS
 from apps.inspector.compute.model import Model, slerp
 from apps.inspector.compute.nearest import nearest_of_all, nearest_of_kept
+from apps.inspector.compute.reconstruction import ReadyScans
 from apps.inspector.compute.tasks import build_tasks
+from apps.inspector.reading.account import methods_for
 from rsd_med.base.errors import DataError
 from rsd_med.data.scan import Picture
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import draw_images, student_draw, teacher_draw
+from rsd_med.inverse.kinds import SOLVERS
 from rsd_med.operators.channels import to_channels
+from rsd_med.training import adaptation
 from tests.apps.tiny_run import make_tiny_run
+from tests.inverse.scenes import untrained_reconstructor
 
 
 def silent(_):
@@ -146,16 +153,35 @@ def test_an_example_is_reconstructed_and_kept(run, tmp_path, method):
 
 def test_the_reference_is_in_the_units_of_the_result(run):
     """With everything measured, there is nothing to reconstruct: the image must be about its own reference."""
-    from apps.inspector.compute.reconstruction import arrays, held_out, prepare, reconstruct, scanned
+    from apps.inspector.compute.reconstruction import arrays, build_solver, held_out, prepare, reconstruct, scanned
 
     model = Model(run)
     picture = np.hypot(*np.mgrid[-1:1:16j, -1:1:16j]).astype(np.float32) < 0.7
     sent = scanned(Picture("disc", torch.from_numpy(2.0 * picture[None] - 1).float()), 2, (10.0, 60.0))
     for asked in (held_out(model, 0), sent):
         prepared = prepare(model, asked, 1.0)
-        found, zero_filled = reconstruct(model, prepared, "zero_filled", 1, silent)
+        found, zero_filled = reconstruct(model, prepared, "zero_filled", build_solver(model, "zero_filled", 1), silent)
         images = arrays(prepared, found, zero_filled)
         assert images["result"].sum() / images["reference"].sum() == pytest.approx(1, abs=0.05)
         assert np.corrcoef(images["result"].ravel(), images["reference"].ravel())[0, 1] > 0.98
     # Of a picture, it is the picture, without the noise of the simulated scan.
     np.testing.assert_allclose(images["reference"], 10 + 50 * picture, atol=1e-3)
+
+
+def test_the_reconstructor_adapts_to_a_scan_and_is_checked_by_what_it_has_not_learned_from(run, monkeypatch):
+    model = Model(run)
+    monkeypatch.setattr(Model, "trained", lambda self, stage: untrained_reconstructor())
+    monkeypatch.setattr(reconstruction, "ADAPTATION_STEPS", 1)
+    adaptations = []
+    before = adaptation.adapt
+    monkeypatch.setattr(adaptation, "adapt", lambda *args: adaptations.append(before(*args)) or adaptations[-1])
+    answer = tasks._answer(ReadyScans(model), 0, 1.0, "adapted", 4, silent)
+    (adapted,) = adaptations  # the image and the check ask the same
+    assert adapted.facts.copies >= CHECK_DRAWS
+    assert ("method", "Reconstructor, adapted to the scan") in answer["figures"]
+    assert answer["samples"] == 4
+    assert answer["trust"]["learned"]
+    assert answer["trust"]["hidden"]["own"] > 0
+    titles = {one["name"]: one["title"] for one in methods_for(None)}
+    assert titles["adapted"].endswith("(minutes)")
+    assert set(SOLVERS) < set(titles) | {"zero_filled"}
