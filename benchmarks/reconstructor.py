@@ -228,7 +228,8 @@ def _oracle(folder: Path, protocol: Path, images: int) -> Any:
         for step in range(-(-images // stage.batch_size)):
             batch = Measurement.cat([experiment.dataset[index] for index in order[step]])
             stage.step(batch, step * stage.batch_size, generator_for(0, "oracle", step))
-        save_file(stage.ema.module.state_dict(), weights)
+        state = stage.ema.module.state_dict()
+        save_file({name: value.contiguous() for name, value in state.items()}, weights)
     network = stage.ema.module
     network.load_state_dict(load_file(weights))
     return amortised_of(known, network.settled())
