@@ -38,7 +38,7 @@ from rsd_med.inverse.hiding import enough_draws, lines_of
 from rsd_med.inverse.kinds import SOLVERS
 from rsd_med.inverse.scans import prepare
 from rsd_med.operators.fourier import ifft2c
-from rsd_med.prior import load_prior
+from rsd_med.reconstruction import PriorRun
 
 DEMO = ROOT / "apps" / "inspector" / "demo_model"
 DRAWS, SAMPLES, STEPS, TURNS = 3, 2, 10, 3
@@ -81,11 +81,13 @@ def candidates(runs: list[Path]) -> dict[str, Candidate]:
         add(f"l1_wavelet {weight:g}", "l1_wavelet", regularisation=weight, wavelet="db2", iterations=50)
     for number, run in enumerate(runs):
         label = "demo" if number == 0 else run.parent.name
-        teacher = replace(load_prior(run, "teacher", "cpu"), any_size=True)
+        trained = PriorRun(run, "cpu")
+        teacher = replace(trained.network("teacher"), any_size=True)
         add(f"a_dps {label}", "a_dps", teacher, samples=SAMPLES, steps=STEPS)
         if number == 0:
-            student = replace(load_prior(run, "student", "cpu"), any_size=True)
+            student = replace(trained.network("student"), any_size=True)
             add(f"student_pnp {label}", "student_pnp", student, samples=SAMPLES, iterations=TURNS)
+            add(f"reconstructor {label}", "reconstructor", trained.network("reconstructor"), samples=SAMPLES)
     return listed
 
 

@@ -6,6 +6,7 @@ learned from every line.
 
 import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,6 +84,8 @@ class Adaptation:
         each on its own; 1 is predicting nothing.
     floor
         Expected error of a perfect image: the noise in the hidden lines.
+    seconds
+        Wall-clock time.
     """
 
     steps: int
@@ -91,6 +94,7 @@ class Adaptation:
     before: float
     after: float
     floor: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,8 @@ class AdaptingSolver(Solver):
         solver = self.settings.build(adapted.network)
         rest = 1 - SHARE_OF_TIME
         result = solver(measurement, generator, lambda done: report(SHARE_OF_TIME + rest * done))
-        return replace(result, facts={"adaptation": vars(adapted.facts)})
+        seconds = adapted.facts.seconds + result.seconds
+        return replace(result, seconds=seconds, facts={"adaptation": vars(adapted.facts)})
 
     def solve(self, measurement: Measurement, generator: Draws, progress: Progress) -> Tensor:
         """Return the samples of a call."""
@@ -236,6 +241,7 @@ def adapt(
     progress
         Told how far the work is; it may raise to cancel.
     """
+    began = time.perf_counter()
     operator, numbers = measurement.operator, lines_of(measurement).numbers
     assert isinstance(operator, MultiCoilFourier)
     parts = []
@@ -276,7 +282,6 @@ def adapt(
         lesson.network.requires_grad_(False)
     noise = 2 * float(measurement.sigma[0]) ** 2
     noise *= sum(float(part.operator.entry_counts(part.data)[0]) for _, part in parts)
-    facts = Adaptation(best_step, taken, len(parts), before, best, noise / energy)
     copies = [lesson.learned(lesson.network, shown) for lesson, (shown, _) in zip(lessons, parts, strict=True)]
     network: Any = _mean([lesson.network for lesson in lessons])
     if isinstance(trained, Amortised) and not trained.point and float(measurement.sigma[0]) > 0:
@@ -284,6 +289,8 @@ def adapt(
         # now. The mean of all is nearer, so that this is on the safe side.
         split: list[Any] = [(lesson.network, *part) for lesson, part in zip(lessons, parts, strict=True)]
         network.spreads.clamp_(min=spread_on(split, measurement, draws))
+    seconds = time.perf_counter() - began
+    facts = Adaptation(best_step, taken, len(parts), before, best, noise / energy, seconds)
     return Adapted(lessons[0].learned(network, measurement), copies, facts)
 
 

@@ -160,6 +160,7 @@ def test_a_method_asks_the_adapted_prior_and_says_so():
     first, again = (solver(scan(), generator_for(0, "solve"), progress.append) for _ in range(2))
     assert torch.equal(first.samples, again.samples)
     assert first.facts["adaptation"]["taken"] == 2
+    assert first.seconds > first.facts["adaptation"]["seconds"] > 0
     assert progress[: len(progress) // 2] == sorted(progress[: len(progress) // 2])
 
 
