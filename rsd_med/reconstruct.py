@@ -206,6 +206,9 @@ def _tell(methods: list[str], volumes: list[dict[str, Any]], unexplained: int, o
             if "uncertainty" in volume:
                 line += f", 90 % interval covers {volume['uncertainty']['coverage_of_90_percent_interval']:.0%} inside"
             print(line)
+        adaptations = [facts["adaptation"] for facts in volume.get("facts", []) if "adaptation" in facts]
+        if adaptations:
+            print(f"volume {number}: {_adapted(adaptations)}")
     _tell_maps(methods, volumes)
     if unexplained:
         causes = dict.fromkeys(volume["likely_cause"] for volume in volumes if volume["likely_cause"])
@@ -214,6 +217,18 @@ def _tell(methods: list[str], volumes: list[dict[str, Any]], unexplained: int, o
             f"(see 'residual' in metrics.json). Likely cause: {' '.join(causes)}",
             file=sys.stderr,
         )
+
+
+def _adapted(adaptations: list[dict[str, Any]]) -> str:
+    """Say what came of adaptation, slice by slice."""
+    changed = [one for one in adaptations if one["steps"]]
+    if not changed:
+        return "--adapt changed nothing: in no slice did any step predict hidden lines better than the prior as it came"
+    before, after = (sum(one[name] for one in changed) / len(changed) for name in ("before", "after"))
+    return (
+        f"the prior adapted in {len(changed)} of {len(adaptations)} slices: squared error of hidden lines there "
+        f"{before:.3f} of their energy before, {after:.3f} after"
+    )
 
 
 def _tell_maps(methods: list[str], volumes: list[dict[str, Any]]) -> None:

@@ -225,6 +225,20 @@ def test_a_prior_can_be_applied_at_another_size_if_asked(run, tmp_path, capsys, 
     assert metrics["volumes"][0]["calibration_of_first_slice"]["scale"]["acs_lines"] == round(8 * 45 / SIDE)
 
 
+def test_what_adapting_did_is_said_with_a_check_that_changes_no_image(run, scans, tmp_path, capsys):
+    common = ("--method", "a_dps", "--samples", 2, "--set", "steps=2", "--slices", 1, "--acceleration", 2, "--adapt", 1)
+    for name, more in (("plain", []), ("checked", ["--check"])):
+        code, shown, error = call(capsys, run, scans, *common, *more, "--out", tmp_path / name)
+        assert code == 0, error
+        figures = json.loads((tmp_path / name / "metrics.json").read_text())["volumes"][0]
+        (facts,) = figures["facts"]
+        assert facts["adaptation"]["taken"] == 1
+        assert figures["seconds_per_slice"] > facts["adaptation"]["seconds"]
+        said = "the prior adapted in 1 of 1" if facts["adaptation"]["steps"] else "--adapt changed nothing"
+        assert f"volume 0: {said}" in shown
+    assert (tmp_path / "plain" / "mean.nii.gz").read_bytes() == (tmp_path / "checked" / "mean.nii.gz").read_bytes()
+
+
 # --- the check on hidden lines --------------------------------------------------------------------------------------
 
 

@@ -7,10 +7,10 @@ ADAPTED = "adapted"
 
 ADAPTED_FROM = "reconstructor"
 
-ADAPTATION_STEPS = 60
-"""Steps at most that it learns: a minute for 128 × 128 on one core."""
+ADAPTATION_STEPS = 100
+"""Steps at most that it learns: two minutes for 128 × 128 on one core."""
 
-CHECK_DRAWS = 2
+CHECK_DRAWS = 3
 """How often lines are hidden from a learned method, at least. As many copies adapt, so that the check asks these."""
 
 TITLES: dict[str, str] = {**SOLVERS.titles, ADAPTED: "Reconstructor, adapted to the scan"}

@@ -219,6 +219,7 @@ def _answer(
             "exact": facts["exact"],
             "zero_filled": before,
             "maps": facts["maps"],
+            "adaptation": result.facts.get("adaptation"),
         },
         "figures": [
             ("method", TITLES[method]),

@@ -40,7 +40,12 @@ def trust_box(trust: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     """
     lines = [_against_reference(trust), _measured(trust["residual"]), _maps(trust["maps"])]
     if trust["learned"]:
-        lines += [_hidden(trust["hidden"]), _like(trust["prior"]), _trained(trust["prior"]["trained"], facts)]
+        lines += [
+            _adapted(trust.get("adaptation")),
+            _hidden(trust["hidden"]),
+            _like(trust["prior"]),
+            _trained(trust["prior"]["trained"], facts),
+        ]
     there = [line for line in lines if line is not None]
     grades = {line.grade for line in there}
     grade: Grade = "bad" if "bad" in grades else "doubt" if "doubt" in grades else "fine"
@@ -107,6 +112,18 @@ def _hidden(hidden: dict[str, Any] | None) -> Line:
             title, f"predicted WORSE than without a prior ({figures}): what it adds is not of this scan.", "bad"
         )
     return Line(title, f"predicted no worse than without a prior ({figures}).", "fine")
+
+
+def _adapted(adaptation: dict[str, Any] | None) -> Line | None:
+    if adaptation is None:
+        return None
+    title, copies = "Adapted to the scan", f"{adaptation['copies']} copies, each with other lines hidden"
+    if not adaptation["steps"]:
+        text = f"no: in {adaptation['taken']} steps it did not learn to predict hidden lines better ({copies})."
+        return Line(title, f"{text} The image is that of the reconstructor as it is.", "plain")
+    errors = f"{adaptation['before']:.3f} of their energy before, {adaptation['after']:.3f} after"
+    text = f"it learned for {adaptation['steps']} steps; squared error of hidden lines {errors} ({copies})."
+    return Line(title, text, "plain")
 
 
 def _like(prior: dict[str, Any]) -> Line:

@@ -182,6 +182,7 @@ def test_the_reconstructor_adapts_to_a_scan_and_is_checked_by_what_it_has_not_le
     assert answer["samples"] == 4
     assert answer["trust"]["learned"]
     assert answer["trust"]["hidden"]["own"] > 0
+    assert answer["trust"]["adaptation"]["taken"] == 1
     titles = {one["name"]: one["title"] for one in methods_for(None)}
     assert titles["adapted"].endswith("(minutes)")
     assert set(SOLVERS) < set(titles) | {"zero_filled"}

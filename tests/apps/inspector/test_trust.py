@@ -86,6 +86,7 @@ FACTS = {"shape": [16, 12], "coils": 4, "sampling": {"acceleration": 4.0}}
 TRAINED = {"kind": "x", "description": "knees, T1", "size": [32, 32], "coils": 4, "acceleration": 4.0, "scans": 3000}
 KNOWN = {"usual": [(0.2, 0.8), (0.7, 1.0)], "count": 32, "held_out": True}
 LIKE = KNOWN | {"errors": (0.5, 0.9), "foreign": False, "at": None}
+ADAPTED = {"steps": 20, "taken": 60, "copies": 3, "before": 0.5, "after": 0.4}
 GOOD = {
     "learned": True,
     "residual": {"consistent": True, "meant": True, "cause": "", "rings": [FINE]},
@@ -103,6 +104,8 @@ GOOD = {
     [
         ({}, "fine", "3,000 scans, knees, T1; 32 × 32, 4 coils, R = 4. This scan: 12 × 16, 4 coils, R = 4"),
         ({"quality": {"NMSE": 0.25, "PSNR": 1.0, "SSIM": 0.1}}, "bad", "WORSE than doing nothing (zero-filled)"),
+        ({"adaptation": ADAPTED}, "fine", "learned for 20 steps; squared error of hidden lines 0.500"),
+        ({"adaptation": ADAPTED | {"steps": 0}}, "fine", "no: in 60 steps it did not learn"),
         ({"hidden": {**GOOD["hidden"], "worse": True}}, "bad", "predicted WORSE than without a prior"),
         ({"prior": {"trained": TRAINED, "like": LIKE | {"foreign": True}}}, "bad", "FOREIGN"),
         ({"prior": {"trained": TRAINED, "like": LIKE | {"at": [128, 128]}}}, "fine", "compared at 128 × 128 pixels"),
