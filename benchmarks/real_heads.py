@@ -1,12 +1,12 @@
 """Two real heads by every method: a prior of whole heads, adapted to the scan or not, beside L1-wavelet and BART.
 
-python -m benchmarks.real_heads --run RUN [--adapt N] [--pictures DIR]
+python -m benchmarks.real_heads [--run RUN] [--adapt N] [--pictures DIR]
 
 A brain of eight coils, 230 x 180 (fastMRI's layout), and a raw Siemens head of sixteen, 128 x 128, both fully sampled,
 undersampled to R = 4 and 8 afterwards. RUN holds an ambient teacher and a reconstructor of whole heads, 128 x 128
-pixels: `python -m benchmarks.reconstructor --anatomy mixed --images 26000 --no-oracle` trains one. λ of L1-wavelet and
-of `bart pics` is tuned on the truth. PSNR is over the head, against the coil-combined full scan; hidden lines are those
-of `--check`.
+pixels: the app's demo model, or what `python -m benchmarks.reconstructor --anatomy mixed --images 26000 --no-oracle`
+trains. λ of L1-wavelet and of `bart pics` is tuned on the truth. PSNR is over the head, against the coil-combined full
+scan; hidden lines are those of `--check`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.common import Figure, conclude, shared_data
+from benchmarks.common import ROOT, Figure, conclude, shared_data
 from rsd_med.base.progress import silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.calibration.settings import CalibrationSettings
@@ -41,6 +41,7 @@ from rsd_med.operators.fourier import ifft2c
 from rsd_med.reconstruction import PriorRun
 from rsd_med.training.adaptation import AdaptationSettings, AdaptingSolver
 
+DEMO = ROOT / "apps" / "inspector" / "demo_model"
 WEIGHTS = (1e-3, 3e-3, 6e-3, 1e-2, 2e-2)
 HEAD = 0.1
 """Pixels brighter than this part of the peak count as inside."""
@@ -49,8 +50,8 @@ HEAD = 0.1
 def main() -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_heads", description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True, help="holds teacher and reconstructor of whole heads")
-    parser.add_argument("--adapt", type=int, default=60, help="steps (default %(default)s)")
+    parser.add_argument("--run", type=Path, default=DEMO, help="holds teacher and reconstructor of heads")
+    parser.add_argument("--adapt", type=int, default=100, help="steps (default %(default)s)")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each scan")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,7 +83,8 @@ def main() -> int:
                     False,
                 ),
             ]
-    return conclude("real_heads", figures, {"table": table, "adapt": options.adapt})
+    name = "real_heads-demo" if options.run == DEMO else "real_heads"
+    return conclude(name, figures, {"table": table, "adapt": options.adapt})
 
 
 def _learned(options: argparse.Namespace) -> dict[str, Solver]:
