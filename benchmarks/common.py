@@ -78,8 +78,13 @@ def conclude(name: str, figures: list[Figure], details: dict[str, Any]) -> int:
 
 
 def _assuming(arguments: list[str]) -> list[str]:
-    """Leave out the folder of the run: it is this machine's, and changes no number."""
-    if "--run-dir" not in arguments:
-        return arguments
-    place = arguments.index("--run-dir")
-    return arguments[:place] + arguments[place + 2 :]
+    """Leave out folders of this machine: they change no number. A run that is asked about is called RUN."""
+    words = list(arguments)
+    for option in ("--run-dir", "--pictures"):
+        if option in words:
+            place = words.index(option)
+            del words[place : place + 2]
+    for place, word in enumerate(words[:-1]):
+        if word == "--run":
+            words[place + 1] = "RUN"
+    return words
