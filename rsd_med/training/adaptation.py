@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from rsd_med.base.draws import Draws
-from rsd_med.base.errors import ProtocolError
+from rsd_med.base.errors import FewLinesError, ProtocolError
 from rsd_med.base.progress import Progress, part_of, silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.base.settings import Settings
@@ -157,9 +157,7 @@ class AdaptingSolver(Solver):
         """Adapt, then reconstruct with all lines; see `Solver`."""
         report = progress if progress is not None else silent
         measurement = self._ready(measurement)
-        lines = lines_of(measurement)
-        _, hidden = hidden_of(measurement, enough_draws(lines, self.adaptation.copies), self.seed)
-        adapted = self._adapted(measurement, hidden, lambda done: report(SHARE_OF_TIME * done))
+        adapted = self._adapted(measurement, self._hidden(measurement), lambda done: report(SHARE_OF_TIME * done))
         solver = self.settings.build(adapted.network)
         rest = 1 - SHARE_OF_TIME
         result = solver(measurement, generator, lambda done: report(SHARE_OF_TIME + rest * done))
@@ -179,20 +177,30 @@ class AdaptingSolver(Solver):
         """
         measurement = self._ready(measurement)
         hidden = [replace(one, rest=self._ready(one.rest)) for one in hidden]
-        adapted = self._adapted(measurement, hidden, part_of(progress, 0, 2))
+        # The lines of the first copies, as a rule: then all adapt, as they do for the image, and the first are asked.
+        every = self._hidden(measurement)
+        others = every if _lines(every)[: len(hidden)] == _lines(hidden) else hidden
+        adapted = self._adapted(measurement, others, part_of(progress, 0, 2))
         return [
             self.settings.build(copied)(
                 one.rest, generator, part_of(progress, len(hidden) + number, 2 * len(hidden))
             ).mean
-            for number, (copied, one, generator) in enumerate(zip(adapted.copies, hidden, generators, strict=True))
+            for number, (copied, one, generator) in enumerate(zip(adapted.copies, hidden, generators, strict=False))
         ]
+
+    def _hidden(self, measurement: Measurement) -> list[Hidden]:
+        """Return the measurement as each copy is given it."""
+        draws = enough_draws(lines_of(measurement), self.adaptation.copies)
+        return hidden_of(measurement, draws, self.seed)[1]
 
     def _ready(self, measurement: Measurement) -> Measurement:
         """Return a measurement that the network can learn from; of two sets of coil maps, reconstructors take one."""
         self.trained.check(measurement)
         operator = measurement.operator
         if not isinstance(operator, MultiCoilFourier) or operator.mask.shape[-2] != 1:
-            raise ProtocolError("--adapt needs a Cartesian scan of whole columns; leave it out.")
+            raise ProtocolError(
+                "adapting needs a Cartesian scan of whole columns of k-space; take this one without it."
+            )
         if operator.sets > 1 and self.settings.takes_sets:
             raise ProtocolError("--adapt takes one map of each coil: give --calibration maps.sets=1, or leave it out.")
         return replace(measurement, operator=operator.first_set())
@@ -240,6 +248,11 @@ def adapt(
         How; the source of randomness.
     progress
         Told how far the work is; it may raise to cancel.
+
+    Raises
+    ------
+    FewLinesError
+        If the hidden lines hold nothing but zeros.
     """
     began = time.perf_counter()
     operator, numbers = measurement.operator, lines_of(measurement).numbers
@@ -254,6 +267,8 @@ def adapt(
     options = AdamSettings(learning_rate=settings.learning_rate, decay="cosine", warmup_images=WARM_UP)
     optimisers = [options.build(lesson.network) for lesson in lessons]
     energy = sum(float(part.data.abs().square().sum()) for _, part in parts)
+    if energy == 0:
+        raise FewLinesError("the lines outside the centre hold no signal to learn from.", item=measurement.ids[0])
 
     @torch.no_grad()
     def look() -> float:
@@ -327,7 +342,8 @@ class _ReconstructorLesson:
     def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
         assert isinstance(trained, Amortised)
         self.trained, self.shown = trained, shown
-        self.network = copy.deepcopy(trained.network).requires_grad_(True)
+        # In single precision: a network that is asked has bfloat16 weights, in which small steps are lost.
+        self.network = copy.deepcopy(trained.network).float().requires_grad_(True)
         central = round(trained.score.central * shown.size[1] / trained.size[1])
         self.score = replace(trained.score, central=central)
         # The latents with which the network is looked at are the same each time.
@@ -341,7 +357,7 @@ class _ReconstructorLesson:
         return images.mean(1)
 
     def learned(self, network: Any, scan: Measurement) -> TrainedNetwork:
-        return replace(self.trained, network=network)
+        return replace(self.trained, network=network.settled())
 
 
 _Lesson = _TeacherLesson | _ReconstructorLesson
@@ -359,11 +375,19 @@ def _same(
 ) -> bool:
     """Return whether these data were adapted to, with these lines hidden."""
     known, before, _ = latest
-    return (
-        known.data.shape == measurement.data.shape
-        and torch.equal(known.data, measurement.data)
-        and [one.lines.tolist() for one in before] == [one.lines.tolist() for one in hidden]
-    )
+    names = known.ids == measurement.ids and known.device == measurement.device
+    return names and _lines(before) == _lines(hidden) and all(map(torch.equal, _numbers(known), _numbers(measurement)))
+
+
+def _lines(hidden: Sequence[Hidden]) -> list[list[int]]:
+    return [one.lines.tolist() for one in hidden]
+
+
+def _numbers(measurement: Measurement) -> tuple[Tensor, ...]:
+    """Return all that a network learns from."""
+    operator = measurement.operator
+    assert isinstance(operator, MultiCoilFourier)
+    return measurement.data, measurement.sigma, operator.mask, operator.maps
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorruption
 from rsd_med.diffusion.backbones.patch_unet import PatchUNetSettings
+from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
 from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
@@ -92,10 +93,11 @@ def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
     )
 
 
-def untrained_reconstructor(size: int = SIZE) -> Amortised:
+def untrained_reconstructor(size: int = SIZE, options: ComputeOptions | None = None) -> Amortised:
     """A reconstructor with weights drawn by chance."""
     backbone = PatchUNetSettings(channels=(16,), attention=(False,))
-    denoiser = build_denoiser(backbone, DiffusionSettings(hidden_std=0.1), 2, CONTEXT, generator_for(0, "weights"))
+    diffusion, draws = DiffusionSettings(hidden_std=0.1), generator_for(0, "weights")
+    denoiser = build_denoiser(backbone, diffusion, 2, CONTEXT, draws, compute_options=options)
     for parameter in denoiser.parameters():  # the last layers are zero at first
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     score = HiddenLinesScore(4, 2, 2, ("entries",))

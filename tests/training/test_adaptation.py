@@ -10,6 +10,7 @@ from rsd_med.base.errors import FewLinesError, ProtocolError
 from rsd_med.base.progress import silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import MultiCoilFourierSettings
+from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.inverse.a_dps import ADPSSettings
 from rsd_med.inverse.cg_sense import CGSenseSettings
@@ -162,6 +163,50 @@ def test_a_method_asks_the_adapted_prior_and_says_so():
     assert first.facts["adaptation"]["taken"] == 2
     assert first.seconds > first.facts["adaptation"]["seconds"] > 0
     assert progress[: len(progress) // 2] == sorted(progress[: len(progress) // 2])
+
+
+def test_what_was_adapted_to_serves_the_very_same_measurement_alone():
+    solver = AdaptingSolver(ReconstructorSettings(samples=2), untrained_reconstructor(), AdaptationSettings(steps=1))
+    measurement = scan()
+    operator = measurement.operator
+    others = [
+        replace(measurement, sigma=0 * measurement.sigma),
+        replace(measurement, operator=MultiCoilFourier(operator.mask, operator.maps.roll(1, -3))),
+        replace(measurement, ids=("another",)),
+    ]
+    for one in others:
+        solver(measurement, generator_for(0, "solve"))
+        latest = solver._latest
+        solver(one, generator_for(0, "solve"))
+        assert solver._latest is not latest
+    # A check with fewer draws asks the first copies of as many as the image needs.
+    check_slice(measurement, [Candidate("reconstructor", solver)], 1, 0, silent)
+    _, hidden = hidden_of(measurement, 2, 0)
+    latest = solver._latest
+    draws = [generator_for(0, "check", number) for number in range(2)]
+    assert len(solver.without(measurement, hidden, draws, silent)) == 2
+    assert solver._latest is latest
+    centre = torch.zeros(16, dtype=torch.bool)
+    centre[6:10] = True
+    dark = replace(measurement, data=measurement.data * centre)
+    with pytest.raises(FewLinesError, match="no signal"):
+        solver(dark, generator_for(0, "solve"))
+
+
+def test_weights_learn_in_single_precision_and_answer_in_the_arithmetic_of_the_network(monkeypatch):
+    before = untrained_reconstructor(options=ComputeOptions(precision="bfloat16"))
+    before = replace(before, network=before.network.settled())
+    dtypes = set()
+    step = adaptation.take_step
+
+    def watched(network, *rest):
+        dtypes.update(parameter.dtype for parameter in network.parameters())
+        return step(network, *rest)
+
+    monkeypatch.setattr(adaptation, "take_step", watched)
+    after, _ = adapted(before, scan(), AdaptationSettings(steps=1))
+    assert dtypes == {torch.float32}
+    assert {p.dtype for p in after.network.denoiser.network.parameters()} == {torch.bfloat16}
 
 
 def test_a_reconstructor_takes_the_same_lesson():

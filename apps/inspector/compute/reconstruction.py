@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsd_med.base.errors import DataError, UndersampledError
+from rsd_med.base.errors import DataError, FewLinesError, UndersampledError
 from rsd_med.base.progress import Progress
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.scan import Geometry, Picture, Scan
@@ -254,7 +254,13 @@ def reconstruct(
     """Reconstruct where the networks lie; return that and the zero-filled ``(set, y, x)`` complex64, on the CPU."""
     device = model.experiment.device
     measurement = scan.prepared.measurement.to(device)
-    result = solver(measurement, generator_for(0, "inspector", method, device=device), progress)
+    generator = generator_for(0, "inspector", kind_of(method), device=device)
+    try:
+        result = solver(measurement, generator, progress)
+    except FewLinesError as error:  # of the methods, adapting alone hides lines
+        raise DataError(
+            "There is too little outside the centre of k-space to adapt to this scan; take the reconstructor as it is."
+        ) from error
     return result.to("cpu"), measurement.image()[0].cpu()
 
 

@@ -110,9 +110,12 @@ def methods_for(facts: dict[str, Any] | None) -> list[dict[str, Any]]:
             why = f"Learned methods of this run take {columns} × {rows} only; this scan is {width} × {height}."
             if (rows, columns) == (height, width):
                 why = f"This run has no trained {needs} for such scans."
-        if name == ADAPTED:
+        slow = name == ADAPTED
+        if slow:
             title = f"{title} (minutes)"
-        listed.append({"name": name, "title": title, "learned": bool(needs), "why": why})
+            if facts and not why and facts["sampling"]["pattern"] != "columns":
+                why = "Adapting needs whole columns of k-space; this scan has others."
+        listed.append({"name": name, "title": title, "learned": bool(needs), "why": why, "slow": slow})
     return listed
 
 

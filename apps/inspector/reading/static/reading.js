@@ -210,9 +210,10 @@ function writeControls() {
   const key = JSON.stringify(scan.methods);
   if (methods.dataset.key !== key || !methods.children.length) {
     methods.dataset.key = key;
-    methods.replaceChildren(...scan.methods.map(({ name, title, why }) => {
+    methods.replaceChildren(...scan.methods.map(({ name, title, why, slow }) => {
       const label = make("label", "", "line");
       const input = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: chosen.has(name) && !why, disabled: Boolean(why) });
+      if (slow) input.dataset.slow = "";
       label.append(input, title);
       label.title = why;
       return label;
@@ -339,7 +340,7 @@ find("#accelerations").addEventListener("change", ({ target }) => {
 });
 find("#methods").addEventListener("change", ({ target }) => chosen[target.checked ? "add" : "delete"](target.value));
 find("#all").addEventListener("change", ({ target }) => {
-  for (const input of find("#methods").querySelectorAll("input:enabled")) {
+  for (const input of find("#methods").querySelectorAll("input:enabled:not([data-slow])")) {
     input.checked = target.checked;
     chosen[target.checked ? "add" : "delete"](input.value);
   }

@@ -61,7 +61,8 @@
         if (away !== null) {
           lost = 0;
           await away.over;
-        } else if (++lost > 1) throw error; // the server answers, twice: it was the request. Once: the network was back by then
+        } else if (++lost > 1 || (options?.method ?? "GET") !== "GET") throw error;
+        // The server answers: the network was back by then. A question is asked again, once; what does something is not.
       }
     }
   };
