@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsd_med.base.command import program, run_command
+from rsd_med.base.progress import Progress, part_of
 from rsd_med.choices import AUTOMATIC, add_choices, add_run, choices_of
 from rsd_med.reconstruction import PriorRun, Reconstructor
 
 if TYPE_CHECKING:
-    from rsd_med.base.progress import Progress
     from rsd_med.inverse.checking import Verdict
     from rsd_med.inverse.volume_files import VolumeFile
 WORTH_SAYING = 0.02
@@ -108,14 +108,15 @@ def main(arguments: list[str] | None = None) -> int:
             name = source.file_name(stack[0])
             masks = replace(undersampling, volume=source.id(stack[0]), fastmri=name if options.fastmri_masks else None)
             prepare = partial(chosen.prepare, undersampling=masks)
-            progress, solver = partial(_show, bar, number, len(stacks)), chosen.solver
+            progress: Progress = partial(_show, bar, number, len(stacks))
+            solver = chosen.solver
             if automatic or options.check:
                 announce = partial(bar.write, file=sys.stderr)
                 check = chosen.check(
                     automatic=automatic, draws=options.check_draws or DRAWS, device=device, announce=announce
                 )
-                verdicts.append(check(source, items, prepare, partial(_half, progress, 0)))
-                progress, solver = partial(_half, progress, 1), verdicts[-1].candidate.solver
+                verdicts.append(check(source, items, prepare, part_of(progress, 0, 2)))
+                progress, solver = part_of(progress, 1, 2), verdicts[-1].candidate.solver
             result = reconstruct_volume(
                 source,
                 items,
@@ -189,11 +190,6 @@ def _central(stack: range, count: int | None) -> range:
 
 def _show(bar: Any, number: int, volumes: int, part: float) -> None:
     bar.update((number + part) / volumes - bar.n)
-
-
-def _half(progress: "Progress", half: int, part: float) -> None:
-    """Tell the progress of the check, 0, or of the reconstruction that follows it, 1."""
-    progress((half + part) / 2)
 
 
 def _tell(methods: list[str], volumes: list[dict[str, Any]], unexplained: int, out: Path) -> None:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
+from rsd_med.base.progress import Progress, part_of, silent
 from rsd_med.base.randomness import generator_for
 from rsd_med.data.scan import Geometry, Scan
 from rsd_med.data.source import Source
 from rsd_med.data.writing.nifti import NiftiWriter
 from rsd_med.data.writing.png import write_png
-from rsd_med.inverse.base import Progress, Reconstruction, Solver
+from rsd_med.inverse.base import Reconstruction, Solver
 from rsd_med.inverse.causes import likely_cause
 from rsd_med.inverse.comparison import Comparison, compared_with, target_of
 from rsd_med.inverse.magnitudes import magnitudes
@@ -123,7 +123,7 @@ def reconstruct_volume(
         others = [stack.enter_context(file) for file in files]
         source.expect(items)
         for number, item in enumerate(items):
-            report_slice = _part(progress, number, len(items))
+            report_slice = part_of(progress or silent, number, len(items))
             prepared, reconstruction = reconstruct_slice(source, item, prepare, solver, seed, report_slice, device)
             scale = float(prepared.measurement.scale[0])
             unit = max(unit, scale)
@@ -303,12 +303,3 @@ def _write_dicom(folder: Path, scratch: _Scratch, geometries: list[Geometry], wh
 
     slices = (image for name, image, _ in scratch.pictures() if name == "slice")
     write_dicom(folder / "dicom", slices, stack_geometry(geometries), (0.0, white), description)
-
-
-def _part(progress: Progress | None, number: int, total: int) -> Progress:
-    return partial(_report, progress, number, total)
-
-
-def _report(progress: Progress | None, number: int, total: int, fraction: float) -> None:
-    if progress is not None:
-        progress((number + fraction) / total)

@@ -310,7 +310,7 @@ def adapt(
 
 
 class _TeacherLesson:
-    """Of a teacher."""
+    """What one copy of a teacher learns from a slice, and how it predicts what is hidden from it."""
 
     def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
         assert isinstance(trained, Prior)
@@ -337,7 +337,7 @@ class _TeacherLesson:
 
 
 class _ReconstructorLesson:
-    """Of a reconstructor."""
+    """What one copy of a reconstructor learns from a slice, and how it predicts what is hidden from it."""
 
     def __init__(self, trained: TrainedNetwork, shown: Measurement, draws: Draws) -> None:
         assert isinstance(trained, Amortised)
@@ -361,7 +361,6 @@ class _ReconstructorLesson:
 
 
 _Lesson = _TeacherLesson | _ReconstructorLesson
-"""What one copy learns from a slice, and how it predicts what was hidden from it."""
 
 
 def _at_width(prior: Prior, measurement: Measurement) -> MultiCoilUndersampling:

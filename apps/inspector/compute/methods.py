@@ -5,8 +5,6 @@ from rsd_med.inverse.kinds import SOLVERS
 ADAPTED = "adapted"
 """The reconstructor, after it has learned from the lines of the slice at hand."""
 
-ADAPTED_FROM = "reconstructor"
-
 ADAPTATION_STEPS = 100
 """Steps at most that it learns: two minutes for 128 × 128 on one core."""
 
@@ -19,4 +17,4 @@ TITLES: dict[str, str] = {**SOLVERS.titles, ADAPTED: "Reconstructor, adapted to 
 
 def kind_of(method: str) -> str:
     """Return the kind of solver that a method is."""
-    return ADAPTED_FROM if method == ADAPTED else method
+    return "reconstructor" if method == ADAPTED else method

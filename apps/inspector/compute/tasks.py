@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsd_med.base.progress import Progress, silent
+from rsd_med.base.progress import Progress, part_of, silent
 from rsd_med.inverse.kinds import SOLVERS
 
 from .first_look import BASELINE, SAMPLES, usual_speed
@@ -198,8 +198,8 @@ def _answer(
 
     model, ready = scans.model, scans.get(scan, acceleration)
     solver = reconstruction.build_solver(model, method, samples)
-    result, zero_filled = reconstruction.reconstruct(model, ready, method, solver, partial(_half, progress, 0))
-    hidden = trust.hidden_lines(model, ready, method, solver, partial(_half, progress, 1))
+    result, zero_filled = reconstruction.reconstruct(model, ready, method, solver, part_of(progress, 0, 2))
+    hidden = trust.hidden_lines(model, ready, method, solver, part_of(progress, 1, 2))
     learned = SOLVERS[kind_of(method)].needs is not None
     facts = reconstruction.describe(ready)
     quality = reconstruction.quality(ready, result.mean)
@@ -240,8 +240,3 @@ def _answer(
             *((f"{name} of the zero-filled image", value) for name, value in before.items()),
         ],
     }
-
-
-def _half(progress: Progress, half: int, done: float) -> None:
-    """Tell how far the first half, 0, or the second, 1, of some work is."""
-    progress((half + done) / 2)
