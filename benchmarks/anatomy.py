@@ -1,9 +1,12 @@
 """Teachers and students of real anatomy at a size at which it is seen, from undersampled raw files alone.
 
-python -m benchmarks.anatomy [--anatomy brains|heads|knees] [--size 64|128] [--coils 4] [--acceleration 4]
-    [--teacher-images N] [--student-images N] [--skip] [--samples N] [--run-dir DIR]
+python -m benchmarks.anatomy [--anatomy brains|heads|knees] [--size 64|128] [--coils 8] [--acceleration 4]
+    [--ambient | --reconstructor RUN | --reconstructor-images N] [--teacher-images N] [--student-images N] [--samples N]
+    [--run-dir DIR]
 
-The train split becomes undersampled raw files, in which nothing that was not sampled is left; the test split, by other
+The train split becomes undersampled raw files, each image twice, a mask for each slice, in which nothing that was not
+sampled is left; scans differ in noise, phase and shading (`rsd_med.simulate --varied`). A reconstructor completes them,
+its own, trained first, or another run's; teacher and student learn from those images. The test split, by other
 subjects, is simulated fully sampled and serves evaluation alone. The floor is the distance between the two splits, by
 as many images as are drawn. A run that was stopped goes on when the command is given again.
 """
@@ -14,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.common import Figure, conclude, shared_data, succeed
@@ -33,33 +37,43 @@ FOLDERS = {
 PROTOCOL = """\
 schema_version: 1
 name: {name}
+description: {description}
 data: {{kind: fastmri_hdf5, root: {scans}/train}}
-calibration: {{noise: none}}
+calibration: {{noise: auto}}
 corruption:
   {{kind: multicoil_fourier, mask: file, acceleration: {acceleration}, acs_lines: {acs}, further_lines: {further}}}
 backbone: {{kind: patch_unet, channels: {channels}, attention: {attention}}}
 teacher:
-  objective: {{kind: ambient_fourier}}
+  objective: {objective}
   images: {teacher_images}
   batch_size: 16
   optimiser: {{kind: muon, warmup_images: 500, decay: cosine}}
   ema: {{half_life: 2000}}
-  evaluate_samples: 64
+  evaluate_every: {teacher_every}
+  evaluate_samples: 96
 student:
   images: {student_images}
   batch_size: 8
+  further_levels: [0.2]
+  skip: false
   generator: {{kind: muon, learning_rate: 2e-3, adam_learning_rate: 2e-4, momentum: 0.5, decay: cosine}}
   fake: {{kind: muon, learning_rate: 5e-3, adam_learning_rate: 6e-4, momentum: 0.5, decay: cosine}}
   adversarial: {{}}
-  skip: {skip}
   ema: {{half_life: 500, ramp_up: 0.3}}
   evaluate_every: {student_every}
-  evaluate_samples: {samples}
-evaluation:
+  evaluate_samples: 96
+{reconstructor}evaluation:
   num_samples: {samples}
+  monitor_images: 256
   reference: {{kind: fastmri_hdf5, root: {scans}/test}}
 engine: {{log_every: 400, checkpoint_every: 1000}}
 """
+
+DESCRIPTIONS = {
+    "brains": "brains without skull, axial, T1",
+    "heads": "whole heads with tumours, axial, T1 with contrast agent",
+    "knees": "knees, sagittal, proton density with fat suppression",
+}
 
 
 def main() -> int:
@@ -67,11 +81,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.anatomy", description=__doc__.splitlines()[0])
     parser.add_argument("--anatomy", default="heads", choices=list(FOLDERS))
     parser.add_argument("--size", type=int, default=128, choices=[64, 128])
-    parser.add_argument("--coils", type=int, default=4)
+    parser.add_argument("--coils", type=int, default=8)
     parser.add_argument("--acceleration", type=int, default=4)
-    parser.add_argument("--teacher-images", type=int, default=16_000)
-    parser.add_argument("--student-images", type=int, default=4_400)
-    parser.add_argument("--skip", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument(
+        "--ambient", action="store_true", help="a teacher of the undersampled scans, not of completed ones"
+    )
+    parser.add_argument("--reconstructor", type=Path, metavar="RUN", help="whose reconstructor completes them")
+    parser.add_argument("--reconstructor-images", type=int, default=14_000, help="of an own one, where none is named")
+    parser.add_argument("--teacher-images", type=int, default=32_000)
+    parser.add_argument("--student-images", type=int, default=6_400)
     parser.add_argument("--samples", type=int, default=189)
     parser.add_argument("--run-dir", type=Path)
     options = parser.parse_args()
@@ -81,23 +99,7 @@ def main() -> int:
     acs = options.size // (2 * options.acceleration)
     _simulate(scans, options, acs)
     protocol = folder / "protocol.yaml"
-    deep = options.size > 64
-    protocol.write_text(
-        PROTOCOL.format(
-            name=f"{options.anatomy}{options.size}_R{options.acceleration}",
-            skip=str(options.skip).lower(),
-            student_every=max(options.student_images // 5, 1),
-            scans=scans,
-            acs=acs,
-            acceleration=options.acceleration,
-            further=options.size // options.acceleration // 4,
-            channels=[48, 96, 128, 192] if deep else [64, 96, 128],
-            attention=[False, False, True, True] if deep else [False, False, True],
-            teacher_images=options.teacher_images,
-            student_images=options.student_images,
-            samples=options.samples,
-        )
-    )
+    protocol.write_text(_protocol(options, scans, acs))
 
     from rsd_med.train import main as train
 
@@ -110,21 +112,59 @@ def main() -> int:
     )
 
 
+def _protocol(options: argparse.Namespace, scans: Path, acs: int) -> str:
+    """Return the protocol: the reconstructor first, where it is an own one."""
+    deep = options.size > 64
+    own = ""
+    if options.ambient:
+        objective = "{kind: ambient_fourier}"
+    elif options.reconstructor is not None:
+        objective = f"{{kind: completed, reconstructor: {options.reconstructor.resolve()}, mirror: {_mirror(options)}}}"
+    else:
+        objective = f"{{kind: completed, mirror: {_mirror(options)}}}"
+        own = f"reconstructor: {{images: {options.reconstructor_images}, start: fresh}}\n"
+    return PROTOCOL.format(
+        name=f"{options.anatomy}{options.size}_R{options.acceleration}",
+        description=DESCRIPTIONS[options.anatomy],
+        scans=scans,
+        acs=acs,
+        acceleration=options.acceleration,
+        further=options.size // options.acceleration // 6,
+        channels=[32, 64, 96, 128] if deep else [64, 96, 128],
+        attention=str([False, False, False, True] if deep else [False, False, True]).lower(),
+        objective=objective,
+        reconstructor=own,
+        teacher_images=options.teacher_images,
+        teacher_every=max(options.teacher_images // 4, 1),
+        student_images=options.student_images,
+        student_every=max(options.student_images // 8, 1),
+        samples=options.samples,
+    )
+
+
+def _mirror(options: argparse.Namespace) -> str:
+    """Axial heads and brains are as likely either way; sagittal knees are not."""
+    return str(options.anatomy != "knees").lower()
+
+
 def _simulate(scans: Path, options: argparse.Namespace, acs: int) -> None:
     """Make raw files of both splits where they are not there yet."""
     from rsd_med.simulate import main as simulate
 
     source = shared_data(FOLDERS[options.anatomy])
     mask = ["--acceleration", str(options.acceleration), "--acs-lines", str(acs), "--mask-per-slice"]
-    for split, extra in (
-        ("train", [*mask, "--sigma", "0.005"]),
-        ("test", ["--fully-sampled", "--seed", "1"]),
-        ("train_full", ["--fully-sampled", "--seed", "2"]),
+    scans.mkdir(parents=True, exist_ok=True)
+    side = max(options.size, _SMALLEST[options.anatomy])
+    np.save(scans / "train.npy", np.repeat(np.load(source / f"train_{side}.npz")["images"], 2, axis=0))
+    np.save(scans / "test.npy", np.load(source / f"test_{side}.npz")["images"])
+    shape = ["--size", str(options.size), "--coils", str(options.coils), "--varied"]
+    for split, images, extra in (
+        ("train", "train", [*mask, "--sigma", "0.015"]),
+        ("test", "test", ["--fully-sampled", "--seed", "4"]),
+        ("train_full", "train", ["--fully-sampled"]),
     ):
         if not (scans / split).exists():
-            images = source / f"{split.split('_')[0]}_{max(options.size, _SMALLEST[options.anatomy])}.npz"
-            shape = ["--size", str(options.size), "--coils", str(options.coils)]
-            succeed(simulate, [str(images), "--out", str(scans / split), *shape, *extra])
+            succeed(simulate, [str(scans / f"{images}.npy"), "--out", str(scans / split), *shape, *extra])
 
 
 _SMALLEST = {"brains": 64, "heads": 128, "knees": 128}
@@ -142,13 +182,14 @@ def _figures(run: RunFolder, scans: Path, metrics: dict[str, Any], samples: int)
     clean = open_run(run, reference=scans / "train_full").reference
     assert clean is not None
     test, generator = magnitude_view(experiment.reference), generator_for(0, "distances")
-    order = torch.randperm(len(clean), generator=generator_for(0, "floor"))[:samples]
+    # Each image is there twice.
+    order = 2 * torch.randperm(len(clean) // 2, generator=generator_for(0, "floor"))[:samples]
     sets = {"floor": clean[order]}
     teacher, student = load_models(experiment, run)
     assert student is not None
     draws = {
         "teacher": teacher_draw(teacher, experiment.protocol.evaluation.samplers[0], 0.0),
-        "student": student_draw(student, experiment.protocol.student.one_step),
+        "student": student_draw(student, experiment.protocol.student.few_steps),
     }
     for name, draw in draws.items():
         sets[name] = draw_images(draw, experiment.objective, experiment.sampling_operators, samples, seed=1)

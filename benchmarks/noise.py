@@ -154,7 +154,7 @@ def conclude_figures(
         draw = teacher_draw(teacher, sampler, sigma)
         images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)
         distances[sampler.kind] = distance(images)
-    draw = student_draw(student, experiment.protocol.student.one_step)
+    draw = student_draw(student, experiment.protocol.student.few_steps)
     images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)
     found, best = distance(images), min(distances.values())
     return [

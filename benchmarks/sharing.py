@@ -29,8 +29,8 @@ from benchmarks.common import ROOT, Figure, conclude, succeed
 from rsd_med import export, sample
 from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.kinds import BACKBONES
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.opened_run import open_run
 from rsd_med.runs.run_folder import RunFolder
@@ -147,7 +147,7 @@ def _kind(kind: str, work: Path) -> float:
     with torch.no_grad():
         for weight in denoiser.parameters():
             weight.add_(0.1 * draws.normal(*weight.shape))
-    graph = StudentGraph(denoiser.requires_grad_(False), OneStep(2.5), 1, (16, 16))
+    graph = StudentGraph(denoiser.requires_grad_(False), FewSteps(2.5), 1, (16, 16))
     model = Model(graph, Conditions())
     write_onnx(model, work / f"{kind}.onnx", "")
     (z,) = model.example(IMAGES)

@@ -93,7 +93,7 @@ def measure(run: RunFolder, features: ClassifierFeatures, reference: Tensor) -> 
     assert student is not None
     draws = {
         "teacher": teacher_draw(teacher, settings.evaluation.samplers[0], experiment.corruption.sigma),
-        "student": student_draw(student, settings.student.one_step),
+        "student": student_draw(student, settings.student.few_steps),
     }
     found = {"told": experiment.corruption.sigma}
     for name, draw in draws.items():

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from rsd_med.base.randomness import generator_for
+from rsd_med.completion import completed_like
 from rsd_med.costs import describe, shape_of
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.diffusion.backbones import count_parameters
@@ -41,6 +43,7 @@ def dry_run(experiment: Experiment, device_gib: float | None = None) -> str:
         A few lines for a person.
     """
     experiment.check()
+    experiment = replace(experiment, completed=None)  # no scan is completed yet
     protocol = experiment.protocol
     groups = experiment.dataset.groups()
     teacher_stage = experiment.teacher_stage()
@@ -61,11 +64,13 @@ def dry_run(experiment: Experiment, device_gib: float | None = None) -> str:
         f"{experiment.compute_options}",
     ]
     total, more_than = 0.0, ""
-    stages: list[Stage] = [teacher_stage, experiment.student_stage(teacher_stage.ema.module)]
+    stages: dict[str, Stage] = {
+        "teacher": teacher_stage, "student": experiment.student_stage(teacher_stage.ema.module)
+    }  # fmt: skip
     if protocol.reconstructor is not None:
         start = teacher_stage.ema.module if protocol.reconstructor.start == "teacher" else None
-        stages.append(experiment.reconstructor_stage(start))
-    for stage in stages:
+        stages["reconstructor"] = experiment.reconstructor_stage(start)
+    for stage in (stages[name] for name in protocol.stages):
         seconds, tried = time_step(experiment, stage)
         partly = "" if tried == stage.batch_size else f" (judged by {tried} images at once)"
         more_than = "more than " if partly else more_than
@@ -95,15 +100,16 @@ def time_step(experiment: Experiment, stage: Stage) -> tuple[float, int]:
     tuple[float, int]
         Seconds that a whole step takes, and images that were tried at once, on all ranks together.
     """
-    distribution = experiment.distribution
-    dataset = experiment.reconstructor_dataset if isinstance(stage, ReconstructorStage) else experiment.dataset
+    distribution, reconstructs = experiment.distribution, isinstance(stage, ReconstructorStage)
+    dataset = experiment.reconstructor_dataset if reconstructs else experiment.dataset
+    completes = experiment.protocol.teacher.objective.completes and not reconstructs
     order = BatchOrder(dataset.groups(), stage.batch_size, experiment.protocol.seed, f"{stage.name}/order")
     share = distribution.share(order[0])
     tried = min(len(share), stage.micro_batch or 1)
-    _step(dataset, stage, share[:tried], experiment.device)  # sets up kernels and memory, too
+    _step(dataset, stage, share[:tried], experiment.device, completes)  # sets up kernels and memory, too
     began = time.perf_counter()
     while True:
-        own = _step(dataset, stage, share[:tried], experiment.device)
+        own = _step(dataset, stage, share[:tried], experiment.device, completes)
         # All ranks go on alike, or they would wait for each other's gradients for ever.
         facts = distribution.gather([torch.tensor([own, time.perf_counter() - began], dtype=torch.float64)])
         seconds, spent = torch.stack(facts).amax(0).tolist()
@@ -112,9 +118,17 @@ def time_step(experiment: Experiment, stage: Stage) -> tuple[float, int]:
         tried = min(len(share), GROWTH * tried)
 
 
-def _step(dataset: MeasurementDataset, stage: Stage, indices: Sequence[int], device: torch.device) -> float:
+def _step(
+    dataset: MeasurementDataset,
+    stage: Stage,
+    indices: Sequence[int],
+    device: torch.device,
+    completes: bool,
+) -> float:
     """Take one step and return its seconds."""
     batch = load_batch(dataset, indices, device)
+    if completes:
+        batch = completed_like(batch)
     began = time.perf_counter()
     stage.step(batch, 0, generator_for(0, "dry run", device=device))
     if device.type == "cuda":

@@ -11,6 +11,7 @@ from rsd_med.base.devices import device_kind
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
+from rsd_med.completion import CompletedScans
 from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.map_files import WithMaps
@@ -33,6 +34,7 @@ from rsd_med.runs.distribution import ALONE, Distribution
 from rsd_med.runs.sampling_operators import load_sampling_operators
 from rsd_med.teachers.augmentation import Augmentation
 from rsd_med.teachers.base import Objective
+from rsd_med.teachers.completed import CompletedSettings
 from rsd_med.teachers.hidden import HiddenVariance
 from rsd_med.training.autotune import Trial, candidates, compiled, load_autotune, may_compile, supported, try_each
 from rsd_med.training.batches import MeasurementPool
@@ -64,6 +66,8 @@ class Experiment:
         processor supports.
     distribution
         The other processes that carry it out.
+    completed
+        Folder of the scans that the run's reconstructor has completed, for an objective that learns from those.
     at_most
         Images read for the proximal distance and as reference, at most: a trial needs no more than a few.
     """
@@ -74,6 +78,7 @@ class Experiment:
     stored_autotune: Path | None = None
     distribution: Distribution = ALONE
     at_most: int | None = None
+    completed: Path | None = None
 
     @cached_property
     def device(self) -> torch.device:
@@ -111,6 +116,26 @@ class Experiment:
         return self._measurements_of(self.protocol.data, "data")
 
     @cached_property
+    def examples(self) -> MeasurementDataset:
+        """What teacher and student learn from: the measurements, or what the reconstructor has made of them."""
+        objective = self.protocol.teacher.objective
+        if not isinstance(objective, CompletedSettings) or self.completed is None:
+            return self.dataset
+        ids = [self.dataset.id(index) for index in range(len(self.dataset))]
+        scans = CompletedScans(self.completed, ids, objective.mirror)
+        return MeasurementDataset(scans, self.objective.corruption, self.protocol.seed, cache_bytes=self._cache_bytes)
+
+    def _few_examples(self) -> MeasurementPool:
+        """Return some of them, of the shape that samples are drawn in."""
+        if self.examples is self.dataset:
+            return self.measurements
+        return MeasurementPool(self.examples, self.measurements.indices, self.device)
+
+    @property
+    def _cache_bytes(self) -> int:
+        return int(self.protocol.engine.cache_gib * 2**30)
+
+    @cached_property
     def reconstructor_dataset(self) -> MeasurementDataset:
         """What the reconstructor learns from."""
         root, data = self.reconstructor_settings.root, self.protocol.data
@@ -134,7 +159,7 @@ class Experiment:
             self.corruption,
             protocol.seed,
             protocol.calibration,
-            cache_bytes=int(engine.cache_gib * 2**30),
+            cache_bytes=self._cache_bytes,
             prepared=None if engine.prepared_gib == 0 else self._prepared(),
         )
 
@@ -150,12 +175,14 @@ class Experiment:
         stated = self.protocol.diffusion.hidden_std
         if stated != "auto":
             return stated
-        if not self.objective.hides:
+        completes = self.protocol.teacher.objective.completes
+        if not self.objective.hides and not completes:
             return 0.0
+        further = self.corruption.further if completes else self.objective.further
         draws, total = generator_for(self.protocol.seed, "hidden"), HiddenVariance()
         for start in range(0, min(len(self.measurements), HIDDEN_ITEMS), HIDDEN_BATCH):
             batch = self.measurements[start : start + HIDDEN_BATCH].to("cpu")
-            total.add(batch, self.objective.further(batch.operator, draws))
+            total.add(batch, further(batch.operator, draws))
         # Two digits are all that a few hundred images know, and a protocol should be readable.
         return float(f"{total.std():.2g}")
 
@@ -313,9 +340,11 @@ class Experiment:
 
     def build_denoiser(self, compute_options: ComputeOptions | None = None) -> Denoiser:
         """Build the network of teacher, fake score and student, with the run's first weights."""
+        # Of completed images nothing is hidden; what is, is the reconstructor's to know.
+        hidden = 0.0 if self.protocol.teacher.objective.completes else self.hidden_std
         return build_denoiser(
             self.protocol.backbone,
-            self.protocol.diffusion.model_copy(update={"hidden_std": self.hidden_std}),
+            self.protocol.diffusion.model_copy(update={"hidden_std": hidden}),
             self.channels,
             self.objective.context_channels,
             generator_for(self.protocol.seed, "weights"),
@@ -338,7 +367,13 @@ class Experiment:
     def student_stage(self, teacher: Denoiser) -> StudentStage:
         """Build phase II from a trained teacher."""
         return StudentStage(
-            self.protocol.student, teacher, self.objective, self.monitor, self.protocol.seed, self.execution
+            self.protocol.student,
+            teacher,
+            self.objective,
+            self.monitor,
+            self.protocol.seed,
+            self.execution,
+            self._few_examples(),
         )
 
     @property

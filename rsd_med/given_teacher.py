@@ -1,6 +1,5 @@
 """A teacher that another run has trained, distilled without being trained again: ``rsd_med.train P --teacher RUN``."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.base.files import folder_written_aside, write_text
 from rsd_med.data.paths import resolve_root
 from rsd_med.experiment import Experiment
-from rsd_med.opened_run import newest_checkpoint, open_run
+from rsd_med.opened_run import finished, open_run
 from rsd_med.protocol import Protocol
 from rsd_med.runs.checkpoints import Checkpoint, verify
 from rsd_med.runs.run_folder import RunFolder
@@ -67,17 +66,22 @@ class GivenTeacher:
                 )
 
     def adopt(self, run: RunFolder) -> Checkpoint:
-        """Copy it into a run that has begun, with a note of where it is from; return its checkpoint there."""
+        """Copy it into a run that has begun, with a note of where it is from; return its checkpoint there.
+
+        The reconstructor whose images it has learned from, where it is such a teacher, comes with it.
+        """
         write_text(run.teacher, json.dumps(self.identity(run), indent=2) + "\n")
         if self.run.autotune.is_file() and not run.autotune.exists():
             write_text(run.autotune, self.run.autotune.read_text(encoding="utf-8"))
         if self.run.imported.is_file():
             write_text(run.imported, self.run.imported.read_text(encoding="utf-8"))
         run.checkpoints.folder.mkdir(exist_ok=True)
-        target = run.checkpoints.folder / self.checkpoint.folder.name
-        with folder_written_aside(target, durable=True) as side:
-            for file in self.checkpoint.folder.iterdir():
-                shutil.copyfile(file, side / file.name)
+        needed = [finished(self.run, stage) for stage in self.protocol.needed_for("teacher")]
+        for checkpoint in (*needed, self.checkpoint):
+            target = run.checkpoints.folder / checkpoint.folder.name
+            with folder_written_aside(target, durable=True) as side:
+                for file in checkpoint.folder.iterdir():
+                    shutil.copyfile(file, side / file.name)
         return verify(target)
 
     def identity(self, run: RunFolder) -> dict[str, Any]:
@@ -87,7 +91,7 @@ class GivenTeacher:
             "protocol": self.protocol.name,
             "checkpoint": self.checkpoint.folder.name,
             "images": self.checkpoint.images,
-            "sha256": self._hash(),
+            "sha256": self.checkpoint.sha256("teacher"),
         }
 
     def require_same(self, run: RunFolder) -> None:
@@ -96,14 +100,10 @@ class GivenTeacher:
             recorded = json.loads(run.teacher.read_text(encoding="utf-8"))["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{run.teacher} is damaged; choose another --run-dir.") from error
-        if recorded != self._hash():
+        if recorded != self.checkpoint.sha256("teacher"):
             raise ProtocolError(
                 f"{run.path} was begun with another teacher than that of {self.run.path}; choose another --run-dir."
             )
-
-    def _hash(self) -> str:
-        with (self.checkpoint.folder / "teacher.safetensors").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_teacher(folder: Path) -> GivenTeacher:
@@ -122,18 +122,7 @@ def open_teacher(folder: Path) -> GivenTeacher:
             f"--teacher {folder} is a model that was passed on, without its data; a student is distilled from a run."
         )
     experiment = open_run(run)
-    return GivenTeacher(run, experiment, finished_teacher(run))
-
-
-def finished_teacher(run: RunFolder) -> Checkpoint:
-    """Return the last checkpoint of a run's teacher; DataError where it is missing or not trained to its end."""
-    checkpoint = newest_checkpoint(run, "teacher")
-    if not checkpoint.finished:
-        raise DataError(
-            f"{run.path.name}: the teacher stopped at {checkpoint.images:,} images; finish it first with --stage "
-            "teacher."
-        )
-    return checkpoint
+    return GivenTeacher(run, experiment, finished(run, "teacher"))
 
 
 def _decisive(protocol: Protocol, base_dir: Path) -> dict[str, Any]:
@@ -143,6 +132,8 @@ def _decisive(protocol: Protocol, base_dir: Path) -> dict[str, Any]:
     if isinstance(parts["data"].get("root"), str):
         parts["data"]["root"] = str(resolve_root(parts["data"]["root"], base_dir))
     parts["calibration"]["maps"].pop("cache_dir", None)
+    if protocol.teacher.objective.after_reconstructor:
+        parts["reconstructor"] = plain["reconstructor"]
     return parts
 
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Literal
 
+from rsd_med.base.devices import device_kind
 from rsd_med.base.errors import DataError, ProtocolError
+from rsd_med.data.paths import resolve_path
 from rsd_med.experiment import Experiment
 from rsd_med.protocol import load_protocol
 from rsd_med.runs.checkpoints import Checkpoint
 from rsd_med.runs.run_folder import RunFolder
+from rsd_med.teachers.completed import CompletedSettings
 
 
 def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
@@ -19,6 +22,35 @@ def newest_checkpoint(run: RunFolder, stage: str) -> Checkpoint:
             + ("." if stage == "student" else ", or take that of another run with --teacher RUN.")
         )
     return checkpoint
+
+
+def finished(run: RunFolder, stage: str) -> Checkpoint:
+    """Return the last checkpoint of a stage; DataError where it is missing or not trained to its end."""
+    checkpoint = newest_checkpoint(run, stage)
+    if not checkpoint.finished:
+        raise DataError(
+            f"{run.path.name}: the {stage} stopped at {checkpoint.images:,} images; finish it first with --stage "
+            f"{stage}."
+        )
+    return checkpoint
+
+
+def completing(experiment: Experiment, run: RunFolder) -> tuple[Experiment, Checkpoint]:
+    """Find the reconstructor whose images a teacher of completed scans learns from: the run's own, or a named one's.
+
+    Raises
+    ------
+    DataError
+        If it is missing or not trained to its end.
+    """
+    objective = experiment.protocol.teacher.objective
+    assert isinstance(objective, CompletedSettings)
+    if objective.reconstructor is None:
+        return experiment, finished(run, "reconstructor")
+    advice = "see teacher.objective.reconstructor"
+    other = RunFolder(resolve_path(objective.reconstructor, experiment.base_dir, "run of a reconstructor", advice))
+    checkpoint = finished(other, "reconstructor")
+    return open_run(other, device=device_kind(experiment.protocol.engine.device, "engine.device")), checkpoint
 
 
 def open_run(
@@ -74,4 +106,4 @@ def open_run(
         }
     )
     stored = run.sampling_operators if run.sampling_operators.exists() else None
-    return Experiment(opened, base_dir, stored, run.autotune)
+    return Experiment(opened, base_dir, stored, run.autotune, completed=run.completed)

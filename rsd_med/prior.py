@@ -82,5 +82,5 @@ def prior_of(experiment: Experiment, network: Denoiser, name: Literal["teacher",
         corruption=experiment.corruption,
         masks=masks,
         size=stored.size,
-        one_step=replace(experiment.protocol.student.one_step, clip=False) if name == "student" else None,
+        few_steps=replace(experiment.protocol.student.few_steps, clip=False) if name == "student" else None,
     )

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     network = experiment.load_network(checkpoint, options.model)
     require_room(options.num, to_channels(experiment.sampling_operators[:1].image()).shape[1:])
     if options.model == "student":
-        draw = student_draw(network, experiment.protocol.student.one_step)
+        draw = student_draw(network, experiment.protocol.student.few_steps)
     else:
         sampler = SAMPLERS[options.sampler].model_validate({"steps": options.steps})
         draw = teacher_draw(network, sampler, experiment.corruption.sigma)

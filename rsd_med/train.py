@@ -1,4 +1,4 @@
-"""Train a teacher and its one-step student: ``python -m rsd_med.train PROTOCOL``."""
+"""Train a teacher and its student: ``python -m rsd_med.train PROTOCOL``."""
 
 import argparse
 import shlex
@@ -24,8 +24,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog=program("rsd_med.train"),
-        description="Train a corruption-aware teacher on measurements, distil it into a one-step student, evaluate "
-        "both and write a report.",
+        description="Train a corruption-aware teacher on measurements, distil it into a student of one network call or "
+        "a few, evaluate both and write a report.",
         epilog="Exit codes: 0 done, 2 bad protocol or usage, 3 bad data, 4 diverged, 75 interrupted and resumable.",
     )
     parser.add_argument(
@@ -101,7 +101,9 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
         options.text = read_text(options.protocol)
         protocol = load_protocol(options.protocol, options.set, options.text)
         run = RunFolder(options.run_dir or Path("runs") / protocol.name, protocol.engine.keep_checkpoints)
-        experiment = Experiment(protocol, base_dir, stored_autotune=run.autotune, distribution=distribution)
+        experiment = Experiment(
+            protocol, base_dir, stored_autotune=run.autotune, distribution=distribution, completed=run.completed
+        )
         if options.dry_run:
             from rsd_med.dry_run import FEW_IMAGES, dry_run
             from rsd_med.estimates import with_estimates
@@ -150,13 +152,13 @@ def prepare(
         The experiment with all that is estimated known, and the checkpoint or None.
     """
     from rsd_med.estimates import with_estimates
-    from rsd_med.given_teacher import finished_teacher
+    from rsd_med.opened_run import completing, finished
     from rsd_med.protocol import dump_protocol, load_protocol
 
     distribution, seed = experiment.distribution, experiment.protocol.seed
     with distribution.together():
         checkpoint, warnings = find_start(options, run)
-        given = find_teacher(options, run, checkpoint)
+        given = find_teacher(options, experiment.protocol, run, checkpoint)
         goes_on = checkpoint is not None and options.resume == "auto" and run.protocol_resolved.exists()
         begun = load_protocol(run.protocol_resolved) if goes_on else None if given is None else given.protocol
         experiment = with_estimates(experiment, begun)
@@ -164,8 +166,14 @@ def prepare(
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         if given is not None:
             given.require_agreement(experiment.protocol, experiment.base_dir)
-        if options.stage == "reconstructor" and experiment.reconstructor_settings.start == "teacher" and given is None:
-            finished_teacher(run)
+        if options.stage == "reconstructor":
+            _ = experiment.reconstructor_settings
+        objective = experiment.protocol.teacher.objective
+        if objective.completes and not objective.after_reconstructor and options.stage != "reconstructor":
+            completing(experiment, run)
+        if given is None and options.stage != "all":
+            for name in experiment.protocol.needed_for(options.stage):
+                finished(run, name)
         # The data are opened, and one is measured, before anything is written: what is wrong leaves no folder behind.
         experiment.check()
     with distribution.together():
@@ -180,8 +188,12 @@ def prepare(
             checkpoint, _ = run.checkpoints.newest()
         if distribution.is_main:
             # Lines beyond the checkpoint are from steps that will be taken again.
-            first = "reconstructor" if options.stage == "reconstructor" else "teacher"
-            run.forget_metrics_after(*((checkpoint.stage, checkpoint.images) if checkpoint else (first, 0)))
+            stages = experiment.protocol.stages
+            first = stages[0] if options.stage == "all" else options.stage
+            if checkpoint is None:
+                run.forget_metrics_after(first, 0, stages)
+            else:
+                run.forget_metrics_after(checkpoint.stage, checkpoint.images, stages)
     return experiment, checkpoint
 
 
@@ -209,18 +221,20 @@ def find_start(options: argparse.Namespace, run: "RunFolder") -> "tuple[Checkpoi
 
 
 def find_teacher(
-    options: argparse.Namespace, run: "RunFolder", checkpoint: "Checkpoint | None"
+    options: argparse.Namespace, protocol: "Protocol", run: "RunFolder", checkpoint: "Checkpoint | None"
 ) -> "GivenTeacher | None":
     """Open the run whose teacher is to be distilled; make sure that a student has one."""
-    from rsd_med.given_teacher import finished_teacher, open_teacher
+    from rsd_med.given_teacher import open_teacher
+    from rsd_med.opened_run import finished
 
     if options.teacher is None:
-        if checkpoint is not None and checkpoint.stage == "reconstructor" and options.stage != "reconstructor":
+        last = None if checkpoint is None else checkpoint.stage
+        if last == protocol.stages[-1] == "reconstructor" and options.stage != "reconstructor":
             _require_stages_before(run)
         if checkpoint is None and run.teacher.exists():
             raise ProtocolError(f"{run.path} was begun with --teacher: give it again.")
         if options.stage == "student" or (checkpoint is not None and checkpoint.stage == "student"):
-            finished_teacher(run)
+            finished(run, "teacher")
         return None
     if options.stage == "teacher" or options.resume not in ("auto", "never"):
         raise ProtocolError("--teacher takes a finished teacher: leave out --stage teacher and --resume PATH.")

@@ -9,17 +9,19 @@ from torch import Tensor
 
 from rsd_med.base.errors import DivergedError, InterruptedRunError
 from rsd_med.base.files import write_text
+from rsd_med.completion import complete
 from rsd_med.corruptions.noise_level import NoiseLevelSettings
+from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.diffusion.denoiser import Denoiser
 from rsd_med.evaluation.audit import audit_memorisation
 from rsd_med.evaluation.evaluation import evaluate_models
 from rsd_med.evaluation.floor import clean_images, measure_floor, share_images
 from rsd_med.evaluation.reconstruction import evaluate_reconstructor
 from rsd_med.experiment import Experiment
-from rsd_med.given_teacher import finished_teacher
-from rsd_med.opened_run import newest_checkpoint
+from rsd_med.opened_run import completing, finished, newest_checkpoint
 from rsd_med.operators.channels import to_channels
 from rsd_med.prior import amortised_of
+from rsd_med.protocol import StageName
 from rsd_med.reporting.model_card import write_model_card
 from rsd_med.reporting.noise_level import describe_noise_level, noise_level_doubts
 from rsd_med.reporting.record import read_run
@@ -36,7 +38,7 @@ from rsd_med.training.loop import Loop
 from rsd_med.training.signals import StopRequest
 from rsd_med.training.stage import Stage
 
-Stages = Literal["teacher", "student", "reconstructor", "all"]
+Stages = Literal[StageName, "all"]
 
 
 def train(
@@ -51,7 +53,7 @@ def train(
     run
         Where; already created.
     stages
-        ``"student"`` needs a finished teacher in the run; ``"reconstructor"`` needs none.
+        A stage other than the first needs those before it finished in the run (`Protocol.stages`).
     resume_from
         Checkpoint to go on from, of either stage; None to start.
     command
@@ -112,12 +114,12 @@ def _carry_out(
     """Do what every rank does."""
     _tune(experiment, run, resume_from, run_logger)
     loop = _loop(experiment, run, run_logger, stop)
-    if stages in ("teacher", "all"):
-        _train_teacher(experiment, loop, resume_from)
-    if stages in ("student", "all"):
-        _train_student(experiment, run, loop, resume_from)
-    if stages == "reconstructor" or (stages == "all" and experiment.protocol.reconstructor is not None):
-        _train_reconstructor(experiment, run, loop, resume_from)
+    for name in experiment.protocol.stages:
+        if stages in (name, "all") and not _is_done(experiment, name, resume_from):
+            start = resume_from if resume_from is not None and resume_from.stage == name else None
+            loop.over(_examples(experiment, run, name)).drive(
+                _build_stage(experiment, run, name), _images_before(experiment, run, name), start
+            )
     with stop.at_once():  # all that was trained is saved
         evaluate(experiment, run, run_logger, command, generative=stages != "reconstructor")
 
@@ -163,7 +165,7 @@ def evaluate(
         run_logger.say(f"evaluating on {settings.num_samples} samples of each model")
         teacher, student = load_models(experiment, run)
         metrics, samples = evaluate_models(
-            experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.one_step
+            experiment.evaluator(), teacher, settings.samplers, student, experiment.protocol.student.few_steps
         )
     if not experiment.distribution.is_main:
         return metrics
@@ -304,33 +306,47 @@ def _save_measurements(experiment: Experiment, run: RunFolder) -> None:
     save_gallery(run.samples / "gallery", "measurements", images)
 
 
-def _train_teacher(experiment: Experiment, loop: Loop, resume_from: Checkpoint | None) -> None:
-    if resume_from is not None and (resume_from.stage != "teacher" or resume_from.finished):
-        return
-    loop.drive(experiment.teacher_stage(), 0, resume_from)
+def _is_done(experiment: Experiment, name: StageName, resume_from: Checkpoint | None) -> bool:
+    """Say whether the run that is gone on with has this stage behind it."""
+    if resume_from is None:
+        return False
+    order = experiment.protocol.stages
+    here, there = order.index(name), order.index(resume_from.stage)
+    return there > here or (there == here and resume_from.finished)
 
 
-def _train_student(experiment: Experiment, run: RunFolder, loop: Loop, resume_from: Checkpoint | None) -> None:
-    trained = finished_teacher(run)
-    if resume_from is not None and resume_from.stage == "teacher":
-        resume_from = None
-    if resume_from is not None and (resume_from.stage != "student" or resume_from.finished):
-        return
-    teacher = experiment.load_network(trained, "teacher")
-    # The teacher's last batch may have gone past the images asked for, and its checkpoint is named by what it saw.
-    loop.drive(experiment.student_stage(teacher), trained.images, resume_from)
+def _images_before(experiment: Experiment, run: RunFolder, name: StageName) -> int:
+    """Return the images of all stages before: checkpoints are named by the total.
+
+    A stage's last batch may have gone past the images asked for, and its checkpoint is named by what it saw.
+    """
+    order = experiment.protocol.stages
+    before = [run.checkpoints.newest(stage)[0] for stage in order[: order.index(name)]]
+    return max((int(checkpoint.folder.name) for checkpoint in before if checkpoint is not None), default=0)
 
 
-def _train_reconstructor(experiment: Experiment, run: RunFolder, loop: Loop, resume_from: Checkpoint | None) -> None:
-    if resume_from is not None and resume_from.stage != "reconstructor":
-        resume_from = None
-    if resume_from is not None and resume_from.finished:
-        return
-    before = [run.checkpoints.newest(stage)[0] for stage in ("teacher", "student")]
-    offset = max((int(checkpoint.folder.name) for checkpoint in before if checkpoint is not None), default=0)
+def _examples(experiment: Experiment, run: RunFolder, name: StageName) -> MeasurementDataset:
+    """Return what a stage learns from; scans are completed now where it learns from those."""
+    if name == "reconstructor":
+        return experiment.reconstructor_dataset
+    if experiment.protocol.teacher.objective.completes:
+        other, checkpoint = completing(experiment, run)
+        network = other.load_reconstructor(checkpoint).settled()
+        complete(
+            network, experiment.dataset, run.completed, experiment.distribution, checkpoint.sha256("reconstructor")
+        )
+    return experiment.examples
+
+
+def _build_stage(experiment: Experiment, run: RunFolder, name: StageName) -> Stage:
+    """Build a stage from what those before have left."""
+    if name == "teacher":
+        return experiment.teacher_stage()
+    if name == "student":
+        return experiment.student_stage(experiment.load_network(finished(run, "teacher"), "teacher"))
     starts = experiment.reconstructor_settings.start == "teacher"
-    teacher = experiment.load_network(finished_teacher(run), "teacher") if starts else None
-    loop.over(experiment.reconstructor_dataset).drive(experiment.reconstructor_stage(teacher), offset, resume_from)
+    teacher = experiment.load_network(finished(run, "teacher"), "teacher") if starts else None
+    return experiment.reconstructor_stage(teacher)
 
 
 def _try_report(run: RunFolder, run_logger: RunLogger) -> None:

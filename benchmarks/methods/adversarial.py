@@ -70,7 +70,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
     average = EMA(generator, EMASettings(half_life=2000, ramp_up=0.3))
     order = BatchOrder(dataset.groups(), BATCH, seed, "ambient_gan")
     first = load_batch(dataset, order[0], experiment.device)
-    shape, one_step = to_channels(first.image()).shape, experiment.protocol.student.one_step
+    shape, few_steps = to_channels(first.image()).shape, experiment.protocol.student.few_steps
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         critic = Critic(observed(first).shape[1], shape[-1]).to(experiment.device)
@@ -83,7 +83,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
 
         def generate(batch: Measurement = batch, draws: Draws = draws) -> Tensor:
             noise = torch.randn(shape, generator=draws).to(batch.data.device)
-            images = one_step(generator, View(), noise)
+            images = few_steps(generator, View(), noise)
             return observed(corrupt_generation(corruption, images, batch, draws))
 
         with torch.no_grad():
@@ -99,7 +99,7 @@ def train_ambient_gan(bench: Bench) -> tuple[Experiment, Denoiser, float]:
         critic.requires_grad_(True)
         average.update(generator, (step + 1) * BATCH, BATCH)
         if (step + 1) % max(steps // 8, 1) == 0 or step + 1 == steps:
-            draw = student_draw(average.module, one_step)
+            draw = student_draw(average.module, few_steps)
             count = min(1000, bench.budget.samples)
             images = draw_images(draw, experiment.objective, experiment.sampling_operators, count, seed)
             distance = bench.own.monitor.distance(images) if bool(images.isfinite().all()) else float("inf")

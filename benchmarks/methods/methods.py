@@ -59,7 +59,7 @@ def student(loss: dict[str, Any]) -> Method:
         build = partial(experiment.student_stage, teacher)
         best = train_to_end(experiment, run, "student", build, bench.budget.teacher_images)
         return Outcome(
-            student_draw(best, experiment.protocol.student.one_step),
+            student_draw(best, experiment.protocol.student.few_steps),
             experiment,
             1,
             bench.budget.teacher_images + bench.student_images,
@@ -72,7 +72,7 @@ def student(loss: dict[str, Any]) -> Method:
 def ambient_gan(bench: Bench) -> Outcome:
     """Return samples of a generator whose corrupted images a critic takes for measurements (AmbientGAN, ICLR 2018)."""
     experiment, generator, seconds = train_ambient_gan(bench)
-    draw = student_draw(generator, experiment.protocol.student.one_step)
+    draw = student_draw(generator, experiment.protocol.student.few_steps)
     return Outcome(draw, experiment, 1, bench.budget.gan_images, seconds)
 
 

@@ -12,8 +12,8 @@ from rsd_med.base.errors import DataError
 from rsd_med.base.progress import doing
 from rsd_med.base.settings import Settings
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.kinds import SAMPLERS
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.base import SamplerSettings
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.evaluation.generation import BATCH, Draw, draw_images, student_draw, teacher_draw
@@ -147,7 +147,7 @@ def evaluate_models(
     teacher: Denoiser,
     samplers: Sequence[SamplerSettings],
     student: Denoiser | None,
-    one_step: OneStep,
+    few_steps: FewSteps,
 ) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Measure the teacher with every sampler, and the student.
 
@@ -177,9 +177,9 @@ def evaluate_models(
     }
     if student is not None:
         with doing("student"):
-            figures, images = evaluator.measure(student_draw(student, one_step))
+            figures, images = evaluator.measure(student_draw(student, few_steps))
         samples["student"] = images
-        metrics["student"] = figures | {"network_calls": 1}
+        metrics["student"] = figures | {"network_calls": few_steps.calls}
         criterion = "fd" if "fd" in figures else "proximal_fd"
         best = min(teacher_figures, key=lambda name: teacher_figures[name][criterion])
         metrics["best_teacher"] = best

@@ -12,7 +12,7 @@ from rsd_med.base.progress import watched
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions.measurement import Conditions
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.samplers.base import Fresh, SamplerSettings
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels
@@ -31,9 +31,9 @@ def teacher_draw(teacher: Denoiser, sampler: SamplerSettings, data_sigma: float)
     return lambda view, noise, fresh: sampler.sample(teacher, view, noise, data_sigma, fresh)
 
 
-def student_draw(student: Denoiser, one_step: OneStep) -> Draw:
+def student_draw(student: Denoiser, few_steps: FewSteps) -> Draw:
     """Return a function from view and unit noise to the student's samples."""
-    return lambda view, noise, _: one_step(student, view, noise)
+    return lambda view, noise, _: few_steps(student, view, noise)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rsd_med.corruptions.base import Corruption
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.unrolled import UnrolledNetwork
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
@@ -89,7 +89,7 @@ class Prior(TrainedNetwork):
         What the training data had suffered.
     masks
         Masks of training measurements ``(m, 1, 1, x)``, drawn from where the corruption knows no distribution.
-    one_step
+    few_steps
         How a student generates, without clipping; None for a teacher.
     """
 
@@ -97,7 +97,7 @@ class Prior(TrainedNetwork):
     show: Callable[[LinearOperator], View]
     corruption: Corruption
     masks: Tensor | None
-    one_step: OneStep | None = None
+    few_steps: FewSteps | None = None
 
     def training_view(self, measurement: Measurement, generators: Sequence[Draws]) -> View:
         """Show images as in training: a further mask Ã of a training mask for each sample, with the scan's coil maps.
@@ -166,6 +166,6 @@ def require_prior(prior: TrainedNetwork | None, method: str, *, student: bool = 
     """
     if not isinstance(prior, Prior):
         raise ProtocolError(f"--method {method} needs a prior: give the folder of a run that rsd_med.train has filled.")
-    if student and prior.one_step is None:
+    if student and prior.few_steps is None:
         raise ProtocolError(f"--method {method} needs a student: train the run's second stage.")
     return prior

@@ -34,8 +34,8 @@ class StudentGenerator:
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Generate ``(b, 1, y, x)`` complex64 from latents ``(b, 2, y, x)``; gradients pass."""
-        assert self.prior.one_step is not None
-        return to_complex(self.prior.one_step(self.prior.denoiser, self.view, latents))
+        assert self.prior.few_steps is not None
+        return to_complex(self.prior.few_steps(self.prior.denoiser, self.view, latents))
 
 
 def draw_latents(measurement: Measurement, prior: Prior, generators: list[Draws]) -> Tensor:
@@ -50,11 +50,11 @@ def draw_latents(measurement: Measurement, prior: Prior, generators: list[Draws]
     Tensor
         ``(b, 2, y, x)`` float32.
     """
-    assert prior.one_step is not None
+    assert prior.few_steps is not None
     variance = torch.full((1, 1, 1, 1), START_STD**2, device=measurement.data.device)
     known = to_channels(data_proximal(torch.zeros_like(measurement.image()), variance, measurement))
     drawn = [generator.normal(*known.shape[1:]) for generator in generators]
-    return torch.stack(drawn).to(known.device) + known / prior.one_step.sigma_init
+    return torch.stack(drawn).to(known.device) + known / prior.few_steps.sigma_init
 
 
 class LatentSearch:

@@ -7,11 +7,12 @@ from typing import Any
 from rsd_med.protocol.checking import check
 from rsd_med.protocol.overrides import apply_overrides
 from rsd_med.protocol.packaged import find_protocol
-from rsd_med.protocol.protocol import Protocol
+from rsd_med.protocol.protocol import Protocol, StageName
 from rsd_med.protocol.yaml_text import parse_mapping, read_text, write_yaml
 
 __all__ = [
     "Protocol",
+    "StageName",
     "apply_overrides",
     "check",
     "dump_protocol",

@@ -3,9 +3,9 @@
 The kinds of a part are listed in the ``kinds.py`` of its room.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 
 from rsd_med.base.settings import Settings
 from rsd_med.calibration.settings import CalibrationSettings
@@ -23,6 +23,8 @@ from rsd_med.training.reconstructor_stage import ReconstructorSettings
 from rsd_med.training.settings import EngineSettings
 from rsd_med.training.student_stage import StudentSettings
 from rsd_med.training.teacher_stage import TeacherSettings
+
+StageName = Literal["teacher", "student", "reconstructor"]
 
 
 class ProtocolEvaluationSettings(EvaluationSettings):
@@ -73,6 +75,32 @@ class Protocol(Settings):
         default_factory=ProtocolEvaluationSettings, description="what is measured at the end"
     )
     engine: EngineSettings = Field(default_factory=EngineSettings, description="how the run is carried out")
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """What is trained, in this order; the reconstructor comes first where the teacher learns from its images."""
+        if self.teacher.objective.after_reconstructor:
+            return ("reconstructor", "teacher", "student")
+        return ("teacher", "student", *(() if self.reconstructor is None else ("reconstructor",)))
+
+    def needed_for(self, stage: StageName) -> tuple[StageName, ...]:
+        """Return the stages that must be at their end before one can begin."""
+        if stage == "reconstructor":
+            starts = self.reconstructor is not None and self.reconstructor.start == "teacher"
+            return ("teacher",) if starts else ()
+        first: tuple[StageName, ...] = ("reconstructor",) if self.teacher.objective.after_reconstructor else ()
+        return first if stage == "teacher" else (*first, "teacher")
+
+    @model_validator(mode="after")
+    def _reconstructor_comes_first(self) -> Self:
+        learns = self.reconstructor
+        if self.teacher.objective.after_reconstructor and (learns is None or learns.start == "teacher"):
+            raise ValueError(
+                "teacher.objective: completed learns from what the run's reconstructor makes of the scans: add a "
+                "section reconstructor with images, its length, and start: fresh, or name a run that has one "
+                "(teacher.objective.reconstructor)"
+            )
+        return self
 
     @property
     def acs_lines(self) -> int | None:

@@ -46,7 +46,7 @@ _RISKS = """\
 """
 
 _PRIVACY = """\
-A one-step generator trained on few images can memorise them, and a memorised scan, above all of a head, can identify a
+A generator trained on few images can memorise them, and a memorised scan, above all of a head, can identify a
 person. Look at the nearest pairs in `report.html` before weights or samples leave the place where the data may be used.
 """
 
@@ -103,8 +103,11 @@ def render_card(record: RunRecord, release: Release | None = None) -> str:
 def _model(record: RunRecord) -> list[str]:
     backbone, student = mapping(record.protocol, "backbone"), mapping(record.protocol, "student")
     objective = mapping(record.protocol, "teacher", "objective").get("kind", "not recorded")
+    further = student.get("further_levels")
+    calls = 1 + (len(further) if isinstance(further, list) else 0)
+    kind = "one-step generator" if calls == 1 else f"generator of {calls} network calls"
     items = [
-        "Kind: one-step generator, distilled from a diffusion model that was trained on corrupted measurements alone "
+        f"Kind: {kind}, distilled from a diffusion model that was trained on corrupted measurements alone "
         "(Restoration Score Distillation)",
         f"Network: {_kind_and_values(backbone)}",
         f"Teacher’s objective: {_code(objective)}",

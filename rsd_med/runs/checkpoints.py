@@ -60,6 +60,11 @@ class Checkpoint:
                 f"({str(error).splitlines()[0]}); was the protocol changed since?"
             ) from error
 
+    def sha256(self, name: str) -> str:
+        """Return the hash of the weights called ``name``, which tells them from all others."""
+        with (self.folder / f"{name}.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def load_state(self) -> dict[str, Any]:
         """Read optimisers and counters (``weights_only``: nothing is unpickled into code).
 

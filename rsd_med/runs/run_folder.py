@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class RunFolder:
         self.sampling_operators = path / "sampling_operators.safetensors"
         self.autotune = path / "autotune.json"
         self.environment = path / "environment.json"
+        self.completed = path / "completed"
         self.teacher = path / "teacher.json"
         self.imported = path / "imported.json"
 
@@ -125,9 +127,17 @@ class RunFolder:
             seconds[line["stage"]] = seconds.get(line["stage"], 0.0) + spent
         return seconds
 
-    def forget_metrics_after(self, stage: str, images: int) -> None:
-        """Drop lines beyond the point where a resumed run goes on, so that no image is logged twice."""
-        order = {"teacher": 0, "student": 1, "reconstructor": 2}
+    def forget_metrics_after(self, stage: str, images: int, stages: Sequence[str]) -> None:
+        """Drop lines beyond the point where a resumed run goes on, so that no image is logged twice.
+
+        Parameters
+        ----------
+        stage, images
+            That point.
+        stages
+            All stages, in the order of training.
+        """
+        order = {name: number for number, name in enumerate(stages)}
         keep = [
             line
             for line in self.read_metrics_lines()

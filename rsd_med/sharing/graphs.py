@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rsd_med.base.draws import Draws
 from rsd_med.diffusion.clip import BLACK, WHITE
 from rsd_med.diffusion.denoiser import Denoiser
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.guess_error import LATENTS, Spread
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.unrolled import GAP_ITERATIONS, LEVEL, SETTLED_ITERATIONS, UnrolledNetwork, noise_input
 from rsd_med.operators.conjugate_gradient import conjugate_gradient
 from rsd_med.operators.data_step import preconditioned
@@ -96,10 +96,10 @@ class SharedGraph(nn.Module, ABC):
     does: ClassVar[str]
     drawing: ClassVar[str | None]
 
-    def __init__(self, denoiser: Denoiser, one_step: OneStep, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, denoiser: Denoiser, few_steps: FewSteps, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.one_step = one_step
+        self.few_steps = few_steps
         self.channels = channels
         self.size = size
 
@@ -135,8 +135,8 @@ class StudentGraph(SharedGraph):
 
     def forward(self, z: Tensor, mask: Tensor | None = None, coil_maps: Tensor | None = None) -> Tensor:
         """Map standard normal numbers ``(b, channels, y, x)``, and what they are shown through, to images."""
-        image = self.one_step.ask(self.denoiser, self._shown(self.one_step.sigma_init * z, mask, coil_maps), mask)
-        return image.clamp(BLACK, WHITE) if self.one_step.clip and self.channels != _COMPLEX else image
+        image = self.few_steps.ask(self.denoiser, lambda x: self._shown(x, mask, coil_maps), mask, z)
+        return image.clamp(BLACK, WHITE) if self.few_steps.clip and self.channels != _COMPLEX else image
 
     def inputs(self, conditions: Conditions) -> tuple[Port, ...]:
         """Describe what the network takes, in order."""
@@ -187,7 +187,7 @@ class ReconstructorGraph(SharedGraph):
     drawing = None
 
     def __init__(self, unrolled: UnrolledNetwork, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(unrolled.denoiser, OneStep(1.0), channels, size)
+        super().__init__(unrolled.denoiser, FewSteps(1.0), channels, size)
         self.unrolled = unrolled
 
     def weights(self) -> dict[str, Tensor]:

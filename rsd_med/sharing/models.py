@@ -48,7 +48,7 @@ def load_package(
     ProtocolError
         If the networks see images in a way that no exported form has.
     """
-    shown, one_step = draw_conditions(experiment, conditions), experiment.protocol.student.one_step
+    shown, few_steps = draw_conditions(experiment, conditions), experiment.protocol.student.few_steps
     models = []
     for name, graph in GRAPHS.items():
         if networks is not None and name not in networks:
@@ -62,7 +62,7 @@ def load_package(
         denoiser = experiment.load_network(checkpoint, name)
         denoiser.compute(ComputeOptions())
         size = experiment.sampling_operators.size
-        model = graph(denoiser, one_step, experiment.channels, size).requires_grad_(False)
+        model = graph(denoiser, few_steps, experiment.channels, size).requires_grad_(False)
         models.append(Model(model, shown, any_size, checkpoint.images))
     if networks is None or ReconstructorGraph.name in networks:
         models += _reconstructor(run, experiment, shown, any_size, asked=networks is not None)

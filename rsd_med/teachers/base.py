@@ -5,7 +5,7 @@ objectives between the two diverges (arXiv 2505.13377).
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import Field
@@ -27,7 +27,20 @@ Transforms = Literal["none", "permutations", "all"]
 
 
 class ObjectiveSettings(KindSettings):
-    """What all objectives can be told."""
+    """What all objectives can be told.
+
+    Attributes
+    ----------
+    completes
+        Whether it is one of whole images, which a reconstructor has made of the measurements.
+    """
+
+    completes: ClassVar[bool] = False
+
+    @property
+    def after_reconstructor(self) -> bool:
+        """Whether that is the run's own reconstructor, so that its stage comes first."""
+        return False
 
     levels: LogNormalLevels = Field(default_factory=LogNormalLevels, description="distribution of the training σ")
 

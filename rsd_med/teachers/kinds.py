@@ -12,5 +12,6 @@ OBJECTIVES: "Kinds[ObjectiveSettings]" = Kinds(
     Kind("ambient_tweedie", "rsd_med.teachers.ambient_tweedie:AmbientTweedieSettings"),
     Kind("ambient_masked", "rsd_med.teachers.ambient_masked:AmbientMaskedSettings"),
     Kind("ambient_fourier", "rsd_med.teachers.ambient_fourier:AmbientFourierSettings"),
+    Kind("completed", "rsd_med.teachers.completed:CompletedSettings"),
     Kind("creative", "rsd_med.teachers.creative:CreativeSettings"),
 )

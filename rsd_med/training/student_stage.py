@@ -1,4 +1,4 @@
-"""The student: a one-step generator distilled by comparing teacher and fake score on corrupted generations."""
+"""The student: a generator of one step or a few, distilled by comparing teacher and fake score on generations."""
 
 import copy
 import math
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from rsd_med.base.draws import Draws
 from rsd_med.base.settings import Settings
-from rsd_med.corruptions.measurement import Measurement
+from rsd_med.corruptions.measurement import Conditions, Measurement
 from rsd_med.diffusion.denoiser import Denoiser
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.evaluation.diagnostics import compare_scores
 from rsd_med.evaluation.generation import draw_images, student_draw
 from rsd_med.evaluation.monitor import ProximalMonitor, corrupt_generation
@@ -56,6 +56,12 @@ class StudentSettings(Settings):
         True,
         description="whether the generator passes a share of its noise on, as its teacher does; without it, less grain",
     )
+    further_levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        max_length=3,
+        description="noise levels of further calls of the generator, each of which denoises what those before have "
+        "made, such as [0.2]; none: one call draws an image",
+    )
     fake_steps: PositiveInt = Field(
         1, description="steps of the fake score, if the loss asks it, for each of the generator"
     )
@@ -86,9 +92,9 @@ class StudentSettings(Settings):
         return self
 
     @property
-    def one_step(self) -> OneStep:
+    def few_steps(self) -> FewSteps:
         """How the generator's network is asked for an image."""
-        return OneStep(self.sigma_init, self.clip, self.skip)
+        return FewSteps(self.sigma_init, self.clip, self.skip, self.further_levels)
 
 
 class StudentStage(Stage):
@@ -110,11 +116,13 @@ class StudentStage(Stage):
         monitor: ProximalMonitor,
         seed: int,
         execution: Execution = SIMPLE,
+        examples: Conditions | None = None,
     ) -> None:
         super().__init__(settings.images, settings.batch_size, settings.evaluate_every, execution)
         self.settings = settings
         self.objective = objective
         self.monitor = monitor
+        self.examples = monitor.measurements if examples is None and monitor is not None else examples
         self.seed = seed
         self.loss = settings.loss.build()
         self.adversary = (
@@ -176,7 +184,7 @@ class StudentStage(Stage):
         like = self.pick(batch, draws)
         view = self.objective.draw_view(like, draws)
         noise = draws.normal(*self._image_shape(batch))
-        return self.settings.one_step(network, view, noise)
+        return self.settings.few_steps(network, view, noise)
 
     def _image_shape(self, batch: Measurement) -> tuple[int, ...]:
         """Return the shape of the batch's images in channels; the adjoint is asked once for each shape of data."""
@@ -235,7 +243,7 @@ class StudentStage(Stage):
 
     def draw(self, count: int) -> Tensor:
         """Draw ``count`` generations of the averaged generator; channels, on the CPU."""
-        draw = student_draw(self.ema.module.settled(), self.settings.one_step)
+        draw = student_draw(self.ema.module.settled(), self.settings.few_steps)
         return draw_images(draw, self.objective, self.monitor.measurements, count, self.seed, self.distribution)
 
     def evaluate(self, images: int) -> tuple[dict[str, float], Tensor]:
@@ -258,5 +266,5 @@ class StudentStage(Stage):
         if self.fake_optimiser is None:
             return figures
         return figures | compare_scores(
-            self.loss, self.objective, self.teacher, self.fake, samples, self.monitor.measurements, self.seed
+            self.loss, self.objective, self.teacher, self.fake, samples, self.examples, self.seed
         )

@@ -11,7 +11,7 @@ from rsd_med.base.randomness import generator_for
 from rsd_med.diffusion.backbones import MonaiUNetSettings, count_parameters
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import Denoiser, DiffusionSettings, build_denoiser
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.view import View
 
 from .gaussian import generator
@@ -197,6 +197,6 @@ def test_hidden_lines_keep_target_and_weight_of_order_one_without_noise():
 def test_a_generator_without_the_skip_adds_what_the_network_says_alone():
     denoiser, z = Denoiser(Recorder(), sigma_data=0.5, hidden_std=0.3), normal(2, 1, 4, 4)
     c_out = (0.3**2 + 2.5**2) ** 0.5 * 0.5 / (0.3**2 + 2.5**2 + 0.5**2) ** 0.5
-    torch.testing.assert_close(OneStep(2.5, skip=False)(denoiser, View(), z), torch.full_like(z, c_out))
-    with_skip = OneStep(2.5)(denoiser, View(), z) - c_out
+    torch.testing.assert_close(FewSteps(2.5, skip=False)(denoiser, View(), z), torch.full_like(z, c_out))
+    with_skip = FewSteps(2.5)(denoiser, View(), z) - c_out
     torch.testing.assert_close(with_skip, 0.25 / (0.25 + 0.09 + 6.25) * 2.5 * z)

@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from rsd_med.base.errors import ProtocolError
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.kinds import SAMPLERS
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.base import Fresh
 from rsd_med.diffusion.samplers.guided import disagreement
 from rsd_med.diffusion.samplers.heun import HeunSettings
@@ -146,17 +146,35 @@ def test_the_view_is_held_for_the_whole_walk():
     assert all(not x[..., 2:].any() and bool(x[..., :2].any()) for x in shown)
 
 
+def test_a_further_call_denoises_what_the_first_has_made():
+    """With the exact denoiser of images of variance s², both calls are products with known factors."""
+    s, z = 0.5, torch.randn(2, 1, 6, 8, generator=torch.Generator().manual_seed(2))
+
+    def exact(x, sigma, context=None):
+        return x * (s**2 / (s**2 + sigma.reshape(-1, 1, 1, 1) ** 2))
+
+    first = FewSteps(2.5)(exact, View(), z)
+    moved = torch.roll(z, (3, 4), (-2, -1))
+    assert (moved != z).all()
+    twice = FewSteps(2.5, further_levels=(0.2,))
+    torch.testing.assert_close(twice(exact, View(), z), s**2 / (s**2 + 0.04) * (first + 0.2 * moved))
+    thrice = FewSteps(2.5, further_levels=(0.2, 0.1))
+    again = torch.roll(moved, (3, 4), (-2, -1))
+    torch.testing.assert_close(thrice(exact, View(), z), s**2 / (s**2 + 0.01) * (twice(exact, View(), z) + 0.1 * again))
+    assert [FewSteps(2.5).calls, twice.calls, thrice.calls] == [1, 2, 3]
+
+
 def test_one_step_is_the_denoiser_on_pure_noise():
     z = noise(3)
     denoiser = GaussianDenoiser(MEAN, STD)
-    found = OneStep(2.5)(denoiser, View(), z)
+    found = FewSteps(2.5)(denoiser, View(), z)
     assert denoiser.levels == [2.5]
     expected = denoiser(2.5 * z, torch.full((3,), 2.5))
     assert torch.equal(found, expected)
     wide = GaussianDenoiser(MEAN, 5.0)
-    beyond = OneStep(2.5)(wide, View(), z)
+    beyond = FewSteps(2.5)(wide, View(), z)
     assert beyond.abs().max() > 1
-    assert torch.equal(OneStep(2.5, clip=True)(wide, View(), z), beyond.clamp(-1, 1))
+    assert torch.equal(FewSteps(2.5, clip=True)(wide, View(), z), beyond.clamp(-1, 1))
 
 
 def test_churn_is_algorithm_2_of_edm():

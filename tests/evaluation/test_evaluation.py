@@ -7,7 +7,7 @@ import torch
 
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions import NoiseSettings
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.evaluation import Evaluator
 from rsd_med.evaluation.generation import student_draw
@@ -31,7 +31,7 @@ def clean(images):
 
 
 def test_clean_images_are_for_the_distances_to_them_alone():
-    draw = student_draw(tiny_denoiser(1), OneStep(2.5))
+    draw = student_draw(tiny_denoiser(1), FewSteps(2.5))
     figures, images = evaluator(pictures(30, seed=9).data).measure(draw)
     alone, same = evaluator(None).measure(draw)
     assert figures.keys() == {*FIGURES, "spectrum_deviation", "proximal_fd", "seconds_per_image"}
@@ -49,7 +49,7 @@ def test_too_few_images_are_refused_before_anything_is_trained(samples, referenc
 
 
 def test_several_seeds_give_means_and_their_spread():
-    draw, reference = student_draw(tiny_denoiser(1), OneStep(2.5)), pictures(30, seed=9).data
+    draw, reference = student_draw(tiny_denoiser(1), FewSteps(2.5)), pictures(30, seed=9).data
     monitor = ProximalMonitor(pictures(20), NOISE, Pixels(), seed=3)
 
     def measured(seed, seeds):

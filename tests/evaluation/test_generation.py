@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rsd_med.corruptions import NoCorruption, NoiseSettings
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.kinds import SAMPLERS
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.samplers.truncated import TruncatedSettings
 from rsd_med.diffusion.schedules import LogNormalLevels
@@ -25,7 +25,7 @@ FOURIER = AmbientFourier(UNDERSAMPLING, LogNormalLevels())
 
 def fourier_images(count, seed=0, sampler=None):
     network = tiny_denoiser(2, 1)
-    draw = student_draw(network, OneStep(2.5)) if sampler is None else teacher_draw(network, sampler, 0.0)
+    draw = student_draw(network, FewSteps(2.5)) if sampler is None else teacher_draw(network, sampler, 0.0)
     return draw_images(draw, FOURIER, scans(5), count, seed)
 
 

@@ -8,7 +8,7 @@ from rsd_med.corruptions import Measurement, MultiCoilFourierSettings, NoCorrupt
 from rsd_med.diffusion.backbones.patch_unet import PatchUNetSettings
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.unrolled import CONTEXT, UnrolledNetwork
 from rsd_med.diffusion.view import View
 from rsd_med.inverse.hidden_lines_score import HiddenLinesScore
@@ -76,7 +76,7 @@ def gaussian_prior(std: float, size: int = SIZE, sigma_init: float | None = None
         corruption=NoCorruption(),
         masks=None,
         size=(size, size),
-        one_step=None if sigma_init is None else OneStep(sigma_init),
+        few_steps=None if sigma_init is None else FewSteps(sigma_init),
     )
 
 
@@ -89,7 +89,7 @@ def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
         corruption=corruption,
         masks=None,
         size=(size, size),
-        one_step=None if sigma_init is None else OneStep(sigma_init),
+        few_steps=None if sigma_init is None else FewSteps(sigma_init),
     )
 
 

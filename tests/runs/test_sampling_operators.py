@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from rsd_med.base.errors import DataError
 from rsd_med.corruptions.inpainting import InpaintingSettings
-from rsd_med.diffusion.one_step import OneStep
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.schedules import LogNormalLevels
 from rsd_med.evaluation.generation import draw_images, student_draw
 from rsd_med.operators import CentredFourier, Identity
@@ -51,7 +51,7 @@ def test_columns_that_do_not_exist_stay_unmeasured(path):
 
 
 def test_samples_are_the_same_without_the_data(path):
-    objective, draw = AmbientFourier(UNDERSAMPLING, LogNormalLevels()), student_draw(tiny_denoiser(2, 1), OneStep(2.5))
+    objective, draw = AmbientFourier(UNDERSAMPLING, LogNormalLevels()), student_draw(tiny_denoiser(2, 1), FewSteps(2.5))
     measurements = scans(5)
     save_sampling_operators(path, measurements)
     images = [draw_images(draw, objective, one, 3, 0) for one in (measurements, load_sampling_operators(path, CPU))]

@@ -7,9 +7,9 @@ import torch
 from rsd_med.base.randomness import generator_for
 from rsd_med.corruptions import Measurement
 from rsd_med.diffusion.denoiser import DiffusionSettings, build_denoiser
+from rsd_med.diffusion.few_steps import FewSteps
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.kinds import BACKBONES
-from rsd_med.diffusion.one_step import OneStep
 from rsd_med.diffusion.samplers.heun import HeunSettings
 from rsd_med.diffusion.view import View
 from rsd_med.operators.channels import to_channels
@@ -68,7 +68,7 @@ def test_what_is_shown_of_a_scan_is_what_the_operator_shows(height, width, plane
 def differences(model, answers, operator, conditions, z):
     """How far each answer is from the house's own way of asking a student."""
     student = model.graph
-    expected = student.one_step(student.denoiser, View(operator.gram, conditions.mask), z)
+    expected = student.few_steps(student.denoiser, View(operator.gram, conditions.mask), z)
     return {form: float((answer - expected).abs().max() / expected.abs().max()) for form, answer in answers.items()}
 
 
@@ -76,7 +76,7 @@ def differences(model, answers, operator, conditions, z):
 def test_every_network_can_be_passed_on(tmp_path, kind):
     """Two images of three coils are traced; three of five are asked for, in the larger program of another size."""
     _, traced = scan(2, 3, 8, 8)
-    graph = StudentGraph(denoiser_of(kind, 2, 1), OneStep(2.5), 2, (8, 8))
+    graph = StudentGraph(denoiser_of(kind, 2, 1), FewSteps(2.5, further_levels=(0.2,)), 2, (8, 8))
     assert write_torchscript(Model(graph, traced), tmp_path / "student.ts") is None
     model = Model(graph, traced, any_size=True)
     operator, asked = scan(3, 5, 16, 12)
@@ -90,7 +90,7 @@ def test_onnx_answers_and_says_what_it_is(tmp_path):
     import onnxruntime
 
     _, traced = scan(2, 3, 8, 8)
-    model = Model(StudentGraph(denoiser_of("patch_unet", 2, 1), OneStep(2.5), 2, (8, 8)), traced)
+    model = Model(StudentGraph(denoiser_of("patch_unet", 2, 1), FewSteps(2.5), 2, (8, 8)), traced)
     write_onnx(model, tmp_path / "student.onnx", "what it is")
     operator, asked = scan(3, 5, 8, 8)
     z = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(4))
@@ -123,15 +123,15 @@ def test_a_reconstructor_draws_in_another_program_as_it_does_here(tmp_path):
 def test_pictures_end_at_black_and_white():
     denoiser = denoiser_of("monai_unet", 3, 0)
     z = 5 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(4))
-    expected = OneStep(2.5, clip=True)(denoiser, View(), z)
+    expected = FewSteps(2.5, clip=True)(denoiser, View(), z)
     assert expected.abs().max() == 1
-    assert torch.equal(StudentGraph(denoiser, OneStep(2.5, clip=True), 3, (8, 8))(z), expected)
+    assert torch.equal(StudentGraph(denoiser, FewSteps(2.5, clip=True), 3, (8, 8))(z), expected)
 
 
 def test_a_walk_of_the_bundles_script_is_the_samplers():
     denoiser = denoiser_of("monai_unet", 1, 1)
     mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(5)) < 0.6).float()
-    graph = TeacherGraph(denoiser, OneStep(2.5), 1, (8, 8))
+    graph = TeacherGraph(denoiser, FewSteps(2.5), 1, (8, 8))
     noise = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(6))
     view = View(SamplingMask(mask.bool()), mask)
     expected = HeunSettings(steps=4).sample(denoiser, view, noise)
@@ -139,7 +139,7 @@ def test_a_walk_of_the_bundles_script_is_the_samplers():
 
 
 def test_a_program_that_answers_otherwise_is_not_written(monkeypatch):
-    model = Model(StudentGraph(denoiser_of("monai_unet", 1, 0), OneStep(2.5), 1, (8, 8)), Conditions())
+    model = Model(StudentGraph(denoiser_of("monai_unet", 1, 0), FewSteps(2.5), 1, (8, 8)), Conditions())
     with pytest.raises(programs.RsdMedError, match="differs from the network by"):
         programs._require_agreement(model, "ONNX", lambda z: 1.001 * model.graph(z))
     assert np.isfinite(programs.AGREEMENT)

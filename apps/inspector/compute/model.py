@@ -111,8 +111,8 @@ class Model:
     def student(self, seed: int, numbers: Sequence[int], truncation: float, progress: Progress) -> np.ndarray:
         """Draw images of the student: float32 (n, channels, y, x), scaled units; see the module for what they are."""
         network = self.network("student")
-        one_step = self.experiment.protocol.student.one_step
-        return self._draw(seed, numbers, truncation, progress, lambda view, noise: one_step(network, view, noise))
+        few_steps = self.experiment.protocol.student.few_steps
+        return self._draw(seed, numbers, truncation, progress, lambda view, noise: few_steps(network, view, noise))
 
     @torch.no_grad()
     def teacher(
@@ -164,7 +164,7 @@ class Model:
             float32 (frames, channels, y, x); the first frame is the image ``first``.
         """
         network = self.network("student")
-        one_step = self.experiment.protocol.student.one_step
+        few_steps = self.experiment.protocol.student.few_steps
         block, row = divmod(first, BATCH)
         other_block, other_row = divmod(second, BATCH)
         latents = self.latents(seed, block)
@@ -172,7 +172,7 @@ class Model:
         noise = torch.stack([slerp(a, b, k / max(1, frames - 1)) for k in range(frames)]) * truncation
         images = []
         for number, frame in enumerate(noise):
-            images.append(one_step(network, latents.view[row : row + 1], frame[None]))
+            images.append(few_steps(network, latents.view[row : row + 1], frame[None]))
             progress((number + 1) / frames)
         return torch.cat(images).cpu().numpy()
 

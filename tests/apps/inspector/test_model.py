@@ -40,9 +40,9 @@ def model(run):
 
 def test_image_k_of_a_seed_is_what_the_command_line_draws(model):
     network, _ = model.stages["student"]
-    one_step = model.experiment.protocol.student.one_step
+    few_steps = model.experiment.protocol.student.few_steps
     expected = draw_images(
-        student_draw(network, one_step), model.experiment.objective, model.experiment.sampling_operators, 66, seed=5
+        student_draw(network, few_steps), model.experiment.objective, model.experiment.sampling_operators, 66, seed=5
     ).numpy()
     np.testing.assert_allclose(model.student(5, [3, 65, 0], 1.0, silent), expected[[3, 65, 0]], atol=2e-6)
     assert not np.allclose(model.student(6, [3], 1.0, silent), expected[[3]], atol=1e-3)
