@@ -82,5 +82,6 @@ def prior_of(experiment: Experiment, network: Denoiser, name: Literal["teacher",
         corruption=experiment.corruption,
         masks=masks,
         size=stored.size,
+        hides=experiment.objective.hides,
         few_steps=replace(experiment.protocol.student.few_steps, clip=False) if name == "student" else None,
     )

@@ -89,6 +89,8 @@ class Prior(TrainedNetwork):
         What the training data had suffered.
     masks
         Masks of training measurements ``(m, 1, 1, x)``, drawn from where the corruption knows no distribution.
+    hides
+        Whether it has learned from a part of each image, and is shown one.
     few_steps
         How a student generates, without clipping; None for a teacher.
     """
@@ -97,6 +99,7 @@ class Prior(TrainedNetwork):
     show: Callable[[LinearOperator], View]
     corruption: Corruption
     masks: Tensor | None
+    hides: bool
     few_steps: FewSteps | None = None
 
     def training_view(self, measurement: Measurement, generators: Sequence[Draws]) -> View:

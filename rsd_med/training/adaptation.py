@@ -143,6 +143,7 @@ class AdaptingSolver(Solver):
         if not isinstance(trained, Amortised):
             corruption = trained.corruption if isinstance(trained, Prior) else None
             columns = isinstance(corruption, MultiCoilUndersampling) and not corruption.in_the_plane
+            columns = columns and isinstance(trained, Prior) and trained.hides
             if not columns or settings.needs != "teacher":
                 raise ProtocolError(
                     "--adapt needs a reconstructor, or a teacher of undersampled columns (ambient_fourier) and a "

@@ -76,6 +76,7 @@ def gaussian_prior(std: float, size: int = SIZE, sigma_init: float | None = None
         corruption=NoCorruption(),
         masks=None,
         size=(size, size),
+        hides=False,
         few_steps=None if sigma_init is None else FewSteps(sigma_init),
     )
 
@@ -89,6 +90,7 @@ def ambient_prior(size: int = SIZE, sigma_init: float | None = None) -> Prior:
         corruption=corruption,
         masks=None,
         size=(size, size),
+        hides=True,
         few_steps=None if sigma_init is None else FewSteps(sigma_init),
     )
 

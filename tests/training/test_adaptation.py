@@ -54,6 +54,7 @@ def prior():
         corruption=corruption,
         masks=None,
         size=(16, 16),
+        hides=True,
     )
 
 
@@ -236,6 +237,10 @@ def test_a_reconstructor_takes_the_same_lesson():
             "undersampled columns",
         ),
         (lambda: AdaptingSolver(StudentPnPSettings(), prior(), AdaptationSettings(steps=1)), "undersampled columns"),
+        (
+            lambda: AdaptingSolver(ADPSSettings(), replace(prior(), hides=False), AdaptationSettings(steps=1)),
+            "undersampled columns",
+        ),
         (lambda: AdaptingSolver(CGSenseSettings(), prior(), AdaptationSettings(steps=1)), "undersampled columns"),
         (lambda: _adapted(columns(6, 7, 8, 9, 10)), "too few"),
         (lambda: _adapted(torch.rand(1, 1, 16, 16) > 0.5), "whole columns"),

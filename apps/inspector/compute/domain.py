@@ -206,9 +206,13 @@ class Domain:
         objective, there = experiment.objective, repeat(measurement, DRAWS)
         # The same draws for every scan, so that errors differ by the scans alone.
         draws = generator_for(0, "domain", str(level), device=experiment.device)
-        further = objective.further(there.operator, draws)
+        # A teacher of completed scans hides nothing by itself: lines are hidden from it as they are in such scans.
+        hides = objective if objective.hides else experiment.corruption
+        further = hides.further(there.operator, draws)
         sigma = torch.full((DRAWS,), level, device=there.device)
-        estimate = objective.show(further).denoise(network, objective.noised(there, further, sigma, draws), sigma)
+        rest = there.data.masked_fill(~further.entries(there.data), 0)
+        seen = there if objective.hides else replace(there, operator=further, data=rest)
+        estimate = objective.show(further).denoise(network, objective.noised(seen, further, sigma, draws), sigma)
         left = there.operator(to_complex(estimate)) - there.data
         hidden = (there.operator.entries(there.data) & ~further.entries(there.data)).expand_as(left)
         energy = _power(there.data[hidden])
