@@ -22,6 +22,10 @@ import torch
 
 from benchmarks.common import Figure, conclude, shared_data, succeed
 from rsd_med.base.randomness import generator_for
+from rsd_med.calibration.settings import CalibrationSettings
+from rsd_med.corruptions import MultiCoilFourierSettings
+from rsd_med.data.fastmri_hdf5 import FastMRIHDF5
+from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.metrics.distances import compare
 from rsd_med.metrics.features import FeatureExtractor
 from rsd_med.metrics.pca import PCAFeatures
@@ -65,7 +69,7 @@ student:
 {reconstructor}evaluation:
   num_samples: {samples}
   monitor_images: 256
-  reference: {{kind: fastmri_hdf5, root: {scans}/test}}
+  reference: {{kind: arrays, root: {scans}/test_clean.npy, scale: 1.0}}
 engine: {{log_every: 400, checkpoint_every: 1000}}
 """
 
@@ -165,6 +169,15 @@ def _simulate(scans: Path, options: argparse.Namespace, acs: int) -> None:
     ):
         if not (scans / split).exists():
             succeed(simulate, [str(scans / f"{images}.npy"), "--out", str(scans / split), *shape, *extra])
+        if split != "train" and not (scans / f"{split}_clean.npy").exists():
+            _write_images(scans / split, scans / f"{split}_clean.npy", acs)
+
+
+def _write_images(files: Path, path: Path, acs: int) -> None:
+    """Write the coil-combined images of complete scans, in scaled units: without noise there is nothing to whiten."""
+    corruption = MultiCoilFourierSettings(acceleration=4, acs_lines=acs).build()
+    data = MeasurementDataset(FastMRIHDF5(files), corruption, 0, CalibrationSettings(noise="none"), cache_bytes=0)
+    np.save(path, torch.cat([data.reference(number) for number in range(len(data))]).numpy())
 
 
 _SMALLEST = {"brains": 64, "heads": 128, "knees": 128}
@@ -179,7 +192,7 @@ def _figures(run: RunFolder, scans: Path, metrics: dict[str, Any], samples: int)
 
     experiment = open_run(run)
     assert experiment.reference is not None
-    clean = open_run(run, reference=scans / "train_full").reference
+    clean = open_run(run, reference=scans / "train_full_clean.npy").reference
     assert clean is not None
     test, generator = magnitude_view(experiment.reference), generator_for(0, "distances")
     # Each image is there twice.

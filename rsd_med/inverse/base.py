@@ -75,6 +75,10 @@ class Reconstruction:
         )
 
 
+SLICES = 3
+"""Slices of a volume that the check looks at, evenly placed; what it finds holds for all."""
+
+
 class Solver(ABC):
     """Measurement of one slice in, reconstruction out; the same for the same generator.
 
@@ -84,7 +88,14 @@ class Solver(ABC):
     ----------
     settings
         Of this kind.
+
+    Attributes
+    ----------
+    learns
+        Whether it learns from each slice before it is asked, which takes minutes.
     """
+
+    learns: ClassVar[bool] = False
 
     def __init__(self, settings: "SolverSettings") -> None:
         self.settings = settings

@@ -12,13 +12,11 @@ from rsd_med.base.progress import Progress, part_of
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.scan import Scan
 from rsd_med.data.source import Source
+from rsd_med.inverse.base import SLICES
 from rsd_med.inverse.choice import Row, Table
 from rsd_med.inverse.hidden_lines import Candidate, Errors, predict
 from rsd_med.inverse.hiding import enough_draws, lines_of
 from rsd_med.inverse.scans import Prepared
-
-SLICES = 3
-"""Slices of a volume that the check looks at, evenly placed; what it finds holds for all."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,11 @@ class Check:
             measurement = prepare(scan).measurement.to(self.device)
             if number == 0:
                 each = math.ceil(enough_draws(lines_of(measurement), self.draws) / count)
+                learning = sum(candidate.solver.learns for candidate in self.candidates)
                 self.announce(
                     f"check on hidden lines: {len(self.candidates)} methods, {each} draws on {count} of {len(items)} "
                     f"slices, so {len(self.candidates) * each * count} reconstructions first"
+                    + (f", for which {learning} of the methods learns from {count} slices" if learning else "")
                 )
             report = part_of(progress, number, count)
             parts.append(predict(measurement, self.candidates, each, self.seed, report))

@@ -7,6 +7,7 @@ learned from every line.
 import copy
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,7 @@ from rsd_med.corruptions.measurement import Measurement
 from rsd_med.corruptions.multicoil_fourier import MultiCoilUndersampling
 from rsd_med.diffusion.guess_error import LATENTS
 from rsd_med.diffusion.schedules import LogNormalLevels
-from rsd_med.inverse.base import Reconstruction, Solver, SolverSettings, repeat
+from rsd_med.inverse.base import SLICES, Reconstruction, Solver, SolverSettings, repeat
 from rsd_med.inverse.hiding import FOLDS, Hidden, enough_draws, hidden_of, lines_of
 from rsd_med.inverse.prior import Amortised, Prior, TrainedNetwork
 from rsd_med.inverse.proximal import data_proximal, guess_variance
@@ -46,6 +47,9 @@ DRAWS = 4
 
 WARM_UP = 10
 """Steps over which the learning rate rises. Adam's first steps are as long as any, and know least of where to go."""
+
+KEPT = SLICES
+"""Slices whose networks are kept: those of a volume that the check looks at need not be learned from twice."""
 
 LEVEL = 0.05
 """The network's noise level when it predicts them."""
@@ -136,6 +140,8 @@ class AdaptingSolver(Solver):
         If the network is none that undersampled k-space can teach.
     """
 
+    learns = True
+
     def __init__(
         self, settings: SolverSettings, trained: TrainedNetwork, adaptation: AdaptationSettings, seed: int = 0
     ) -> None:
@@ -152,7 +158,7 @@ class AdaptingSolver(Solver):
         self.trained = trained
         self.adaptation = adaptation
         self.seed = seed
-        self._latest: tuple[Measurement, Sequence[Hidden], Adapted] | None = None
+        self._latest: deque[tuple[Measurement, Sequence[Hidden], Adapted]] = deque(maxlen=KEPT)
 
     def __call__(self, measurement: Measurement, generator: Draws, progress: Progress | None = None) -> Reconstruction:
         """Adapt, then reconstruct with all lines; see `Solver`."""
@@ -208,11 +214,13 @@ class AdaptingSolver(Solver):
 
     def _adapted(self, measurement: Measurement, hidden: Sequence[Hidden], progress: Progress) -> Adapted:
         """Adapt, unless that was just done: the check on hidden lines asks, and then the image does."""
-        if self._latest is None or not _same(self._latest, measurement, hidden):
-            draws = generator_for(self.seed, "adapt", measurement.ids[0], device=measurement.device)
-            adapted = adapt(self.trained, measurement, hidden, self.adaptation, draws, progress)
-            self._latest = measurement, hidden, adapted
-        return self._latest[2]
+        for latest in self._latest:
+            if _same(latest, measurement, hidden):
+                return latest[2]
+        draws = generator_for(self.seed, "adapt", measurement.ids[0], device=measurement.device)
+        adapted = adapt(self.trained, measurement, hidden, self.adaptation, draws, progress)
+        self._latest.append((measurement, hidden, adapted))
+        return adapted
 
 
 def adapt(

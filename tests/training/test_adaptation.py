@@ -105,11 +105,11 @@ def test_the_check_on_hidden_lines_asks_the_copies_and_what_they_learned_serves_
     solver = AdaptingSolver(ADPSSettings(samples=2, steps=2), prior(), AdaptationSettings(steps=4, check_every=2))
     alone = solver(scan(), generator_for(0, "solve"))
     table = check_slice(scan(), [Candidate("a_dps", solver)], 3, 0, silent)
-    latest = solver._latest
+    latest = solver._latest[-1]
     assert table.draws == len(latest[2].copies) == alone.facts["adaptation"]["copies"] == 6
     errors = table.rows[0].errors.squared
     again = solver(scan(), generator_for(0, "solve"))
-    assert solver._latest is latest
+    assert solver._latest[-1] is latest
     assert torch.equal(alone.samples, again.samples)  # a check changes nothing
     # What a line holds bears not on the image made without it.
     measurement = scan()
@@ -177,16 +177,21 @@ def test_what_was_adapted_to_serves_the_very_same_measurement_alone():
     ]
     for one in others:
         solver(measurement, generator_for(0, "solve"))
-        latest = solver._latest
+        latest = solver._latest[-1]
         solver(one, generator_for(0, "solve"))
-        assert solver._latest is not latest
+        assert solver._latest[-1] is not latest
+    # So many slices are kept as the check looks at: those of a volume are learned from once.
+    assert len(solver._latest) == 3
+    kept = list(solver._latest)
+    solver(others[-1], generator_for(0, "solve"))
+    assert list(solver._latest) == kept
     # A check with fewer draws asks the first copies of as many as the image needs.
     check_slice(measurement, [Candidate("reconstructor", solver)], 1, 0, silent)
     _, hidden = hidden_of(measurement, 2, 0)
-    latest = solver._latest
+    latest = solver._latest[-1]
     draws = [generator_for(0, "check", number) for number in range(2)]
     assert len(solver.without(measurement, hidden, draws, silent)) == 2
-    assert solver._latest is latest
+    assert solver._latest[-1] is latest
     centre = torch.zeros(16, dtype=torch.bool)
     centre[6:10] = True
     dark = replace(measurement, data=measurement.data * centre)
