@@ -255,9 +255,11 @@ def _student(
     # The teacher; fake score and generator with gradients and moments; the average, its cast copy, the best so far.
     learners, asked = (2, 2) if loss.uses_fake else (1, 1)
     fixed = ((cast or 4) + learners * (16 + cast) + 8 + cast) * network.weights
-    held = network.learning + (asked * network.frozen if loss.through_networks else 0)
-    passes = 3 + asked * (2 if loss.through_networks else 1) + (4 * settings.fake_steps if loss.uses_fake else 0)
-    evaluated = _evaluations(settings.images, settings.evaluate_every) * settings.evaluate_samples
+    calls = settings.few_steps.calls
+    held = calls * network.learning + (asked * network.frozen if loss.through_networks else 0)
+    fake = (3 + calls) * settings.fake_steps if loss.uses_fake else 0
+    passes = 3 * calls + asked * (2 if loss.through_networks else 1) + fake
+    evaluated = _evaluations(settings.images, settings.evaluate_every) * settings.evaluate_samples * calls
     flops = network.flops * (passes * settings.images + evaluated)
     return _stage(protocol, shape, network, settings.batch_size // ranks, held, fixed, flops)
 

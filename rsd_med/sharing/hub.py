@@ -86,7 +86,7 @@ _USAGE = """\
 With [rsd_med](https://github.com/rsd-med/rsd_med), a downloaded folder stands where a run folder does:
 
 ```
-rsd-med sample FOLDER --num 64 --format png --out samples       # a student draws each image in one call
+rsd-med sample FOLDER --num 64 --format png --out samples       # a student: one network call an image, or a few
 rsd-med sample FOLDER --from teacher --num 16 --out walks
 rsd-med reconstruct FOLDER scan.h5 --samples 8 --out result      # models of complex images, as a prior
 rsd-med inspector FOLDER
