@@ -85,6 +85,6 @@ def _assuming(arguments: list[str]) -> list[str]:
             place = words.index(option)
             del words[place : place + 2]
     for place, word in enumerate(words[:-1]):
-        if word == "--run":
+        if word in ("--run", "--reconstructor"):
             words[place + 1] = "RUN"
     return words

@@ -149,7 +149,7 @@ def conclude_figures(
     experiment: Experiment, teacher: Denoiser, student: Denoiser, distance: Callable[[Tensor], float]
 ) -> list[Figure]:
     """Compare the teacher's samplers and the student on the same number of samples."""
-    sigma, distances = experiment.corruption.sigma, {}
+    sigma, distances = experiment.objective.corruption.sigma, {}
     for sampler in experiment.protocol.evaluation.samplers:
         draw = teacher_draw(teacher, sampler, sigma)
         images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)

@@ -92,10 +92,10 @@ def measure(run: RunFolder, features: ClassifierFeatures, reference: Tensor) -> 
     teacher, student = load_models(experiment, run)
     assert student is not None
     draws = {
-        "teacher": teacher_draw(teacher, settings.evaluation.samplers[0], experiment.corruption.sigma),
+        "teacher": teacher_draw(teacher, settings.evaluation.samplers[0], experiment.objective.corruption.sigma),
         "student": student_draw(student, settings.student.few_steps),
     }
-    found = {"told": experiment.corruption.sigma}
+    found = {"told": experiment.objective.corruption.sigma}
     for name, draw in draws.items():
         images = draw_images(draw, experiment.objective, experiment.sampling_operators, SAMPLES, seed=1)
         found[name] = compare(seen(images), reference, features, generator_for(0, "distances"))["fd"]

@@ -1,5 +1,6 @@
 """Scans completed by a reconstructor: what teacher and student of ``objective: completed`` learn from."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rsd_med.base.errors import DataError
-from rsd_med.base.files import folder_written_aside
+from rsd_med.base.files import folder_written_aside, remove_abandoned
 from rsd_med.base.progress import watched
 from rsd_med.corruptions.measurement import Measurement
 from rsd_med.data.measurements import MeasurementDataset
@@ -24,8 +25,8 @@ from rsd_med.training.batches import load_batch
 BATCH = 32
 """Scans that are completed at once."""
 
-BLOCK = 32
-"""Batches of each rank between two writes."""
+BLOCK = 4
+"""Batches of each rank between two writes: every rank hears of all of them."""
 
 FACTS = "facts.json"
 
@@ -85,7 +86,10 @@ class CompletedScans(Source):
         """Read one image, complex64 in scaled units."""
         mirrored, scan = divmod(range(len(self))[index], len(self.ids))
         number, row = self._place[scan]
-        images = np.load(self.folder / f"{number}.npy", mmap_mode="r")
+        try:
+            images = np.load(self.folder / f"{number}.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder}: {number}.npy is missing or damaged; go on with the run.") from error
         image = torch.from_numpy(np.array(images[row]))[None]
         return Picture(self.id(index), image.flip(-1) if mirrored else image)
 
@@ -110,16 +114,19 @@ def complete(
     seal
         Names the reconstructor: what another has completed is done anew.
     """
-    if distribution.agree(int(distribution.is_main and _seal_of(folder) != seal)) == 0:
+    ids = _hash_of([dataset.id(index) for index in range(len(dataset))])
+    if distribution.agree(int(distribution.is_main and not _is_whole(folder, seal, ids))) == 0:
         return
     groups = list(dataset.groups().values())
     if distribution.is_main:
+        remove_abandoned(folder)
         with folder_written_aside(folder, durable=True) as side:
             shapes = [
                 _write(side / f"{number}.npy", network, dataset, group, distribution)
                 for number, group in enumerate(groups)
             ]
-            facts = {"reconstructor": seal, "groups": groups, "shapes": shapes}
+            sizes = [(side / f"{number}.npy").stat().st_size for number in range(len(groups))]
+            facts = {"reconstructor": seal, "ids": ids, "groups": groups, "shapes": shapes, "bytes": sizes}
             (side / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     else:
         for group in groups:
@@ -136,18 +143,16 @@ def completed_like(measurement: Measurement) -> Measurement:
 def _write(
     path: Path, network: UnrolledNetwork, dataset: MeasurementDataset, group: Sequence[int], distribution: Distribution
 ) -> list[int]:
-    """Write the images of one shape; return it."""
-    file: np.ndarray | None = None
-    row = 0
-    for images in _completed(network, dataset, group, distribution):
-        if file is None:
-            shape = (len(group), *images.shape[-2:])
-            file = np.lib.format.open_memmap(path, mode="w+", dtype=np.complex64, shape=shape)
-        file[row : row + len(images)] = images.numpy()
-        row += len(images)
-    assert isinstance(file, np.memmap)
-    file.flush()
-    return [int(side) for side in file.shape[1:]]
+    """Write the images of one shape; return it. A full disk is an error here, which it is not in a mapped file."""
+    sides: list[int] = []
+    with path.open("wb") as file:
+        for images in _completed(network, dataset, group, distribution):
+            if not sides:
+                sides = [int(side) for side in images.shape[-2:]]
+                header = {"descr": "<c8", "fortran_order": False, "shape": (len(group), *sides)}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(images.numpy().astype("<c8").tobytes())
+    return sides
 
 
 @torch.no_grad()
@@ -168,8 +173,23 @@ def _completed(
         yield from distribution.gather(own)
 
 
-def _seal_of(folder: Path) -> str | None:
+def reconstructor_of(folder: Path) -> str | None:
+    """Return the seal of the reconstructor that completed the scans in a folder; None where there are none."""
     try:
         return str(json.loads((folder / FACTS).read_text(encoding="utf-8"))["reconstructor"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_whole(folder: Path, seal: str, ids: str) -> bool:
+    """Say whether all scans are there, completed by this reconstructor."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        sizes = [(folder / f"{number}.npy").stat().st_size for number in range(len(facts["bytes"]))]
+        return bool(facts["reconstructor"] == seal and facts["ids"] == ids and sizes == facts["bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _hash_of(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()

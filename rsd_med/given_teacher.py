@@ -132,6 +132,9 @@ def _decisive(protocol: Protocol, base_dir: Path) -> dict[str, Any]:
     if isinstance(parts["data"].get("root"), str):
         parts["data"]["root"] = str(resolve_root(parts["data"]["root"], base_dir))
     parts["calibration"]["maps"].pop("cache_dir", None)
+    named = parts["teacher"]["objective"].get("reconstructor")
+    if named is not None:
+        parts["teacher"]["objective"]["reconstructor"] = str(resolve_root(named, base_dir))
     if protocol.teacher.objective.after_reconstructor:
         parts["reconstructor"] = plain["reconstructor"]
     return parts

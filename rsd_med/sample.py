@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         draw = student_draw(network, experiment.protocol.student.few_steps)
     else:
         sampler = SAMPLERS[options.sampler].model_validate({"steps": options.steps})
-        draw = teacher_draw(network, sampler, experiment.corruption.sigma)
+        draw = teacher_draw(network, sampler, experiment.objective.corruption.sigma)
     with telling(tell_on_stderr):
         images = draw_images(draw, experiment.objective, experiment.sampling_operators, options.num, options.seed)
     path = write_images(images, options.out, options.format)

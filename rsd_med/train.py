@@ -108,6 +108,7 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
             from rsd_med.dry_run import FEW_IMAGES, dry_run
             from rsd_med.estimates import with_estimates
             from rsd_med.given_teacher import open_teacher
+            from rsd_med.opened_run import completing
 
             given = None if options.teacher is None else open_teacher(options.teacher)
             experiment = with_estimates(
@@ -115,6 +116,9 @@ def carry_out(options: argparse.Namespace, distribution: "Distribution", argumen
             )
             if given is not None:
                 given.require_agreement(experiment.protocol, base_dir)
+            objective = experiment.protocol.teacher.objective
+            if objective.completes and not objective.after_reconstructor:
+                completing(experiment, run)
             say_odd_values(experiment)
             shown = dry_run(experiment, options.device_memory)
             if distribution.is_main:
@@ -166,6 +170,11 @@ def prepare(
             refuse_other_protocol(run.protocol_resolved, experiment.protocol)
         if given is not None:
             given.require_agreement(experiment.protocol, experiment.base_dir)
+        if checkpoint is not None and checkpoint.stage not in experiment.protocol.stages:
+            raise ProtocolError(
+                f"{checkpoint.folder} is a checkpoint of a {checkpoint.stage}, and this protocol trains none; choose "
+                "another --run-dir or --resume."
+            )
         if options.stage == "reconstructor":
             _ = experiment.reconstructor_settings
         objective = experiment.protocol.teacher.objective

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from rsd_med.base.errors import DivergedError, InterruptedRunError
+from rsd_med.base.errors import DataError, DivergedError, InterruptedRunError
 from rsd_med.base.files import write_text
-from rsd_med.completion import complete
+from rsd_med.completion import complete, reconstructor_of
 from rsd_med.corruptions.noise_level import NoiseLevelSettings
 from rsd_med.data.measurements import MeasurementDataset
 from rsd_med.diffusion.denoiser import Denoiser
@@ -117,7 +117,7 @@ def _carry_out(
     for name in experiment.protocol.stages:
         if stages in (name, "all") and not _is_done(experiment, name, resume_from):
             start = resume_from if resume_from is not None and resume_from.stage == name else None
-            loop.over(_examples(experiment, run, name)).drive(
+            loop.over(_examples(experiment, run, name, stop)).drive(
                 _build_stage(experiment, run, name), _images_before(experiment, run, name), start
             )
     with stop.at_once():  # all that was trained is saved
@@ -325,16 +325,22 @@ def _images_before(experiment: Experiment, run: RunFolder, name: StageName) -> i
     return max((int(checkpoint.folder.name) for checkpoint in before if checkpoint is not None), default=0)
 
 
-def _examples(experiment: Experiment, run: RunFolder, name: StageName) -> MeasurementDataset:
+def _examples(experiment: Experiment, run: RunFolder, name: StageName, stop: StopRequest) -> MeasurementDataset:
     """Return what a stage learns from; scans are completed now where it learns from those."""
     if name == "reconstructor":
         return experiment.reconstructor_dataset
     if experiment.protocol.teacher.objective.completes:
         other, checkpoint = completing(experiment, run)
         network = other.load_reconstructor(checkpoint).settled()
-        complete(
-            network, experiment.dataset, run.completed, experiment.distribution, checkpoint.sha256("reconstructor")
-        )
+        seal = checkpoint.sha256("reconstructor")
+        before = [stage for stage in ("teacher", "student") if run.checkpoints.newest(stage)[0] is not None]
+        if before and reconstructor_of(run.completed) not in (None, seal):
+            raise DataError(
+                f"{run.path.name}: the reconstructor has changed since the {before[-1]} learned from its images; "
+                "choose another --run-dir."
+            )
+        with stop.at_once():  # nothing is half done: what was completed so far is made anew
+            complete(network, experiment.dataset, run.completed, experiment.distribution, seal)
     return experiment.examples
 
 

@@ -1,13 +1,15 @@
 """A teacher of completed scans: the reconstructor comes first, and what it makes of the scans is what is learned."""
 
+import hashlib
 import json
+import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from rsd_med.base.errors import DataError, ProtocolError
 from rsd_med.completion import CompletedScans, complete, completed_like
@@ -162,11 +164,46 @@ def test_completed_scans_belong_to_a_reconstructor_and_to_the_data(whole, tmp_pa
     assert (folder / "0.npy").stat().st_mtime_ns == before
     complete(network, experiment.dataset, folder, ALONE, "another")
     assert (folder / "0.npy").stat().st_mtime_ns > before
+    (folder / "0.npy").write_bytes((folder / "0.npy").read_bytes()[:-8])
+    complete(network, experiment.dataset, folder, ALONE, "another")
+    assert np.load(folder / "0.npy").shape == (40, 16, 16)
+    (folder / "0.npy").unlink()
+    with pytest.raises(DataError, match="missing or damaged"):
+        CompletedScans(folder, [str(number) for number in range(40)])[0]
+    complete(network, experiment.dataset, folder, ALONE, "another")
     with pytest.raises(DataError, match="40 completed scans, and there are 3"):
         CompletedScans(folder, ["a", "b", "c"])
     (folder / "facts.json").write_text("{")
     with pytest.raises(DataError, match="missing or damaged"):
         CompletedScans(folder, [str(number) for number in range(40)])
+
+
+def test_a_reconstructor_that_has_changed_is_no_basis_to_go_on_from(protocol, whole, tmp_path):
+    folder, named = tmp_path / "run", tmp_path / "named"
+    shutil.copytree(whole, named)
+    sets = ["--set", f"teacher.objective.reconstructor={named}", "--set", "reconstructor=null"]
+    command = [str(protocol), "--run-dir", str(folder), "--quiet", *sets]
+    assert main([*command, "--stage", "teacher"]) == 0
+    checkpoint = RunFolder(named).checkpoints.newest("reconstructor")[0].folder
+    manifest, weights_file = checkpoint / "manifest.json", checkpoint / "reconstructor.safetensors"
+    save_file({name: 2 * w for name, w in load_file(weights_file).items()}, weights_file)
+    facts = json.loads(manifest.read_text())
+    facts.pop("seal")
+    facts["files"][weights_file.name] = {
+        "bytes": weights_file.stat().st_size, "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()
+    }  # fmt: skip
+    manifest.write_text(json.dumps(facts))
+    with pytest.raises(DataError, match="has changed since the teacher learned"):
+        main([*command, "--stage", "student"])
+
+
+def test_a_checkpoint_of_a_stage_that_is_not_trained_is_refused(protocol, whole, tmp_path):
+    path = tmp_path / "other.yaml"
+    path.write_text(PROTOCOL)
+    checkpoint = RunFolder(whole).checkpoints.newest("reconstructor")[0].folder
+    with pytest.raises(ProtocolError, match="a checkpoint of a reconstructor, and this protocol trains none"):
+        main([str(path), "--run-dir", str(tmp_path / "run"), "--resume", str(checkpoint)])
+    assert not (tmp_path / "run").exists()
 
 
 class OneOfTwo(Distribution):

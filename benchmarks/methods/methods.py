@@ -92,7 +92,7 @@ def _diffusion(
     bench: Bench, experiment: Experiment, denoiser: Denoiser, kind: str, images: int, *trainings: str
 ) -> Outcome:
     sampler = SAMPLERS[kind].model_validate({"steps": STEPS})
-    sigma = experiment.corruption.sigma
+    sigma = experiment.objective.corruption.sigma
     draw = teacher_draw(denoiser, sampler, sigma)
     return Outcome(draw, experiment, sampler.calls(sigma), images, bench.seconds(*trainings))
 

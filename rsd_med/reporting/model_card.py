@@ -110,6 +110,11 @@ def _model(record: RunRecord) -> list[str]:
         f"Kind: {kind}, distilled from a diffusion model that was trained on corrupted measurements alone "
         "(Restoration Score Distillation)",
         f"Network: {_kind_and_values(backbone)}",
+        *(
+            ["Teacher and student learned from the scans as a reconstructor completed them, whose errors they share"]
+            if objective == "completed"
+            else []
+        ),
         f"Teacher’s objective: {_code(objective)}",
         f"Student’s loss: {_kind_and_values(mapping(student, 'loss'))}",
     ]

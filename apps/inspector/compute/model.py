@@ -103,7 +103,7 @@ class Model:
             "models": {stage: images for stage, (_, images) in self.stages.items()},
             "corruption": protocol.corruption.kind,
             "acceleration": getattr(protocol.corruption, "acceleration", None),
-            "teacher_calls": sampler.calls(self.experiment.corruption.sigma),
+            "teacher_calls": sampler.calls(self.experiment.objective.corruption.sigma),
             "measurements": 0 if self.measured is None else len(self.measured),
         }
 
@@ -121,7 +121,7 @@ class Model:
         """Draw images of the teacher from the same latents, with at most ``calls`` network calls for each image."""
         network = self.network("teacher")
         settings = self.teacher_sampler(calls)
-        most = settings.calls(self.experiment.corruption.sigma)
+        most = settings.calls(self.experiment.objective.corruption.sigma)
         done = 0
 
         def count(*_: object) -> None:
@@ -136,7 +136,7 @@ class Model:
                 numbers,
                 truncation,
                 silent,
-                lambda view, noise: settings.sample(network, view, noise, self.experiment.corruption.sigma),
+                lambda view, noise: settings.sample(network, view, noise, self.experiment.objective.corruption.sigma),
             )
         finally:
             hook.remove()
@@ -147,7 +147,7 @@ class Model:
         An image must not depend on which others are drawn with it.
         """
         own = self.experiment.protocol.evaluation.samplers[0]
-        if own.deterministic and calls >= own.calls(self.experiment.corruption.sigma):
+        if own.deterministic and calls >= own.calls(self.experiment.objective.corruption.sigma):
             return own
         steps = max(1, (calls + 1) // 2)
         return HeunSettings(steps=steps, sigma_min=own.sigma_min, sigma_max=own.sigma_max, rho=own.rho)

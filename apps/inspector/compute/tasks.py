@@ -98,7 +98,7 @@ def _teacher(
         "teacher": teacher,
         "student_seconds": between - begun,
         "teacher_seconds": time.perf_counter() - between,
-        "calls": model.teacher_sampler(calls).calls(model.experiment.corruption.sigma),
+        "calls": model.teacher_sampler(calls).calls(model.experiment.objective.corruption.sigma),
     }
 
 
