@@ -49,8 +49,11 @@ class PCAFeatures:
         scale = float(centred.square().mean().sqrt())
         if scale == 0.0:
             raise DataError("the reference images of the pca features are all equal; supply images that differ")
-        _, vectors = torch.linalg.eigh(centred.T @ centred)
-        components = vectors[:, -dimension:].flip(1)
+        if len(pixels) < pixels.shape[1]:  # of large images the covariance has more numbers than all of them together
+            components = torch.linalg.svd(centred, full_matrices=False).Vh[:dimension].T
+        else:
+            _, vectors = torch.linalg.eigh(centred.T @ centred)
+            components = vectors[:, -dimension:].flip(1)
         # An eigenvector's sign is arbitrary: make its largest entry positive.
         largest = components.gather(0, components.abs().argmax(0, keepdim=True))
         self._projection = components * largest.sign() / scale
