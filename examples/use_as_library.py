@@ -30,10 +30,10 @@ def draw(folder: Path, count: int = 4) -> np.ndarray:
     run = RunFolder(folder)
     experiment = open_run(run)
     student = experiment.load_network(newest_checkpoint(run, "student"), "student")
-    one_step = experiment.protocol.student.one_step
+    few_steps = experiment.protocol.student.few_steps
     # Coil maps and masks of the training scans, kept with the run: image k of a seed does not depend on how many.
     conditions = experiment.sampling_operators
-    channels = draw_images(student_draw(student, one_step), experiment.objective, conditions, count, seed=0)
+    channels = draw_images(student_draw(student, few_steps), experiment.objective, conditions, count, seed=0)
     return (channels[:, 0] + 1j * channels[:, 1]).numpy()  # of real images there is one channel
 
 

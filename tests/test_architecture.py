@@ -34,6 +34,7 @@ ROOMS = (
     "opened_run",
     "costs",
     "experiment",
+    "completion",
     "reporting",
     "protocol",
     "training",

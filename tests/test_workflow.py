@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rsd_med import given_teacher, workflow
+from rsd_med import workflow
 from rsd_med.base.errors import DataError
 from rsd_med.diffusion.compute import ComputeOptions
 from rsd_med.experiment import Experiment
@@ -88,28 +88,31 @@ def test_the_trial_runs_on_the_runs_own_networks_and_measurements(protocol, tmp_
     assert all(0 < trial.seconds < 60 for trial in found)
 
 
-def experiment(images):
-    """An experiment whose teacher was asked for so many images."""
-    teacher = SimpleNamespace(images=images)
-    return SimpleNamespace(
-        protocol=SimpleNamespace(teacher=teacher), load_network=lambda *_: "weights", student_stage=lambda _: "stage"
-    )
+def store(**newest):
+    """A run with the newest checkpoint of some stages."""
+    checkpoints = SimpleNamespace(newest=lambda stage: (newest.get(stage), []))
+    return SimpleNamespace(path=SimpleNamespace(name="run"), checkpoints=checkpoints)
 
 
-def test_the_students_checkpoints_begin_where_the_teachers_end(monkeypatch):
+def checkpoint(name, *, finished=True):
+    return SimpleNamespace(folder=SimpleNamespace(name=name), images=int(name), finished=finished)
+
+
+def test_a_stages_checkpoints_begin_where_those_before_end(protocol, tmp_path):
     """A last batch goes past the images asked for; counted from those, an early stop of the student would be saved in
     the very place of the finished teacher.
     """
-    driven = []
-    monkeypatch.setattr(given_teacher, "newest_checkpoint", lambda *_: SimpleNamespace(finished=True, images=24))
-    loop = SimpleNamespace(drive=lambda *given: driven.append(given))
-    workflow._train_student(experiment(images=20), SimpleNamespace(), loop, None)
-    assert driven == [("stage", 24, None)]
+    made = Experiment(load_protocol(protocol), tmp_path)
+    run = store(teacher=checkpoint("0000000024"))
+    assert workflow._images_before(made, run, "teacher") == 0
+    assert workflow._images_before(made, run, "student") == 24
+    completed = ["teacher.objective={kind: completed}", "reconstructor={images: 8, start: fresh, least_central: 2}"]
+    first = Experiment(load_protocol(protocol, completed), tmp_path)
+    run = store(reconstructor=checkpoint("0000000008"), teacher=checkpoint("0000000032"))
+    assert [workflow._images_before(first, run, stage) for stage in first.protocol.stages] == [0, 8, 32]
 
 
-def test_a_student_needs_a_finished_teacher(monkeypatch):
-    monkeypatch.setattr(given_teacher, "newest_checkpoint", lambda *_: SimpleNamespace(finished=False, images=8))
+def test_a_student_needs_a_finished_teacher(protocol, tmp_path):
+    run = store(teacher=checkpoint("0000000008", finished=False))
     with pytest.raises(DataError, match="finish it first"):
-        workflow._train_student(
-            experiment(images=20), SimpleNamespace(path=SimpleNamespace(name="run")), None, None
-        )  # fmt: skip
+        workflow._build_stage(Experiment(load_protocol(protocol), tmp_path), run, "student")

@@ -50,12 +50,13 @@ def test_a_line_cut_short_by_a_crash_is_left_out(run):
 def test_a_resumed_run_forgets_what_it_will_log_again(run):
     for line in lines(("teacher", 16), ("teacher", 32), ("student", 16), ("student", 32), ("student", 48)):
         run.append_metrics(line)
-    run.forget_metrics_after("student", 32)
+    stages = ("teacher", "student", "reconstructor")
+    run.forget_metrics_after("student", 32, stages)
     assert [(line["stage"], line["images"]) for line in run.read_metrics_lines()] == [
         ("teacher", 16), ("teacher", 32), ("student", 16), ("student", 32)
     ]  # fmt: skip
     assert run.read_seconds() == {"teacher": 4.0, "student": 4.0}
-    run.forget_metrics_after("teacher", 16)
+    run.forget_metrics_after("teacher", 16, stages)
     assert [(line["stage"], line["images"]) for line in run.read_metrics_lines()] == [("teacher", 16)]
 
 

@@ -211,8 +211,8 @@ class Domain:
         further = hides.further(there.operator, draws)
         sigma = torch.full((DRAWS,), level, device=there.device)
         rest = there.data.masked_fill(~further.entries(there.data), 0)
-        seen = there if objective.hides else replace(there, operator=further, data=rest)
-        estimate = objective.show(further).denoise(network, objective.noised(seen, further, sigma, draws), sigma)
+        given = there if objective.hides else replace(there, operator=further, data=rest)
+        estimate = objective.show(further).denoise(network, objective.noised(given, further, sigma, draws), sigma)
         left = there.operator(to_complex(estimate)) - there.data
         hidden = (there.operator.entries(there.data) & ~further.entries(there.data)).expand_as(left)
         energy = _power(there.data[hidden])
