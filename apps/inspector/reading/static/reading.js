@@ -240,6 +240,9 @@ function writeIdentity() {
   find("#which").textContent = scan.count > 1 ? `slice ${current() + 1}` : "";
 }
 
+const LOOK_AGAIN = 2000; // milliseconds after a question about a slice was lost
+let lookedAgain = "";
+
 /** What is known of the slice in the picture; asked for anew when the slice, or what is known, has changed. */
 async function writeSlice() {
   if (!scan) return;
@@ -261,7 +264,11 @@ async function writeSlice() {
     find("#results").replaceChildren(...boxes);
     openBox();
   } catch (error) {
-    if (key === sliceKey) sliceKey = ""; // asked for again with the next look at it
+    if (key === sliceKey) {
+      sliceKey = ""; // asked for again with the next look at it, or by itself, once
+      if (lookedAgain !== key) setTimeout(() => void writeSlice(), LOOK_AGAIN);
+      lookedAgain = key;
+    }
     if (mine === turn) tell(error.message, true);
   }
 }
